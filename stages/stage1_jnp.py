@@ -1,0 +1,60 @@
+"""Stage 1: `np` becomes `jnp`, and nothing else.
+
+What changes: every NumPy call is now the call of the same name in jax.numpy.
+What to notice: it fails, on purpose. `state[width // 2] = 1` raises a
+TypeError, since JAX arrays are immutable: the transformations of the later
+stages rest on functions that never change their inputs. The message itself
+names the remedy. Everything else already works: `make_rule_table` and `step`
+compute what stage 0 computes.
+
+    python stages/stage1_jnp.py
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Integer, UInt8
+
+FAILS_WITH = TypeError, "immutable"
+
+
+def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
+    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
+    return rule_bits.reshape(2, 2, 2)
+
+
+def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
+    """One live cell, at `width // 2`."""
+    state = jnp.zeros(width, dtype=jnp.uint8)
+    state[width // 2] = 1
+    return state
+
+
+def step(
+    state: UInt8[Array, " width"],
+    rule_table: UInt8[Array, "2 2 2"],
+) -> UInt8[Array, " width"]:
+    """The next state: every cell looks its neighborhood up in the table."""
+    padded = jnp.pad(state, 1, mode="wrap")
+    left, center, right = padded[:-2], padded[1:-1], padded[2:]
+    return rule_table[left, center, right]
+
+
+def simulate(
+    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+) -> UInt8[Array, "{num_steps} {width}"]:
+    """All states, one a row: row 0 is the initial state."""
+    rule_table = make_rule_table(rule)
+    state = make_initial_state(width)
+    states = []
+    for _ in range(num_steps):
+        states.append(state)
+        state = step(state, rule_table)
+    return jnp.stack(states)
+
+
+if __name__ == "__main__":
+    from workshop.harness import run
+
+    run(simulate, fails_with=FAILS_WITH)

@@ -1,0 +1,60 @@
+"""Stage 3: compile the whole simulation with `jax.jit`.
+
+What changes: one decorator on `simulate`.
+What to notice: it fails, on purpose. jit calls `simulate` once with tracers:
+stand-ins that have a shape and a dtype, but no value. `jnp.zeros(width)` then
+asks for a shape that is only known when the program runs, and raises a
+TypeError: shapes must be concrete. Without the decorator nothing is wrong.
+
+    python stages/stage3_jit.py
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Integer, UInt8
+
+FAILS_WITH = TypeError, "concrete"
+
+
+def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
+    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
+    return rule_bits.reshape(2, 2, 2)
+
+
+def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
+    """One live cell, at `width // 2`."""
+    state = jnp.zeros(width, dtype=jnp.uint8)
+    return state.at[width // 2].set(1)
+
+
+def step(
+    state: UInt8[Array, " width"],
+    rule_table: UInt8[Array, "2 2 2"],
+) -> UInt8[Array, " width"]:
+    """The next state: every cell looks its neighborhood up in the table."""
+    padded = jnp.pad(state, 1, mode="wrap")
+    left, center, right = padded[:-2], padded[1:-1], padded[2:]
+    return rule_table[left, center, right]
+
+
+@jax.jit
+def simulate(
+    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+) -> UInt8[Array, "{num_steps} {width}"]:
+    """All states, one a row: row 0 is the initial state."""
+    rule_table = make_rule_table(rule)
+    state = make_initial_state(width)
+    states = []
+    for _ in range(num_steps):
+        states.append(state)
+        state = step(state, rule_table)
+    return jnp.stack(states)
+
+
+if __name__ == "__main__":
+    from workshop.harness import run
+
+    run(simulate, fails_with=FAILS_WITH)

@@ -1,0 +1,59 @@
+"""Stage 5: the loop becomes part of the program, by `jax.lax.scan`.
+
+What changes: the Python loop becomes a function of one iteration. It takes
+the carry (the state) and returns the next carry and what to record: the state
+as it was. scan stacks what is recorded.
+What to notice: the first call no longer grows with num_steps, since `step` is
+traced once whatever the number of rows. Now 8000 steps are no trouble.
+
+    python stages/stage5_scan.py --width 8000 --num-steps 8000 --no-print-image
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Integer, UInt8
+
+
+def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
+    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
+    return rule_bits.reshape(2, 2, 2)
+
+
+def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
+    """One live cell, at `width // 2`."""
+    state = jnp.zeros(width, dtype=jnp.uint8)
+    return state.at[width // 2].set(1)
+
+
+def step(
+    state: UInt8[Array, " width"],
+    rule_table: UInt8[Array, "2 2 2"],
+) -> UInt8[Array, " width"]:
+    """The next state: every cell looks its neighborhood up in the table."""
+    padded = jnp.pad(state, 1, mode="wrap")
+    left, center, right = padded[:-2], padded[1:-1], padded[2:]
+    return rule_table[left, center, right]
+
+
+@jax.jit(static_argnames=("width", "num_steps"))
+def simulate(
+    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+) -> UInt8[Array, "{num_steps} {width}"]:
+    """All states, one a row: row 0 is the initial state."""
+    rule_table = make_rule_table(rule)
+    initial_state = make_initial_state(width)
+
+    def advance(state, _):
+        return step(state, rule_table), state
+
+    _, states = jax.lax.scan(advance, initial_state, length=num_steps)
+    return states
+
+
+if __name__ == "__main__":
+    from workshop.harness import run
+
+    run(simulate)
