@@ -1,0 +1,67 @@
+"""Show what a stage changes.
+
+python stages/workshop/diff.py 5
+"""
+
+import dataclasses
+import difflib
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import tyro
+
+from workshop.catalog import find_stages, strip_docstring
+from workshop.command_line import parse
+from workshop.terminal import fail, shows_color
+
+COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
+RESET = "\x1b[0m"
+
+
+def diff_lines(number: int, docstrings: bool = False) -> list[str]:
+    """The unified diff from the stage before to this one.
+
+    Without docstrings, the two modules' docstrings are left out: code only.
+    KeyError if there is no such stage, or none before it.
+    """
+    stages = find_stages()
+    before, after = (
+        stages[n].read_text(encoding="utf-8") for n in (number - 1, number)
+    )
+    if not docstrings:
+        before, after = strip_docstring(before), strip_docstring(after)
+    names = (stages[number - 1].name, stages[number].name)
+    return list(
+        difflib.unified_diff(
+            before.splitlines(), after.splitlines(), *names, lineterm="", n=2
+        )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The command line."""
+
+    number: tyro.conf.Positional[int]
+    """The stage."""
+    docstrings: bool = False
+    """Show also what changes in the text on top of the file."""
+
+
+def main() -> None:
+    """Print the diff, colored where the terminal shows color."""
+    arguments = parse(Arguments, "Show what a stage changes: code only.")
+    last = max(find_stages())
+    if not 1 <= arguments.number <= last:
+        fail(f"N must be between 1 and {last}, got {arguments.number}")
+    color = shows_color(sys.stdout)
+    for line in diff_lines(arguments.number, arguments.docstrings):
+        start = COLORS.get(line[:1]) if color else None
+        print(f"{start}{line}{RESET}" if start else line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Is this machine ready for the workshop?
+
+python stages/workshop/doctor.py
+
+One line for each requirement: OK, NOTE (works, but know this) or FAIL with
+the command that mends it. Needs nothing but Python: it has to run where the
+installation went wrong. Exit status 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+if not __package__:  # run as a script
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from workshop.terminal import shows_blocks, shows_color, terminal_size
+
+OLDEST_PYTHON = (3, 11)
+IN_ENVIRONMENT = sys.prefix != sys.base_prefix
+INSTALL = (
+    "python -m pip install -r requirements.lock"
+    if IN_ENVIRONMENT
+    else "make setup"
+)
+PICTURES = "python -m pip install -r requirements-matthewplotlib.txt"
+
+
+class Finding(NamedTuple):
+    """What was found; a FAIL has the command that mends it."""
+
+    verdict: str
+    what: str
+    details: str
+    mend: str = ""
+
+
+def check_python() -> Finding:
+    """Is Python new enough, and of an environment of its own?"""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        details = f"{version}, {needed} or later is needed"
+        mend = f"make setup PYTHON=python{needed}"
+        return Finding("FAIL", "Python", details, mend)
+    if not IN_ENVIRONMENT:
+        return Finding("NOTE", "Python", f"{version}, outside .venv")
+    return Finding("OK", "Python", version)
+
+
+def check_package(name: str) -> Finding:
+    """Is a package that the stages need installed?"""
+    version = installed_version(name)
+    if version is None:
+        return Finding("FAIL", name, "not installed", INSTALL)
+    return Finding("OK", name, version)
+
+
+def check_jax() -> Finding:
+    """Are jax and jaxlib installed, in versions that belong together?"""
+    jax, jaxlib = map(installed_version, ("jax", "jaxlib"))
+    if jax is None or jaxlib is None:
+        return Finding("FAIL", "jax, jaxlib", "not installed", INSTALL)
+    if minor(jax) != minor(jaxlib):
+        details = f"{jax}, {jaxlib} do not belong together"
+        return Finding("FAIL", "jax, jaxlib", details, INSTALL)
+    return Finding("OK", "jax, jaxlib", f"{jax}, {jaxlib}")
+
+
+def check_kernel() -> Finding:
+    """Can Jupyter start a kernel in this environment?"""
+    version = installed_version("ipykernel")
+    if version is None or installed_version("jupyterlab") is None:
+        return Finding("FAIL", "jupyter kernel", "not installed", INSTALL)
+    return Finding("OK", "jupyter kernel", f"ipykernel {version}")
+
+
+def check_matthewplotlib() -> Finding:
+    """Is the optional drawing library there?"""
+    version = installed_version("matthewplotlib")
+    if version is not None:
+        return Finding("OK", "matthewplotlib", version)
+    if sys.version_info < (3, 12):
+        details = "optional, needs Python 3.12"
+        return Finding("NOTE", "matthewplotlib", details)
+    return Finding(
+        "NOTE", "matthewplotlib", "optional, not installed", PICTURES
+    )
+
+
+def check_devices() -> Finding:
+    """Which devices does JAX see? Asked in a process of its own."""
+    code = "import jax; print(*jax.devices(), sep=', ')"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    except subprocess.TimeoutExpired:
+        details = "JAX named none within 120 seconds"
+        return Finding("FAIL", "devices", details, INSTALL)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["JAX ended early"])[-1]
+        stray = stray_variables()
+        mend = f"unset {' '.join(stray)}" if stray else INSTALL
+        return Finding("FAIL", "devices", reason, mend)
+    return Finding("OK", "devices", done.stdout.strip())
+
+
+def check_memory() -> Finding:
+    """Is there memory for the 8000 x 8000 run?"""
+    try:
+        import psutil
+    except ImportError:
+        return Finding("FAIL", "memory", "psutil not installed", INSTALL)
+    gigabytes = psutil.virtual_memory().available / 1e9
+    if gigabytes < 2:
+        details = f"{gigabytes:.1f} GB free, close other programs"
+        return Finding("NOTE", "memory", details)
+    return Finding("OK", "memory", f"{gigabytes:.1f} GB free")
+
+
+def check_terminal() -> Finding:
+    """How will pictures look here?"""
+    columns, lines = terminal_size()
+    color = "color" if shows_color(sys.stdout) else "no color"
+    details = f"{columns} x {lines}, {color}, {sys.stdout.encoding}"
+    if not shows_blocks(sys.stdout):
+        return Finding("NOTE", "terminal", f"{details}, pictures of # and .")
+    if columns < 80:
+        return Finding("NOTE", "terminal", f"{details}, pictures are scaled")
+    return Finding("OK", "terminal", details)
+
+
+def check_variables() -> Finding:
+    """Is JAX configured from outside?"""
+    stray = stray_variables()
+    if stray:
+        settings = " ".join(f"{name}={os.environ[name]}" for name in stray)
+        details = f"{settings} changes what JAX does"
+        return Finding("NOTE", "variables", details)
+    return Finding("OK", "variables", "no XLA_FLAGS, no JAX_*")
+
+
+def stray_variables() -> list[str]:
+    """The environment's variables that configure JAX."""
+    return sorted(
+        name
+        for name in os.environ
+        if name == "XLA_FLAGS" or name.startswith("JAX_")
+    )
+
+
+def installed_version(package: str) -> str | None:
+    """The version in this environment, None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def minor(version: str) -> str:
+    """The 0.12 of 0.12.0.1."""
+    return re.match(r"\d+\.\d+", version)[0]
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, in order."""
+    yield check_python()
+    yield check_jax()
+    for package in ("numpy", "jaxtyping", "tyro", "pillow"):
+        yield check_package(package)
+    yield check_kernel()
+    yield check_matthewplotlib()
+    yield check_devices()
+    yield check_memory()
+    yield check_terminal()
+    yield check_variables()
+
+
+def main() -> int:
+    """Print the findings; the exit status."""
+    failed = 0
+    for found in examine():
+        print(f"{found.verdict:4}  {found.what:14}  {found.details}")
+        if found.mend:
+            print(f"      to mend: {found.mend}")
+        failed += found.verdict == "FAIL"
+    print("ready" if not failed else f"not ready: {failed} to mend")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

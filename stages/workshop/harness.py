@@ -1,0 +1,224 @@
+"""Run a stage as a script: command line, checks, timing, printing."""
+
+import dataclasses
+import inspect
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from workshop.catalog import find_stages, stage_number
+from workshop.command_line import parse
+from workshop.rendering import (
+    encode_image,
+    make_grid,
+    play_flip_book,
+    print_states,
+    save_image,
+)
+from workshop.terminal import fail, moves_cursor, say
+
+ALL_RULES = np.arange(256, dtype=np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The command line of every stage."""
+
+    rule: int = 110
+    """Wolfram's number of the rule, 0 to 255."""
+    width: int = 80
+    """Number of cells on the ring."""
+    num_steps: int = 80
+    """Number of rows, the initial state included."""
+    print_image: bool = True
+    """Print the states as a picture."""
+    save_image: bool = False
+    """Write the states to --output, one pixel a cell."""
+    output: Path = Path("output.png")
+    """Image file for --save-image; the suffix chooses the format."""
+
+
+def run(
+    simulate: Callable,
+    simulate_rules: Callable | None = None,
+    *,
+    fails_with: tuple[type[Exception], str] | None = None,
+) -> None:
+    """Run a stage from its main guard, with the command line's arguments.
+
+    fails_with: the type and a keyword of the error that a stage raises on
+    purpose. The exit status is then 0 only if the stage raises just that.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
+    title = sys.modules["__main__"].__doc__.splitlines()[0]
+    arguments = parse(Arguments, title)
+    num_rules = len(ALL_RULES) if simulate_rules else 1
+    check_arguments(arguments, num_rules)
+    try:
+        print_rule(arguments.rule)
+        if fails_with is not None:
+            run_failing(simulate, arguments, *fails_with)
+        elif simulate_rules is None:
+            run_one_rule(simulate, arguments)
+        else:
+            run_all_rules(simulate_rules, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `| head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def time_call(function: Callable, *args: Any, **kwargs: Any) -> tuple:
+    """Call a function; return its result and the seconds until it is there.
+
+    JAX returns before it has computed: without the wait this would measure
+    how long it takes to ask.
+    """
+    start = time.perf_counter()
+    result = function(*args, **kwargs)
+    if "jax" in sys.modules:
+        sys.modules["jax"].block_until_ready(result)
+    return result, time.perf_counter() - start
+
+
+def run_one_rule(simulate: Callable, arguments: Arguments) -> None:
+    """Simulate one rule, and show it."""
+    states = simulate_and_time(simulate, arguments.rule, arguments)
+    if arguments.print_image:
+        print_states(states)
+    if arguments.save_image:
+        save(states, arguments.output)
+
+
+def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
+    """Simulate all rules, and show them one after the other."""
+    num_bytes = len(ALL_RULES) * arguments.num_steps * arguments.width
+    say(
+        f"{len(ALL_RULES)} rules x {arguments.num_steps} steps"
+        f" x {arguments.width} cells: {num_bytes:,} bytes"
+    )
+    states = simulate_and_time(simulate_rules, ALL_RULES, arguments)
+    states = np.asarray(states)
+    if arguments.print_image and moves_cursor(sys.stdout):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        play_flip_book(
+            (f"rule {rule}, Ctrl-C to stop", states[rule])
+            for rule in ALL_RULES
+        )
+    elif arguments.print_image:
+        print_states(states[arguments.rule])
+    if arguments.save_image:
+        save(make_grid(states), arguments.output)
+
+
+def simulate_and_time(
+    simulate: Callable, rule: int | np.ndarray, arguments: Arguments
+) -> np.ndarray:
+    """Call simulate, twice if it is JAX's, and print what each call took."""
+    shape = {"width": arguments.width, "num_steps": arguments.num_steps}
+    states, seconds = time_call(simulate, rule, **shape)
+    print("simulation complete!")
+    if "jax" not in sys.modules:
+        print(f"time taken {seconds:.5f} seconds")
+        return states
+    compiled = hasattr(simulate, "lower")
+    first = "trace, compile, run" if compiled else "compile piecemeal, run"
+    say(f"first call:  {seconds:.5f} seconds ({first})")
+    del states
+    states, seconds = time_call(simulate, rule, **shape)
+    say(f"second call: {seconds:.5f} seconds (run)")
+    return states
+
+
+def run_failing(
+    simulate: Callable,
+    arguments: Arguments,
+    error_type: type[Exception],
+    keyword: str,
+) -> None:
+    """Show the failure that is the lesson; exit status 1 for any other."""
+    expected = f'{error_type.__name__} with the word "{keyword}"'
+    try:
+        simulate_and_time(simulate, arguments.rule, arguments)
+    except Exception as error:
+        stage = Path(inspect.unwrap(simulate).__code__.co_filename)
+        as_declared = type(error) is error_type and keyword in str(error)
+        error.__traceback__ = from_file(error.__traceback__, stage)
+        out = sys.stdout if as_declared else sys.stderr
+        traceback.print_exception(error, file=out)
+        if not as_declared:
+            fail(f"this stage has to fail with {expected}", status=1)
+        next_stage = find_stages(stage.parent)[stage_number(stage) + 1]
+        print("\nThis failure is the lesson of this stage.")
+        print(f"stages/{next_stage.name} mends it.")
+    else:
+        fail(f"this stage has to fail with {expected}, but ran", status=1)
+
+
+def from_file(frames: Any, path: Path) -> Any:
+    """The traceback without the frames before the first one in that file."""
+    start = frames
+    while start and start.tb_frame.f_code.co_filename != str(path):
+        start = start.tb_next
+    return start or frames
+
+
+def print_rule(rule: int) -> None:
+    """Print the rule in binary, and as the table that stages look up."""
+    bits = [rule >> i & 1 for i in range(8)]
+    print(f"rule: {rule:3d} (0b{rule:08b})")
+    print(f"bits: [{' '.join(map(str, bits))}]")
+    for i, bit in enumerate(bits):
+        print(f"rule_table[{i >> 2},{i >> 1 & 1},{i & 1}] = {bit}")
+
+
+def check_arguments(arguments: Arguments, num_rules: int) -> None:
+    """End with one line and status 2 if an argument cannot work."""
+    if not 0 <= arguments.rule <= 255:
+        fail(f"rule must be between 0 and 255, got {arguments.rule}")
+    if arguments.width < 1:
+        fail(f"width must be at least 1, got {arguments.width}")
+    if arguments.num_steps < 1:
+        fail(f"num_steps must be at least 1, got {arguments.num_steps}")
+    num_bytes = num_rules * arguments.num_steps * arguments.width
+    available = psutil.virtual_memory().available
+    if num_bytes > available:
+        fail(
+            "num_steps x width must fit into the memory available,"
+            f" {available:,} bytes, got {num_bytes:,} bytes"
+        )
+    if arguments.save_image:
+        check_output(arguments.output)
+
+
+def check_output(output: Path) -> None:
+    """End with one line and status 2 if no image can be written there."""
+    if not output.parent.is_dir():
+        fail(f"output must be in a folder that exists, got {output}")
+    try:
+        encode_image(ALL_RULES[:1, None], output.suffix)
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except ValueError:
+        fail(f"output must have a suffix that Pillow writes, got {output}")
+    except OSError as error:
+        fail(f"output must be in a writable folder, got {output}: {error}")
+    if output.is_dir():
+        fail(f"output must be a file, got the folder {output}")
+
+
+def save(states: np.ndarray, output: Path) -> None:
+    """Write the picture and say where it is."""
+    num_rows, width = states.shape
+    try:
+        save_image(states, output)
+    except (OSError, ValueError) as error:
+        fail(f"output {output} cannot hold {width} x {num_rows}: {error}")
+    print(f"wrote {output} ({width} x {num_rows} pixels)")

@@ -1,0 +1,153 @@
+"""States to pictures: on the terminal, and in image files.
+
+On a color terminal matthewplotlib draws, where it is installed. Everywhere
+else plain characters show the same picture, two rows of cells to a line.
+"""
+
+import io
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from PIL import Image
+
+from workshop.terminal import (
+    say,
+    shows_blocks,
+    shows_color,
+    terminal_size,
+)
+
+try:
+    import matthewplotlib as mp
+except (ImportError, SyntaxError):  # not installed, or needs a newer Python
+    mp = None
+
+# Indexed by upper cell + 2 * lower cell.
+HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
+ASCII_CELLS = np.array([".", "#"])
+
+
+def print_states(states: np.ndarray, stream: TextIO | None = None) -> None:
+    """Print the space-time diagram, scaled down to the terminal's width."""
+    stream = stream or sys.stdout
+    columns, _ = terminal_size()
+    factor = scale_factor(states, columns)
+    print(draw(scale_down(states, factor), stream), file=stream)
+    if factor > 1:
+        say(f"scaled down: a point stands for {factor} x {factor} cells")
+
+
+def draw(density: np.ndarray, stream: TextIO) -> str:
+    """The picture of a (rows, columns) array, as text for this stream.
+
+    Entries are 0 or 1, or anything between for a scaled picture, where
+    plain characters show as live what is denser than the picture's average.
+    """
+    if mp is not None and shows_color(stream) and shows_blocks(stream):
+        return str(mp.image((1.2 - density) / 1.2))
+    threshold = density.mean() if density.dtype.kind == "f" else 1
+    cells = ((density >= threshold) & (density > 0)).astype(np.uint8)
+    if shows_blocks(stream):
+        return half_block_text(cells)
+    return "\n".join("".join(row) for row in ASCII_CELLS[cells])
+
+
+def half_block_text(cells: np.ndarray) -> str:
+    """Two rows of cells to a line, a missing last row counted as dead."""
+    even = np.pad(cells, ((0, len(cells) % 2), (0, 0)))
+    characters = HALF_BLOCKS[even[0::2] + 2 * even[1::2]]
+    return "\n".join("".join(row) for row in characters)
+
+
+def scale_factor(
+    states: np.ndarray, columns: int, max_rows: int | None = None
+) -> int:
+    """The least whole factor by which the picture has to shrink to fit."""
+    num_rows, width = states.shape
+    factor = -(-width // columns)
+    if max_rows is not None:
+        factor = max(factor, -(-num_rows // max_rows))
+    return factor
+
+
+def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
+    """The mean of each factor x factor block; factor 1 changes nothing."""
+    states = np.asarray(states)
+    if factor == 1:
+        return states
+    num_rows, width = states.shape
+    row_starts = np.arange(0, num_rows, factor)
+    column_starts = np.arange(0, width, factor)
+    totals = np.add.reduceat(states, row_starts, axis=0, dtype=np.int64)
+    totals = np.add.reduceat(totals, column_starts, axis=1)
+    heights = np.diff(row_starts, append=num_rows)
+    widths = np.diff(column_starts, append=width)
+    return totals / np.outer(heights, widths)
+
+
+def play_flip_book(
+    titles_and_states: Iterable[tuple[str, np.ndarray]],
+    seconds_each: float = 0.05,
+) -> None:
+    """Show one picture after the other in place, until the end or Ctrl-C.
+
+    Needs a terminal that moves its cursor; a picture fits into it whole.
+    """
+    columns, lines = terminal_size()
+    rows_a_line = 2 if shows_blocks(sys.stdout) else 1
+    max_rows = max(1, lines - 3) * rows_a_line
+    shown = ""
+    try:
+        for title, states in titles_and_states:
+            if shown:
+                time.sleep(seconds_each)
+                num_lines = len(shown.splitlines())
+                print(f"\x1b[{num_lines}A\x1b[J", end="")
+            factor = scale_factor(states, columns, max_rows)
+            picture = draw(scale_down(states, factor), sys.stdout)
+            shown = f"{title}\n{picture}"
+            print(shown, flush=True)
+    except KeyboardInterrupt:
+        print()
+
+
+def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
+    """(num_rules, num_steps, width) to one picture, num_columns to a row."""
+    num_rules, num_steps, width = states.shape
+    grid = np.asarray(states).reshape(-1, num_columns, num_steps, width)
+    num_rows = num_rules // num_columns
+    return grid.swapaxes(1, 2).reshape(
+        num_rows * num_steps, num_columns * width
+    )
+
+
+def save_image(states: np.ndarray, path: Path) -> None:
+    """Write live cells black on white, one pixel a cell.
+
+    The suffix of path chooses the format. The file appears whole or not at
+    all. ValueError says what is wrong with the suffix, OSError with the disk.
+    """
+    encoded = encode_image(states, path.suffix)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(encoded)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def encode_image(states: np.ndarray, suffix: str) -> bytes:
+    """The bytes of that image file; ValueError if Pillow cannot make them."""
+    image_format = Image.registered_extensions().get(suffix.lower())
+    if image_format not in Image.SAVE:
+        raise ValueError(f"Pillow writes no '{suffix}' files")
+    encoded = io.BytesIO()
+    try:
+        Image.fromarray(np.asarray(states) == 0).save(encoded, image_format)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"Pillow: {error}") from error
+    return encoded.getvalue()

@@ -1,0 +1,50 @@
+"""What the terminal can show, and how a script speaks to it.
+
+Needs nothing but Python, so that the doctor can use it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from typing import NoReturn, TextIO
+
+BLOCKS = "█▀▄"
+
+
+def terminal_size() -> tuple[int, int]:
+    """(columns, lines); 80 by 24 where there is no terminal to ask."""
+    size = shutil.get_terminal_size(fallback=(80, 24))
+    return size.columns, size.lines
+
+
+def moves_cursor(stream: TextIO) -> bool:
+    """Whether stream is a terminal that obeys escape sequences."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def shows_color(stream: TextIO) -> bool:
+    """Whether to color: not if the user set NO_COLOR (no-color.org)."""
+    return moves_cursor(stream) and not os.environ.get("NO_COLOR")
+
+
+def shows_blocks(stream: TextIO) -> bool:
+    """Whether the encoding of stream has the half-block characters."""
+    try:
+        BLOCKS.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """Print a sentence, wrapped to the terminal."""
+    print(textwrap.fill(text, width=terminal_size()[0]))
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """Print one line on standard error and end with that exit status."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
