@@ -1,0 +1,68 @@
+# `make` lists the targets. Every target first sets up what it needs, once.
+
+PYTHON ?= python3
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+LOCK := $(if $(LATEST),requirements.txt,requirements.lock)
+
+# The stamp is made when set-up is through. If PYTHON or LATEST is given, it
+# must be the stamp of just that choice; otherwise any stamp will do.
+CHOICE := .venv/ready-$(subst /,-,$(PYTHON))$(if $(LATEST),-latest)
+ifeq ($(filter command% environment%,$(origin PYTHON) $(origin LATEST)),)
+CHOICE := $(firstword $(wildcard .venv/ready-*) $(CHOICE))
+endif
+
+.PHONY: help setup tour stage diff test lint format doctor lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
+
+setup: $(CHOICE)  ## make .venv (PYTHON=python3.12, LATEST=1)
+
+$(CHOICE): $(LOCK) requirements-matthewplotlib.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+	  "PYTHON must be 3.11 or later, got %d.%d" % v[:2])'
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet -r $(LOCK)
+	@$(PIP) install --quiet -r requirements-matthewplotlib.txt \
+	  >.venv/matthewplotlib.log 2>&1; \
+	  .venv/bin/python -c 'import matthewplotlib' 2>/dev/null || \
+	  echo 'matthewplotlib (optional) is not to be had here: going on without'
+	@touch $@
+
+tour: setup  ## run every stage in order
+	@for stage in stages/stage*.py; do \
+	  echo; echo "=== $$stage"; .venv/bin/python $$stage || exit; done
+
+stage: setup  ## run one stage: make stage N=5 ARGS="--rule 30"
+	@.venv/bin/python $(or $(wildcard stages/stage$(N)_*.py),\
+	  $(error N must be the number of a stage, got '$(N)')) $(ARGS)
+
+diff: setup  ## show what one stage changes: make diff N=5
+	@.venv/bin/python stages/workshop/diff.py $(or $(N),\
+	  $(error N must be the number of a stage, got nothing)) $(ARGS)
+
+test: setup  ## run the tests
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: setup  ## check style and format
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+format: setup  ## mend what lint can mend
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+doctor: setup  ## is this machine ready?
+	@.venv/bin/python stages/workshop/doctor.py
+
+lock: setup  ## pin the versions that set-up installs
+	$(PIP) install --quiet uv
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --custom-compile-command "make lock" --upgrade \
+	  requirements.txt --output-file requirements.lock
+
+clean:  ## remove .venv and everything else that was made
+	rm -rf .venv .pytest_cache .hypothesis .ruff_cache output.png
+	find . -name __pycache__ -prune -exec rm -rf {} +
