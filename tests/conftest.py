@@ -1,0 +1,20 @@
+"""Strict JAX, checked annotations, two devices: for every test."""
+
+import sys
+from pathlib import Path
+
+import jax
+from jaxtyping import install_import_hook
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
+
+from workshop.catalog import find_stages
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Whichever test imports a stage first: its shapes and dtypes are checked.
+install_import_hook(
+    [path.stem for path in find_stages().values()], "beartype.beartype"
+)
