@@ -1,0 +1,48 @@
+"""What several tests need: the stages, and running them as their users do."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from workshop.catalog import find_stages
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = find_stages()
+REFERENCE = importlib.import_module(STAGES[0].stem)
+
+
+def import_stage(number: int):
+    """The module of a stage, its annotations checked."""
+    return importlib.import_module(STAGES[number].stem)
+
+
+FAILING = [n for n in STAGES if hasattr(import_stage(n), "FAILS_WITH")]
+WORKING = [n for n in STAGES if n not in FAILING]
+
+
+def run_python(
+    *args, env: dict[str, str] | None = None, timeout: float = 120, **kwargs
+) -> subprocess.CompletedProcess:
+    """Run this Python on a script of the repository, as a user would."""
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        env=clean_environment(env),
+        capture_output=True,
+        timeout=timeout,
+        **{"encoding": "utf-8", **kwargs},
+    )
+
+
+def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
+    """This environment, with UTF-8 output and 80 columns, and env on top."""
+    base = {"PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "LINES": "24"}
+    return {**os.environ, **base, **(env or {})}
+
+
+def read_half_blocks(picture: list[str]) -> list[list[int]]:
+    """The cells of a picture in half-block characters, two rows a line."""
+    upper = [[int(c in "▀█") for c in line] for line in picture]
+    lower = [[int(c in "▄█") for c in line] for line in picture]
+    return [row for pair in zip(upper, lower, strict=True) for row in pair]

@@ -1,0 +1,118 @@
+"""One test for each claim that the docstring of a stage makes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import REFERENCE, import_stage
+
+SHAPE_NAMES = ("width", "num_steps")
+
+
+def count_calls(monkeypatch, module, name):
+    """Count the calls of a function of a stage: under jit, its traces."""
+    calls = []
+    function = getattr(module, name)
+
+    def counting(*args):
+        calls.append(args)
+        return function(*args)
+
+    monkeypatch.setattr(module, name, counting)
+    jax.clear_caches()
+    return calls
+
+
+def num_equations(number, num_steps):
+    """The operations at the top level of simulate's program."""
+    function = import_stage(number).simulate
+    while hasattr(function, "__wrapped__") and hasattr(function, "lower"):
+        function = function.__wrapped__
+    traced = jax.jit(function, static_argnames=SHAPE_NAMES).trace(
+        110, width=11, num_steps=num_steps
+    )
+    return len(traced.jaxpr.eqns)
+
+
+def test_stage_0_has_num_steps_rows_with_the_initial_state():
+    states = REFERENCE.simulate(110, 9, 5)
+    assert states.shape == (5, 9)
+    initial_state = REFERENCE.make_initial_state(9)
+    np.testing.assert_array_equal(states[0], initial_state)
+
+
+def test_stage_2_at_set_leaves_the_array_as_it_is():
+    state = jnp.zeros(5, dtype=jnp.uint8)
+    changed = state.at[2].set(1)
+    assert state.sum() == 0
+    assert changed[2] == 1
+
+
+def test_stage_2_sends_every_operation_alone():
+    """Eager, the operations of each step are as many dispatches."""
+    per_step = num_equations(2, num_steps=11) - num_equations(2, num_steps=10)
+    assert per_step > 5
+    assert num_equations(2, num_steps=80) > 80 * per_step
+
+
+def test_stage_2_compiles_each_kind_of_operation_once(capture_compilations):
+    simulate = import_stage(2).simulate
+    jax.clear_caches()
+    with capture_compilations() as first:
+        simulate(110, 11, 7)
+    with capture_compilations() as second:
+        simulate(110, 11, 7)
+    assert len(first) > 5
+    assert len(second) == 0
+
+
+def test_stage_3_calls_simulate_with_tracers():
+    seen = []
+    jax.jit(lambda *args: seen.extend(args))(110, 11, 7)
+    assert all(isinstance(value, jax.core.Tracer) for value in seen)
+    assert [(value.shape, value.dtype) for value in seen] == [
+        ((), "int32")
+    ] * 3
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_all_rules_share_one_compilation(number, monkeypatch):
+    stage = import_stage(number)
+    traces = count_calls(monkeypatch, stage, "make_rule_table")
+    for rule in range(256):
+        stage.simulate(rule, 11, 3)
+    assert len(traces) == 1
+
+
+def test_stage_4_compiles_once_for_each_pair_of_shapes(monkeypatch):
+    stage = import_stage(4)
+    traces = count_calls(monkeypatch, stage, "make_initial_state")
+    for width, num_steps in [(5, 2), (5, 3), (6, 2), (5, 2), (6, 2)]:
+        stage.simulate(110, width, num_steps)
+    assert len(traces) == 3
+    assert all(type(width) is int for (width,) in traces)
+
+
+def test_stage_4_holds_a_copy_of_step_for_every_row(monkeypatch):
+    stage = import_stage(4)
+    traces = count_calls(monkeypatch, stage, "step")
+    stage.simulate(110, 11, 9)
+    assert len(traces) == 9
+    grows = [num_equations(4, num_steps) for num_steps in (20, 40, 80)]
+    assert grows[2] - grows[1] == 2 * (grows[1] - grows[0]) > 0
+
+
+def test_stage_5_traces_step_once(monkeypatch):
+    stage = import_stage(5)
+    traces = count_calls(monkeypatch, stage, "step")
+    stage.simulate(110, 11, 900)
+    assert len(traces) == 1
+    assert num_equations(5, 20) == num_equations(5, 8000)
+
+
+def test_stage_6_is_one_call_traced_once(monkeypatch):
+    stage = import_stage(6)
+    traces = count_calls(monkeypatch, stage, "step")
+    stage.simulate_rules(np.arange(256, dtype=np.uint8), 11, 9)
+    assert len(traces) == 1
+    assert traces[0][0].shape == (11,)  # step knows nothing of the new axis
