@@ -58,7 +58,7 @@ def simulate(
 def simulate_rules(
     rules: Integer[Array, " num_rules"], width: int, num_steps: int
 ) -> UInt8[Array, "num_rules {num_steps} {width}"]:
-    """The states of every rule: `simulate`, mapped over its first argument."""
+    """The states of every rule: `simulate` mapped over `rule`."""
     simulate_each = jax.vmap(simulate, in_axes=(0, None, None))
     return simulate_each(rules, width, num_steps)
 

@@ -1,14 +1,13 @@
 """Strict JAX, checked annotations, two devices: for every test."""
 
 import contextlib
-import sys
-from pathlib import Path
+import os
+import signal
+import subprocess
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
 from workshop.catalog import find_stages
 
@@ -41,3 +40,43 @@ def capture_compilations():
             jax.monitoring.unregister_event_duration_listener(listen)
 
     return capture
+
+
+@pytest.fixture
+def run_in_terminal():
+    """Run a command in a terminal of its own; its output and exit status."""
+    pty = pytest.importorskip("pty", reason="Windows has no pty module")
+
+    def run(command, env=None, *, interrupt_at=None):
+        """Once that text is there, press Ctrl-C."""
+        ours, theirs = pty.openpty()
+        base = {
+            key: os.environ[key] for key in os.environ.keys() - {"NO_COLOR"}
+        }
+        size = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**base, **size, **(env or {})},
+        )
+        os.close(theirs)
+        output = b""
+        while chunk := read_terminal(ours):
+            output += chunk
+            if interrupt_at and interrupt_at.encode() in output:
+                process.send_signal(signal.SIGINT)
+                interrupt_at = None
+        os.close(ours)
+        return output.decode(), process.wait(timeout=60)
+
+    return run
+
+
+def read_terminal(terminal):
+    """What comes next; nothing once the other side is closed."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux says so by an error
+        return b""

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from support import REFERENCE, import_stage
 
 SHAPE_NAMES = ("width", "num_steps")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from support import FAILING, REFERENCE, ROOT, STAGES, import_stage, run_python
 
 

@@ -4,6 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
+
 from support import REFERENCE, run_python
 
 simulate = REFERENCE.simulate

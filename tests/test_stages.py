@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from support import REFERENCE, WORKING, import_stage
 
 STAGES_TO_COMPARE = [n for n in WORKING if n > 0]

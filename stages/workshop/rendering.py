@@ -38,7 +38,8 @@ def print_states(states: np.ndarray, stream: TextIO | None = None) -> None:
     factor = scale_factor(states, columns)
     print(draw(scale_down(states, factor), stream), file=stream)
     if factor > 1:
-        say(f"scaled down: a point stands for {factor} x {factor} cells")
+        note = f"scaled down: a point stands for {factor} x {factor} cells"
+        say(note, stream)
 
 
 def draw(density: np.ndarray, stream: TextIO) -> str:

@@ -39,9 +39,9 @@ def shows_blocks(stream: TextIO) -> bool:
     return True
 
 
-def say(text: str) -> None:
+def say(text: str, stream: TextIO | None = None) -> None:
     """Print a sentence, wrapped to the terminal."""
-    print(textwrap.fill(text, width=terminal_size()[0]))
+    print(textwrap.fill(text, width=terminal_size()[0]), file=stream)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:

@@ -1,0 +1,309 @@
+"""The command line, the same for every stage, used as its users use it."""
+
+import runpy
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import (
+    FAILING,
+    REFERENCE,
+    ROOT,
+    STAGES,
+    WORKING,
+    clean_environment,
+    read_half_blocks,
+    run_python,
+)
+
+NOT_ON_WINDOWS = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no such signal"
+)
+HEADER = """\
+rule: 110 (0b01101110)
+bits: [0 1 1 1 0 1 1 0]
+rule_table[0,0,0] = 0
+rule_table[0,0,1] = 1
+rule_table[0,1,0] = 1
+rule_table[0,1,1] = 1
+rule_table[1,0,0] = 0
+rule_table[1,0,1] = 1
+rule_table[1,1,0] = 1
+rule_table[1,1,1] = 0
+"""
+
+
+def read_png(path):
+    """The cells of a saved picture: live cells are black."""
+    with Image.open(path) as image:
+        return 1 - np.asarray(image.convert("1"), dtype=np.uint8)
+
+
+@pytest.fixture
+def run_stage_here(monkeypatch, capsys):
+    """Run a stage's script in this process: faster, when it ends early."""
+
+    def run(number, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(STAGES[number]), *arguments])
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as end:
+                runpy.run_path(str(STAGES[number]), run_name="__main__")
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_stage_0_prints_what_the_readme_shows():
+    done = run_python(STAGES[0], "--num-steps", 80)
+    assert done.returncode == 0
+    assert done.stdout.startswith(HEADER + "simulation complete!\n")
+    lines = done.stdout.splitlines()
+    assert lines[11].startswith("time taken 0.")
+    assert lines[11].endswith(" seconds")
+    np.testing.assert_array_equal(
+        read_half_blocks(lines[12:]), REFERENCE.simulate(110, 80, 80)
+    )
+
+
+@pytest.mark.parametrize("number", WORKING)
+def test_every_flag(number, tmp_path):
+    output = tmp_path / "picture.png"
+    done = run_python(
+        STAGES[number], "--rule", 30, "--width", 31, "--num-steps", 24,
+        "--print-image", "--save-image", "--output", output,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "rule:  30 (0b00011110)"
+    assert "simulation complete!" in lines
+    assert any(str(output) in line for line in lines)
+    expected = REFERENCE.simulate(30, 31, 24)
+    picture = [line for line in lines if len(line) == 31 and line[0] in " ▀▄█"]
+    np.testing.assert_array_equal(read_half_blocks(picture), expected)
+    saved = read_png(output)
+    if saved.shape != expected.shape:  # all rules, 16 to a row
+        saved = saved[24:48, 31 * 14 : 31 * 15]
+    np.testing.assert_array_equal(saved, expected)
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_no_picture_and_no_file_unless_asked(number, tmp_path):
+    done = run_python(STAGES[number], "--no-print-image", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "█" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [n for n in WORKING if n > 0])
+def test_jax_stages_print_two_times_and_say_of_what(number):
+    done = run_python(STAGES[number], "--no-print-image", "--num-steps", 5)
+    first, second = done.stdout.splitlines()[-2:]
+    assert first.startswith("first call:  ")
+    assert "compile" in first
+    assert second.startswith("second call: ")
+    assert second.endswith(" seconds (run)")
+
+
+def test_stage_0_writes_a_correct_large_png(tmp_path):
+    output = tmp_path / "large.png"
+    done = run_python(
+        STAGES[0], "--num-steps", 8000, "--width", 8000,
+        "--no-print-image", "--save-image", "--output", output,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = REFERENCE.simulate(110, 8000, 8000)
+    np.testing.assert_array_equal(read_png(output), expected)
+
+
+BAD_INPUT = [
+    (["--rule", "256"], "rule must be between 0 and 255, got 256"),
+    (["--rule", "-1"], "rule must be between 0 and 255, got -1"),
+    (["--rule", "ten"], "--rule"),
+    (["--width", "0"], "width must be at least 1, got 0"),
+    (["--num-steps", "0"], "num_steps must be at least 1, got 0"),
+    (["--num-steps", "9" * 12], "must fit into the memory available"),
+    (["--no-such-flag"], "--no-such-flag"),
+    (["--save-image", "--output", "no/such.png"], "got no/such.png"),
+    (["--save-image", "--output", "picture.such"], "got picture.such"),
+    (["--save-image", "--output", "picture"], "got picture"),
+    (["--save-image", "--output", "folder.png"], "got the folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT)
+@pytest.mark.parametrize("number", STAGES)
+def test_bad_input_is_one_line_and_status_2(
+    number, arguments, message, run_stage_here, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    status, out, err = run_stage_here(number, *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_bad_input_in_a_process_of_its_own():
+    done = run_python(STAGES[5], "--rule", 300)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "rule must be between 0 and 255, got 300\n"
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="elsewhere there is no folder that even root cannot write to",
+)
+def test_a_folder_that_is_not_writable(run_stage_here):
+    status, out, err = run_stage_here(
+        0, "--save-image", "--output", "/proc/x.png"
+    )
+    assert (status, out) == (2, "")
+    assert "writable" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_picture_too_large_for_its_format(run_stage_here, tmp_path):
+    output = tmp_path / "wide.webp"
+    status, _, err = run_stage_here(
+        0, "--width", "17000", "--num-steps", "1", "--no-print-image",
+        "--save-image", "--output", str(output),
+    )  # fmt: skip
+    assert status == 2
+    assert "17000 x 1" in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_status_0_and_names_every_flag():
+    done = run_python(STAGES[5], "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag in ("rule", "width", "num-steps", "no-print-image",
+                 "save-image", "output"):  # fmt: skip
+        assert f"--{flag}" in done.stdout
+    assert "Stage 5: " in done.stdout
+
+
+@NOT_ON_WINDOWS
+@pytest.mark.parametrize(
+    ("number", "num_steps"), [(0, 400_000), (2, 20_000), (4, 3_000)]
+)
+def test_ctrl_c_ends_it_at_once(number, num_steps):
+    """130 in a shell; also while XLA compiles, as stage 4 does here."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", STAGES[number], "--num-steps", str(num_steps)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(None),
+    )
+    for _ in HEADER.splitlines():
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGINT
+    assert (out, err) == (b"", b"")
+
+
+@pytest.mark.parametrize("number", [0, FAILING[0], WORKING[-1]])
+def test_a_closed_pipe_gives_no_traceback(number):
+    process = subprocess.Popen(
+        [sys.executable, STAGES[number], "--num-steps", "3000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(None),
+    )
+    process.stdout.close()
+    _, err = process.communicate(timeout=120)
+    assert err == b""
+    assert process.returncode == 0
+
+
+def test_ctrl_c_ends_the_flip_book(run_in_terminal):
+    output, status = run_in_terminal(
+        [sys.executable, STAGES[6], "--width", 9, "--num-steps", 6],
+        interrupt_at="rule 3, Ctrl-C",
+    )
+    assert status == 0
+    assert "rule 2, Ctrl-C to stop\r\n" in output
+    assert "\x1b[4A\x1b[J" in output  # up by a title and three lines
+    assert "Traceback" not in output
+    assert "rule 200" not in output
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_one_rule(run_in_terminal):
+    output, status = run_in_terminal(
+        [sys.executable, STAGES[6], "--width", 9, "--num-steps", 6],
+        {"TERM": "dumb"},
+    )
+    assert status == 0
+    assert "\x1b" not in output
+    picture = output.splitlines()[-3:]
+    np.testing.assert_array_equal(
+        read_half_blocks(picture), REFERENCE.simulate(110, 9, 6)
+    )
+
+
+def test_the_grid_has_rule_16_row_plus_column(tmp_path):
+    output = tmp_path / "grid.png"
+    done = run_python(
+        STAGES[6], "--width", 9, "--num-steps", 6, "--no-print-image",
+        "--save-image", "--output", output,
+    )  # fmt: skip
+    assert "256 rules x 6 steps x 9 cells: 13,824 bytes" in done.stdout
+    grid = read_png(output)
+    assert grid.shape == (16 * 6, 16 * 9)
+    for rule in range(256):
+        row, column = divmod(rule, 16)
+        cell = grid[6 * row : 6 * row + 6, 9 * column : 9 * column + 9]
+        np.testing.assert_array_equal(cell, REFERENCE.simulate(rule, 9, 6))
+
+
+def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):
+    from workshop import harness
+
+    arguments = harness.Arguments(width=1000, num_steps=1000)
+    memory = type("Memory", (), {"available": 100_000_000})
+    monkeypatch.setattr(harness.psutil, "virtual_memory", lambda: memory)
+    harness.check_arguments(arguments, num_rules=1)
+    with pytest.raises(SystemExit) as end:
+        harness.check_arguments(arguments, num_rules=256)
+    assert end.value.code == 2
+    assert "got 256,000,000 bytes" in capsys.readouterr().err
+
+
+def test_time_call_waits_for_the_result():
+    """It returns only arrays that are there: nothing is left to compute."""
+    import jax
+    import jax.numpy as jnp
+
+    from workshop.harness import time_call
+
+    @jax.jit
+    def slow(x):
+        return jax.lax.fori_loop(0, 200, lambda _, x: jnp.sin(x @ x), x)
+
+    result, seconds = time_call(slow, jnp.ones((200, 200)))
+    assert result.is_ready()
+    assert seconds > 0
+
+
+def test_one_function_reads_the_clock():
+    clocks = ("perf_counter", "time.time(", "monotonic(", "timeit", "%time")
+    reading = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("stages", "benchmarks", "notebooks")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(clock in path.read_text("utf-8") for clock in clocks)
+    ]
+    assert reading == ["stages/workshop/harness.py"]
+    harness = (ROOT / reading[0]).read_text("utf-8")
+    assert harness.count("perf_counter()") == 2

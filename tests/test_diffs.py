@@ -1,0 +1,126 @@
+"""The diff between neighboring stages is the lesson: small, one idea."""
+
+import ast
+import re
+import sys
+
+import pytest
+
+from support import ROOT, STAGES, run_python
+from workshop.catalog import strip_docstring
+from workshop.diff import diff_lines
+
+DIFF = ROOT / "stages" / "workshop" / "diff.py"
+PORT_TO_VMAP = range(1, 7)  # the stages whose diffs are a few lines
+
+
+def functions(number):
+    """Name to source, decorators included, of a stage's functions."""
+    source = STAGES[number].read_text(encoding="utf-8")
+    return {
+        node.name: ast.unparse(node)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("number", PORT_TO_VMAP)
+def test_the_budget_of_40_changed_lines(number):
+    changed = [
+        line
+        for line in diff_lines(number)
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
+    assert 0 < len(changed) <= 40
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_one_function_changes_and_the_others_are_identical(number):
+    before, after = functions(number - 1), functions(number)
+    assert before.keys() <= after.keys()
+    changed = [name for name in after if after[name] != before.get(name)]
+    assert len(changed) == 1
+
+
+def test_stage_1_only_renames_np_and_widens_the_type_of_rule():
+    before, after = functions(0), functions(1)
+    for name in before:
+        renamed = re.sub(r"\bnp\.", "jnp.", before[name])
+        widened = renamed.replace("rule: int", "rule: Integer[ArrayLike, '']")
+        assert after[name] == widened
+
+
+@pytest.mark.parametrize("number", [n for n in STAGES if n > 0])
+def test_the_diff_fits_the_projector(number):
+    assert all(len(line) <= 79 for line in diff_lines(number))
+
+
+def test_the_diff_of_stage_5_is_the_scan():
+    done = run_python(DIFF, 5)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    added = [line for line in lines if re.match(r"\+(?!\+)", line)]
+    assert any("jax.lax.scan" in line for line in added)
+    assert len(added) <= 8
+    assert '"""Stage' not in done.stdout
+
+
+def test_docstrings_on_request():
+    done = run_python(DIFF, 5, "--docstrings")
+    assert '+"""Stage 5' in done.stdout
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "99", "x", None])
+def test_a_stage_that_is_not_there(number):
+    done = run_python(DIFF, *([] if number is None else [number]))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_plain_text_through_a_pipe():
+    assert "\x1b" not in run_python(DIFF, 5).stdout
+
+
+@pytest.mark.parametrize(
+    ("env", "colored"),
+    [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)],
+)
+def test_color_on_a_terminal(env, colored, run_in_terminal):
+    output, status = run_in_terminal([sys.executable, DIFF, 5], env)
+    assert status == 0
+    assert ("\x1b[32m+" in output) == colored
+    assert "jax.lax.scan" in output
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_the_form_of_a_stage(number):
+    source = STAGES[number].read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source))
+    assert docstring.startswith(f"Stage {number}: ")
+    assert "What changes: " in docstring
+    assert "What to notice: " in docstring
+    assert docstring.splitlines()[0].endswith(".")
+    imports = re.findall(r"^(?:import|from) (\w+)", source, flags=re.M)
+    assert not any(name.startswith("stage") for name in imports)
+    assert "workshop" not in imports  # imported inside the main guard
+    assert strip_docstring(source).startswith("import ")
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_what_is_above_the_main_guard_can_be_pasted(number):
+    source = STAGES[number].read_text(encoding="utf-8")
+    above, guard, _ = source.partition('\n\nif __name__ == "__main__":\n')
+    assert guard
+    done = run_python("-", input=f"{above}\nprint(simulate.__name__)")
+    assert (done.returncode, done.stdout) == (0, "simulate\n")
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_the_command_in_the_docstring_runs(number, tmp_path):
+    docstring = ast.get_docstring(ast.parse(STAGES[number].read_text()))
+    (command,) = re.findall(r"^ +python (stages/.*)$", docstring, flags=re.M)
+    script, *arguments = command.split()
+    assert ROOT / script == STAGES[number]
+    done = run_python(ROOT / script, *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
