@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from support import REFERENCE, run_python
+from support import REFERENCE, STAGES, run_python
 
 simulate = REFERENCE.simulate
 
@@ -110,5 +110,4 @@ def test_the_complemented_rule_gives_the_complemented_diagram(rule):
 
 def test_stage_0_imports_no_jax():
     code = "import sys, stage0_numpy; sys.exit('jax' in sys.modules)"
-    stages = REFERENCE.__file__.rpartition("/")[0]
-    assert run_python("-c", code, cwd=stages).returncode == 0
+    assert run_python("-c", code, cwd=STAGES[0].parent).returncode == 0
