@@ -22,9 +22,10 @@ setup: $(CHOICE)  ## make .venv (PYTHON=python3.12, LATEST=1)
 $(CHOICE): $(LOCK) requirements-matthewplotlib.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
 	  "PYTHON must be 3.11 or later, got %d.%d" % v[:2])'
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	$(PIP) install --quiet -r $(LOCK)
+	@echo 'setting up .venv: once, a minute or two'
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --quiet -r $(LOCK)
 	@$(PIP) install --quiet -r requirements-matthewplotlib.txt \
 	  >.venv/matthewplotlib.log 2>&1; \
 	  .venv/bin/python -c 'import matthewplotlib' 2>/dev/null || \

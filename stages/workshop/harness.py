@@ -130,8 +130,8 @@ def simulate_and_time(
         print(f"time taken {seconds:.5f} seconds")
         return states
     compiled = hasattr(simulate, "lower")
-    first = "trace, compile, run" if compiled else "compile piecemeal, run"
-    say(f"first call:  {seconds:.5f} seconds ({first})")
+    compiling = "trace, compile" if compiled else "compile every operation"
+    say(f"first call:  {seconds:.5f} seconds ({compiling}, run)")
     del states
     states, seconds = time_call(simulate, rule, **shape)
     say(f"second call: {seconds:.5f} seconds (run)")
