@@ -11,6 +11,10 @@ ifeq ($(filter command% environment%,$(origin PYTHON) $(origin LATEST)),)
 CHOICE := $(firstword $(wildcard .venv/ready-*) $(CHOICE))
 endif
 
+STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
+STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
+  $(error N must be the number of a stage, got '$(N)'))
+
 .PHONY: help setup tour stage diff test lint format doctor lock clean
 
 help:  ## list the targets
@@ -37,12 +41,10 @@ tour: setup  ## run every stage in order
 	  echo; echo "=== $$stage"; .venv/bin/python $$stage || exit; done
 
 stage: setup  ## run one stage: make stage N=5 ARGS="--rule 30"
-	@.venv/bin/python $(or $(wildcard stages/stage$(N)_*.py),\
-	  $(error N must be the number of a stage, got '$(N)')) $(ARGS)
+	@.venv/bin/python $(STAGE) $(ARGS)
 
 diff: setup  ## show what one stage changes: make diff N=5
-	@.venv/bin/python stages/workshop/diff.py $(or $(N),\
-	  $(error N must be the number of a stage, got nothing)) $(ARGS)
+	@.venv/bin/python stages/workshop/diff.py $(STAGE_NUMBER) $(ARGS)
 
 test: setup  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
