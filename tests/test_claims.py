@@ -117,3 +117,12 @@ def test_stage_6_is_one_call_traced_once(monkeypatch):
     stage.simulate_rules(np.arange(256, dtype=np.uint8), 11, 9)
     assert len(traces) == 1
     assert traces[0][0].shape == (11,)  # step knows nothing of the new axis
+
+
+def test_stage_6_is_no_longer_a_program_for_more_rules():
+    def num_operations(num_rules):
+        rules = np.arange(num_rules, dtype=np.uint8)
+        traced = import_stage(6).simulate_rules.trace(rules, 11, 9)
+        return str(traced.jaxpr).count(" = ")
+
+    assert num_operations(2) == num_operations(20) > 10

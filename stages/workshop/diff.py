@@ -15,7 +15,7 @@ import tyro
 
 from workshop.catalog import find_stages, strip_docstring
 from workshop.command_line import parse
-from workshop.terminal import fail, shows_color
+from workshop.terminal import fail, reader_may_leave, shows_color
 
 COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
 RESET = "\x1b[0m"
@@ -58,9 +58,10 @@ def main() -> None:
     if not 1 <= arguments.number <= last:
         fail(f"N must be between 1 and {last}, got {arguments.number}")
     color = shows_color(sys.stdout)
-    for line in diff_lines(arguments.number, arguments.docstrings):
-        start = COLORS.get(line[:1]) if color else None
-        print(f"{start}{line}{RESET}" if start else line)
+    with reader_may_leave():
+        for line in diff_lines(arguments.number, arguments.docstrings):
+            start = COLORS.get(line[:1]) if color else None
+            print(f"{start}{line}{RESET}" if start else line)
 
 
 if __name__ == "__main__":

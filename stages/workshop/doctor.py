@@ -21,7 +21,12 @@ from typing import NamedTuple
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from workshop.terminal import shows_blocks, shows_color, terminal_size
+from workshop.terminal import (
+    reader_may_leave,
+    shows_blocks,
+    shows_color,
+    terminal_size,
+)
 
 OLDEST_PYTHON = (3, 11)
 IN_ENVIRONMENT = sys.prefix != sys.base_prefix
@@ -190,12 +195,13 @@ def examine() -> Iterator[Finding]:
 def main() -> int:
     """Print the findings; the exit status."""
     failed = 0
-    for found in examine():
-        print(f"{found.verdict:4}  {found.what:14}  {found.details}")
-        if found.mend:
-            print(f"      to mend: {found.mend}")
-        failed += found.verdict == "FAIL"
-    print("ready" if not failed else f"not ready: {failed} to mend")
+    with reader_may_leave():
+        for found in examine():
+            print(f"{found.verdict:4}  {found.what:14}  {found.details}")
+            if found.mend:
+                print(f"      to mend: {found.mend}")
+            failed += found.verdict == "FAIL"
+        print("ready" if not failed else f"not ready: {failed} to mend")
     return 1 if failed else 0
 
 

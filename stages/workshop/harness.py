@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import os
 import signal
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from workshop.rendering import (
     print_states,
     save_image,
 )
-from workshop.terminal import fail, moves_cursor, say
+from workshop.terminal import fail, moves_cursor, reader_may_leave, say
 
 ALL_RULES = np.arange(256, dtype=np.uint8)
 
@@ -63,7 +62,7 @@ def run(
     arguments = parse(Arguments, title)
     num_rules = len(ALL_RULES) if simulate_rules else 1
     check_arguments(arguments, num_rules)
-    try:
+    with reader_may_leave():
         print_rule(arguments.rule)
         if fails_with is not None:
             run_failing(simulate, arguments, *fails_with)
@@ -71,9 +70,6 @@ def run(
             run_one_rule(simulate, arguments)
         else:
             run_all_rules(simulate_rules, arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `| head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def time_call(function: Callable, *args: Any, **kwargs: Any) -> tuple:

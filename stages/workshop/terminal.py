@@ -9,6 +9,8 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 BLOCKS = "█▀▄"
@@ -42,6 +44,16 @@ def shows_blocks(stream: TextIO) -> bool:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print a sentence, wrapped to the terminal."""
     print(textwrap.fill(text, width=terminal_size()[0]), file=stream)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """End quietly when the reader of our output, `| head` say, has left."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
