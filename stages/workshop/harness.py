@@ -26,6 +26,7 @@ from workshop.rendering import (
 from workshop.terminal import fail, moves_cursor, reader_may_leave, say
 
 ALL_RULES = np.arange(256, dtype=np.uint8)
+MAX_LEARNING_CELLS = 2**24  # float32 resolves one cell among so many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,26 +47,39 @@ class Arguments:
     """Image file for --save-image; the suffix chooses the format."""
 
 
+@dataclasses.dataclass(frozen=True)
+class LearningArguments(Arguments):
+    """The command line of a stage that learns from a random initial state."""
+
+    seed: int = 0
+    """Number that the random initial state is drawn from."""
+
+
 def run(
     simulate: Callable,
     simulate_rules: Callable | None = None,
     *,
     fails_with: tuple[type[Exception], str] | None = None,
+    learn_rule: Callable | None = None,
 ) -> None:
     """Run a stage from its main guard, with the command line's arguments.
 
     fails_with: the type and a keyword of the error that a stage raises on
     purpose. The exit status is then 0 only if the stage raises just that.
+    learn_rule: states to a rule table and the losses on the way to it. Then
+    simulate also takes a seed.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     title = sys.modules["__main__"].__doc__.splitlines()[0]
-    arguments = parse(Arguments, title)
+    arguments = parse(LearningArguments if learn_rule else Arguments, title)
     num_rules = len(ALL_RULES) if simulate_rules else 1
     check_arguments(arguments, num_rules)
     with reader_may_leave():
         print_rule(arguments.rule)
         if fails_with is not None:
             run_failing(simulate, arguments, *fails_with)
+        elif learn_rule is not None:
+            run_learning(simulate, learn_rule, arguments)
         elif simulate_rules is None:
             run_one_rule(simulate, arguments)
         else:
@@ -85,13 +99,16 @@ def time_call(function: Callable, *args: Any, **kwargs: Any) -> tuple:
     return result, time.perf_counter() - start
 
 
-def run_one_rule(simulate: Callable, arguments: Arguments) -> None:
-    """Simulate one rule, and show it."""
-    states = simulate_and_time(simulate, arguments.rule, arguments)
+def run_one_rule(
+    simulate: Callable, arguments: Arguments, **options: Any
+) -> np.ndarray:
+    """Simulate one rule, show it, and return its states."""
+    states = simulate_and_time(simulate, arguments.rule, arguments, **options)
     if arguments.print_image:
         print_states(states)
     if arguments.save_image:
         save(states, arguments.output)
+    return states
 
 
 def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
@@ -115,12 +132,47 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
         save(make_grid(states), arguments.output)
 
 
+def run_learning(
+    simulate: Callable, learn_rule: Callable, arguments: LearningArguments
+) -> None:
+    """Simulate one rule, learn it back from its states, and compare."""
+    states = run_one_rule(simulate, arguments, seed=arguments.seed)
+    (rule_table, losses), seconds = time_call(learn_rule, states)
+    say(f"learning: {seconds:.5f} seconds (trace, compile, run)")
+    shown = [0, *(2**k for k in range((len(losses) - 1).bit_length()))]
+    for i in shown:
+        print(f"loss after {i:3d} updates: {losses[i]:.1e}")
+    learned_rule = print_learned(rule_table.ravel(), arguments.rule)
+    num_steps, width = states.shape
+    again = simulate(learned_rule, width, num_steps, seed=arguments.seed)
+    if not np.array_equal(again, states):
+        fail(f"rule {learned_rule} does not reproduce the states", status=1)
+    say(f"rule {learned_rule}, as learned, reproduces the states exactly")
+
+
+def print_learned(entries: np.ndarray, rule: int) -> int:
+    """Print the learned entries beside the true ones; return their rule.
+
+    An entry that is undetermined, still one half, counts as 0.
+    """
+    learned_rule = 0
+    for i, entry in enumerate(entries):
+        learned = "undetermined" if entry == 0.5 else f"learned {entry:.4f}"
+        print(f"{table_entry(i)} = {rule >> i & 1}, {learned}")
+        learned_rule |= int(entry > 0.5) << i
+    return learned_rule
+
+
 def simulate_and_time(
-    simulate: Callable, rule: int | np.ndarray, arguments: Arguments
+    simulate: Callable,
+    rule: int | np.ndarray,
+    arguments: Arguments,
+    **options: Any,
 ) -> np.ndarray:
     """Call simulate, twice if it is JAX's, and print what each call took."""
-    shape = {"width": arguments.width, "num_steps": arguments.num_steps}
-    states, seconds = time_call(simulate, rule, **shape)
+    options["width"] = arguments.width
+    options["num_steps"] = arguments.num_steps
+    states, seconds = time_call(simulate, rule, **options)
     print("simulation complete!")
     if "jax" not in sys.modules:
         print(f"time taken {seconds:.5f} seconds")
@@ -129,7 +181,7 @@ def simulate_and_time(
     compiling = "trace, compile" if compiled else "compile every operation"
     say(f"first call:  {seconds:.5f} seconds ({compiling}, run)")
     del states
-    states, seconds = time_call(simulate, rule, **shape)
+    states, seconds = time_call(simulate, rule, **options)
     say(f"second call: {seconds:.5f} seconds (run)")
     return states
 
@@ -173,7 +225,12 @@ def print_rule(rule: int) -> None:
     print(f"rule: {rule:3d} (0b{rule:08b})")
     print(f"bits: [{' '.join(map(str, bits))}]")
     for i, bit in enumerate(bits):
-        print(f"rule_table[{i >> 2},{i >> 1 & 1},{i & 1}] = {bit}")
+        print(f"{table_entry(i)} = {bit}")
+
+
+def table_entry(i: int) -> str:
+    """The name of the entry that bit i of the rule becomes."""
+    return f"rule_table[{i >> 2},{i >> 1 & 1},{i & 1}]"
 
 
 def check_arguments(arguments: Arguments, num_rules: int) -> None:
@@ -191,8 +248,22 @@ def check_arguments(arguments: Arguments, num_rules: int) -> None:
             "num_steps x width must fit into the memory available,"
             f" {available:,} bytes, got {num_bytes:,} bytes"
         )
+    if isinstance(arguments, LearningArguments):
+        check_learning(arguments)
     if arguments.save_image:
         check_output(arguments.output)
+
+
+def check_learning(arguments: LearningArguments) -> None:
+    """End with one line and status 2 if a rule cannot be learned so."""
+    if not 0 <= arguments.seed < 2**31:
+        fail(f"seed must be between 0 and {2**31 - 1}, got {arguments.seed}")
+    num_cells = arguments.num_steps * arguments.width
+    if num_cells > MAX_LEARNING_CELLS:
+        fail(
+            "num_steps x width must be at most"
+            f" {MAX_LEARNING_CELLS:,} to learn from, got {num_cells:,}"
+        )
 
 
 def check_output(output: Path) -> None:
