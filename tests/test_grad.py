@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 import stage0_numpy
 import stage5_scan
 import stage7_grad

@@ -1,0 +1,98 @@
+"""Stage 8: the layout of the words, and every form of the states."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stage0_numpy
+import stage5_scan
+import stage8_bitpack
+
+WIDTHS = [1, 2, 3, 7, 31, 32, 33, 63, 64, 65, 97, 1009]
+
+
+def cells_of(words):
+    """All cells that words hold, in order, repeated ones included."""
+    lanes = np.arange(32, dtype=np.uint32)[:, None]
+    return (np.asarray(words)[None] >> lanes & 1).ravel().astype(np.uint8)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("rule", [30, 57, 110])
+def test_every_form_equals_the_reference(rule, width):
+    """Unpacked, packed, last row; repeated cells are what they repeat."""
+    num_steps = 70
+    expected = stage0_numpy.simulate(rule, width, num_steps)
+    states = stage8_bitpack.simulate(rule, width, num_steps)
+    np.testing.assert_array_equal(states, expected)
+    packed = stage8_bitpack.simulate_packed(rule, width, num_steps)
+    for words, state in zip(packed, expected, strict=True):
+        np.testing.assert_array_equal(
+            cells_of(words), np.resize(state, 32 * len(words))
+        )
+    last = stage8_bitpack.simulate_last(rule, width, num_steps)
+    np.testing.assert_array_equal(last, packed[-1])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_last_of_one_row_is_the_initial_state(width):
+    """One row is no step."""
+    words = stage8_bitpack.simulate_last(110, width, 1)
+    initial_state = stage0_numpy.make_initial_state(width)
+    np.testing.assert_array_equal(cells_of(words)[:width], initial_state)
+
+
+def test_choose_takes_each_bit_from_one_of_two():
+    """All eight combinations of three bits, side by side."""
+    bits, dead, live = (jnp.array([n], jnp.uint32) for n in (240, 204, 170))
+    expected = jnp.where(jnp.array([1, 1, 1, 1, 0, 0, 0, 0]), 170, 204)
+    places = 1 << np.arange(7, -1, -1)
+    want = int((np.asarray(expected) & places).sum())
+    assert int(stage8_bitpack.choose(bits, dead, live)[0]) == want
+
+
+def test_packed_states_take_an_eighth_of_the_bytes():
+    """32 cells in 4 bytes, where the words are full."""
+    states = stage8_bitpack.simulate(110, 64, 5)
+    packed = stage8_bitpack.simulate_packed(110, 64, 5)
+    assert packed.nbytes * 8 == states.nbytes
+
+
+@pytest.mark.parametrize(
+    "name", ["simulate", "simulate_packed", "simulate_last"]
+)
+def test_program_does_not_grow(name):
+    """As many operations compiled for a large size as for a small one."""
+    simulate = getattr(stage8_bitpack, name)
+
+    def num_operations(width, num_steps):
+        lowered = simulate.lower(110, width=width, num_steps=num_steps)
+        return lowered.as_text().count(" = ")
+
+    assert num_operations(97, 3) == num_operations(2**20 + 7, 100_000)
+
+
+def test_rules_share_a_compilation():
+    """The rule is data, not part of the program."""
+    stage8_bitpack.simulate.clear_cache()
+    for rule in (1, 2, 3):
+        stage8_bitpack.simulate(rule, 40, 4)
+    assert stage8_bitpack.simulate._cache_size() == 1
+
+
+def test_what_is_not_the_lesson_is_stage_5():
+    """The table is still made as before."""
+    assert inspect.getsource(
+        stage8_bitpack.make_rule_table
+    ) == inspect.getsource(stage5_scan.make_rule_table)
+
+
+def test_step_works_without_jit():
+    """Pasted into a notebook, it can be looked at step by step."""
+    with jax.disable_jit():
+        states = stage8_bitpack.simulate(90, 33, 5)
+    expected = stage0_numpy.simulate(90, 33, 5)
+    np.testing.assert_array_equal(states, expected)
