@@ -39,7 +39,9 @@ def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
     return state.at[words].add(jnp.uint32(1) << lanes)
 
 
-def unpack(words: UInt32[Array, " num_words"]) -> UInt8[Array, "32 num_words"]:
+def unpack(
+    words: UInt32[Array, " num_words"],
+) -> UInt8[Array, "32 num_words"]:
     """The cells of each lane; row after row they are the state."""
     lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
     return (words[None, :] >> lanes & 1).astype(jnp.uint8)
@@ -112,7 +114,8 @@ def simulate_last(
     rule: Integer[ArrayLike, ""], width: int, num_steps: int
 ) -> UInt32[Array, " num_words"]:
     """Row `num_steps - 1` alone, as words: what came before is not kept."""
-    last, _ = scan_words(rule, width, num_steps - 1, record=lambda words: None)
+    num_updates = num_steps - 1
+    last, _ = scan_words(rule, width, num_updates, record=lambda words: None)
     return last
 
 
