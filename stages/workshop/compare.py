@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from workshop.terminal import terminal_size
+
 CELLS = np.array([".", "#"])
-REACH = 12  # cells shown on each side of the wrong one
+REACH = 12  # cells shown on each side of the wrong one, where there is room
 
 
 def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
@@ -47,7 +49,8 @@ def surroundings(
     """Up to three rows around the cell, of both diagrams, got beside want."""
     num_steps, width = expected.shape
     rows = range(max(0, row - 1), min(num_steps, row + 2))
-    start, stop = max(0, cell - REACH), min(width, cell + REACH + 1)
+    reach = min(REACH, (terminal_size()[0] - 14) // 4)
+    start, stop = max(0, cell - reach), min(width, cell + reach + 1)
     indent = " " * (9 + cell - start)
     gap = " " * (stop - start + 2)
     lines = [f"{'got':>{stop - start + 9}}  {'want':>{stop - start}}"]
