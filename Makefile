@@ -15,10 +15,14 @@ STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
 STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be the number of a stage, got '$(N)'))
 
-.PHONY: help setup tour stage diff test lint format doctor lock clean
+EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
+  $(error N must be an exercise that you have begun, got '$(N)'))
+
+.PHONY: help setup tour stage diff exercise check hint watch run progress \
+  test lint format doctor lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
 	  $(MAKEFILE_LIST)
 
 setup: $(CHOICE)  ## make .venv (PYTHON=python3.12, LATEST=1)
@@ -46,6 +50,25 @@ stage: setup  ## run one stage: make stage N=5 ARGS="--rule 30"
 diff: setup  ## show what one stage changes: make diff N=5
 	@.venv/bin/python stages/workshop/diff.py $(STAGE_NUMBER) $(ARGS)
 
+exercise: setup  ## start an exercise: make exercise N=5 (FORCE=1: again)
+	@.venv/bin/python stages/workshop/exercise.py $(STAGE_NUMBER) \
+	  $(if $(FORCE),--force)
+
+check: setup  ## check your exercise: make check N=5
+	@.venv/bin/python stages/workshop/check.py $(STAGE_NUMBER) $(ARGS)
+
+hint: setup  ## the next of three hints: make hint N=5
+	@.venv/bin/python stages/workshop/hint.py $(STAGE_NUMBER)
+
+watch: setup  ## check at every save: make watch N=5
+	@.venv/bin/python stages/workshop/watch.py $(STAGE_NUMBER)
+
+run: setup  ## run your exercise: make run N=5 ARGS="--rule 30"
+	@PYTHONPATH=stages .venv/bin/python $(EXERCISE) $(ARGS)
+
+progress: setup  ## which exercises pass
+	@.venv/bin/python stages/workshop/progress.py
+
 test: setup  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
 
@@ -66,6 +89,6 @@ lock: setup  ## pin the versions that set-up installs
 	  --custom-compile-command "make lock" --upgrade \
 	  requirements.txt --output-file requirements.lock
 
-clean:  ## remove .venv and everything else that was made
+clean:  ## remove what was made, but not exercises/
 	rm -rf .venv .pytest_cache .hypothesis .ruff_cache output.png
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""The exercises: their texts, their files, and how far an attendee is."""
+
+import dataclasses
+import json
+import tomllib
+from pathlib import Path
+
+from workshop.catalog import STAGES_FOLDER, find_stages
+from workshop.terminal import fail
+
+TEXTS = Path(__file__).with_name("tasks.toml")
+FOLDER = STAGES_FOLDER.parent / "exercises"
+PROGRESS = FOLDER / "progress.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to do to get from the stage before to stage `number`."""
+
+    number: int
+    functions: tuple[str, ...]
+    point: str
+    task: str
+    hints: tuple[str, ...]
+    notice: str
+    try_this: str
+
+    @property
+    def path(self) -> Path:
+        """The attendee's file, named as the stage is."""
+        return FOLDER / find_stages()[self.number].name
+
+
+def find_tasks() -> dict[int, Task]:
+    """All exercises, by the number of their stage, in order."""
+    texts = tomllib.loads(TEXTS.read_text(encoding="utf-8"))["stage"]
+    return {
+        int(number): Task(
+            int(number),
+            tuple(text["functions"]),
+            text["point"],
+            one_paragraph(text["task"]),
+            tuple(map(one_paragraph, text["hints"])),
+            one_paragraph(text["notice"]),
+            text["try"],
+        )
+        for number, text in texts.items()
+    }
+
+
+def one_paragraph(text: str) -> str:
+    """The text in one line, to be wrapped where it is shown."""
+    return " ".join(text.split())
+
+
+def find_task(number: int) -> Task:
+    """The exercise of that stage; status 2 and one line if it has none."""
+    tasks, stages = find_tasks(), find_stages()
+    if number in tasks:
+        return tasks[number]
+    if number not in stages:
+        reason = f"there is no stage {number}"
+    elif number == min(stages):
+        reason = "it is where all starts"
+    else:
+        reason = "it fails on purpose, there is nothing to solve"
+    numbers = ", ".join(map(str, tasks))
+    fail(f"N must be one of {numbers}, got {number}: {reason}")
+
+
+def require_file(task: Task) -> Path:
+    """The attendee's file; status 2 and one line if it is not there."""
+    if not task.path.is_file():
+        fail(
+            f"{shown(task.path)} does not exist yet:"
+            f" make exercise N={task.number}"
+        )
+    return task.path
+
+
+def shown(path: Path) -> str:
+    """The path as the attendee would type it, with forward slashes."""
+    path = path.resolve()
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return path.as_posix()
+
+
+def read_progress() -> dict[str, dict]:
+    """Number of the stage to what is known of it, {} if nothing is."""
+    try:
+        return json.loads(PROGRESS.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def remember(number: int, **facts: object) -> None:
+    """Add facts to what is known of an exercise; None forgets one."""
+    progress = read_progress()
+    progress[str(number)] = progress.get(str(number), {}) | facts
+    FOLDER.mkdir(exist_ok=True)
+    part = PROGRESS.with_suffix(".part")
+    part.write_text(json.dumps(progress, indent=1), encoding="utf-8")
+    part.replace(PROGRESS)
