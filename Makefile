@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 LOCK := $(if $(LATEST),requirements.txt,requirements.lock)
+OFFLINE := $(if $(wildcard wheelhouse),--no-index --find-links wheelhouse)
 
 # The stamp is made when set-up is through. If PYTHON or LATEST is given, it
 # must be the stamp of just that choice; otherwise any stamp will do.
@@ -19,7 +20,7 @@ EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be an exercise that you have begun, got '$(N)'))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
-  test lint format doctor lock clean
+  links wheelhouse test lint format doctor lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
@@ -33,7 +34,7 @@ $(CHOICE): $(LOCK) requirements-matthewplotlib.txt
 	@echo 'setting up .venv: once, a minute or two'
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
-	@$(PIP) install --quiet -r $(LOCK)
+	@$(PIP) install --quiet $(OFFLINE) -r $(LOCK)
 	@$(PIP) install --quiet -r requirements-matthewplotlib.txt \
 	  >.venv/matthewplotlib.log 2>&1; \
 	  .venv/bin/python -c 'import matthewplotlib' 2>/dev/null || \
@@ -69,6 +70,13 @@ run: setup  ## run your exercise: make run N=5 ARGS="--rule 30"
 progress: setup  ## which exercises pass
 	@.venv/bin/python stages/workshop/progress.py
 
+links: setup  ## ask each outside link whether it answers
+	@.venv/bin/python stages/workshop/links.py $(ARGS)
+
+wheelhouse: setup  ## download all packages, for a room without a network
+	$(PIP) download --quiet --only-binary :all: -r requirements.lock \
+	  -d wheelhouse
+
 test: setup  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
 
@@ -89,6 +97,6 @@ lock: setup  ## pin the versions that set-up installs
 	  --custom-compile-command "make lock" --upgrade \
 	  requirements.txt --output-file requirements.lock
 
-clean:  ## remove what was made, but not exercises/
+clean:  ## remove what was made, but not exercises/ and wheelhouse/
 	rm -rf .venv .pytest_cache .hypothesis .ruff_cache output.png
 	find . -name __pycache__ -prune -exec rm -rf {} +

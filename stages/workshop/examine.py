@@ -3,7 +3,7 @@
 python stages/workshop/examine.py 5 exercises/stage5_scan.py REPORT
 
 Into the file REPORT goes one line of JSON for each thing that is looked at,
-when it begins, `{"step": name}`, and one for how it ended: `{"passed": fact}`
+when it begins, `{"step": name}`, and one for how it ended: `{"fact": found}`
 or `{"why": text}`.
 """
 
@@ -142,7 +142,7 @@ def main() -> None:
             fact = examine(
                 find_tasks()[int(number)], path, lambda step: tell(step=step)
             )
-            tell(passed=fact)
+            tell(fact=fact)
         except NotYet as reason:
             tell(why=str(reason))
         except BaseException as error:

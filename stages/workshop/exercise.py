@@ -82,7 +82,7 @@ def main() -> None:
     print()
     print(f"make check N={task.number}   does it work?")
     print(f"make hint N={task.number}    one of three hints")
-    print(f"make run N={task.number}     run it, with its picture")
+    print(f"make run N={task.number}     run it as a stage")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ if not __package__:  # run as a script
 import tyro
 import watchfiles
 
-from workshop.check import Limits, check_own
+from workshop.check import check_own
 from workshop.command_line import parse
+from workshop.sandbox import Limits
 from workshop.tasks import find_task, require_file, shown
 from workshop.terminal import moves_cursor
 
