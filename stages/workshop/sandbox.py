@@ -55,24 +55,23 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
     """Start examine.py, wait for it within the limits, read its report."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
-        process = subprocess.Popen(
+        tail = bytearray()
+        with subprocess.Popen(
             [sys.executable, EXAMINE, str(task.number), path, report],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=examiner_environment(),
-        )
-        tail = bytearray()
-        reader = threading.Thread(
-            target=keep_tail, args=(process.stdout, tail)
-        )
-        reader.start()
-        try:
-            broken = wait_within(process, limits, report)
-        finally:
-            process.kill()
-            process.wait()
-            reader.join()
+        ) as process:
+            reader = threading.Thread(
+                target=keep_tail, args=(process.stdout, tail)
+            )
+            reader.start()
+            try:
+                broken = wait_within(process, limits, report)
+            finally:
+                process.kill()
+                reader.join()
         if not report.exists():
             fail("The check could not start. What is wrong: make doctor", 1)
         lines = report.read_text(encoding="utf-8").splitlines()
