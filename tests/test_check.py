@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from workplace import copy_workshop, run_script
 from workshop import examine
 from workshop.catalog import find_stages

@@ -1,12 +1,10 @@
 """A copy of the workshop to work in, so that no test touches real work."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT, run_python
 
 
 def copy_workshop(folder: Path) -> Path:
@@ -16,7 +14,7 @@ def copy_workshop(folder: Path) -> Path:
         folder / "stages",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    for name in ("Makefile", "LINKS.md"):
+    for name in ("Makefile", "LINKS.md", "README.md"):
         shutil.copy(ROOT / name, folder)
     return folder
 
@@ -24,21 +22,10 @@ def copy_workshop(folder: Path) -> Path:
 def run_script(
     folder: Path, script: str, *arguments: object, columns: int = 80
 ) -> subprocess.CompletedProcess:
-    """Run stages/workshop/<script>.py there, as it is run through a pipe."""
-    return subprocess.run(
-        [
-            sys.executable,
-            f"stages/workshop/{script}.py",
-            *map(str, arguments),
-        ],
+    """Run stages/workshop/<script>.py there, as a user would."""
+    return run_python(
+        f"stages/workshop/{script}.py",
+        *arguments,
         cwd=folder,
-        env=environment(columns),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
+        env={"COLUMNS": str(columns)},
     )
-
-
-def environment(columns: int = 80) -> dict[str, str]:
-    """This process's, in a terminal of that width."""
-    return os.environ | {"COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}

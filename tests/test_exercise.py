@@ -1,0 +1,212 @@
+"""Exercises, hints, progress, watching: as an attendee meets them."""
+
+import ast
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from support import STAGES, clean_environment, run_python
+from workplace import copy_workshop, run_script
+from workshop.catalog import strip_docstring
+from workshop.exercise import make_exercise
+from workshop.tasks import find_tasks
+
+TASKS = find_tasks()
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return copy_workshop(tmp_path)
+
+
+def code_that_works(source):
+    """The code as a tree, without declaring that it fails on purpose."""
+    tree = ast.parse(strip_docstring(source))
+    tree.body = [
+        node
+        for node in tree.body
+        if not ast.unparse(node).startswith("FAILS_WITH = ")
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            node.keywords = [
+                keyword
+                for keyword in node.keywords
+                if keyword.arg != "fails_with"
+            ]
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize("number", TASKS)
+def test_an_exercise_is_the_stage_before_with_a_task_on_top(number):
+    before = STAGES[number - 1].read_text(encoding="utf-8")
+    exercise = make_exercise(TASKS[number])
+    assert "fails_with" not in exercise.lower()
+    code = ast.unparse(ast.parse(strip_docstring(exercise)))
+    assert code == code_that_works(before)
+    docstring = exercise.split('"""')[1]
+    assert TASKS[number].task in " ".join(docstring.split())
+    assert f"make check N={number}" in docstring
+    assert max(map(len, exercise.splitlines())) <= 79
+
+
+@pytest.mark.parametrize("number", TASKS)
+def test_an_exercise_is_formatted_as_the_stages_are(number, tmp_path):
+    path = tmp_path / "exercise.py"
+    path.write_text(make_exercise(TASKS[number]), encoding="utf-8")
+    rules = ["--select", "E,F,W,I,D", "--ignore", "F722"]
+    convention = "lint.pydocstyle.convention='google'"
+    settings = ["--line-length", "79", "--isolated"]
+    for command in (
+        ["check", *rules, "--config", convention],
+        ["format", "--check"],
+    ):
+        done = run_python("-m", "ruff", *command, *settings, path)
+        assert done.returncode == 0, done.stdout
+
+
+def test_work_is_never_overwritten(workshop):
+    own = workshop / "exercises" / "stage5_scan.py"
+    done = run_script(workshop, "exercise", 5)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("wrote exercises/stage5_scan.py\n")
+    untouched = own.read_text(encoding="utf-8")
+    own.write_text("my work", encoding="utf-8")
+
+    done = run_script(workshop, "exercise", 5)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "exercises/stage5_scan.py is there already" in done.stderr
+    assert own.read_text(encoding="utf-8") == "my work"
+
+    for number in (1, 2):
+        done = run_script(workshop, "exercise", 5, "--force")
+        backup = own.with_name(f"stage5_scan.py.{number}.bak")
+        assert done.stdout.startswith(f"kept exercises/{backup.name}\n")
+        assert backup.read_text(encoding="utf-8") == "my work"
+        assert own.read_text(encoding="utf-8") == untouched
+        own.write_text("my work", encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", ["exercise", "hint", "watch", "check"])
+@pytest.mark.parametrize(
+    ("number", "said"), [(3, "fails on purpose"), (99, "there is no stage")]
+)
+def test_what_is_no_exercise_is_one_line_and_status_2(
+    script, number, said, workshop
+):
+    if script == "watch":
+        pytest.importorskip("watchfiles", reason="it is not installed")
+    done = run_script(workshop, script, number)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (workshop / "exercises").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_status_2(workshop):
+    (workshop / "exercises").write_text("in the way", encoding="utf-8")
+    done = run_script(workshop, "exercise", 5)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "exercises must be a writable folder" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", TASKS)
+def test_there_are_three_hints_without_line_numbers(number):
+    hints = TASKS[number].hints
+    assert len(set(hints)) == 3
+    for hint in hints:
+        assert len(hint.split()) > 8
+        assert not re.search(r"\blines? \d", hint)
+
+
+def test_hints_come_one_after_the_other(workshop):
+    said = [run_script(workshop, "hint", 5).stdout for _ in range(4)]
+    for number, hint in enumerate(TASKS[5].hints, 1):
+        words = " ".join(said[number - 1].split())
+        assert words.startswith(f"Hint {number} of 3: {hint}")
+    assert "make diff N=5" not in said[1]
+    assert "The solution: make diff N=5" in said[2]
+    assert said[3] == said[2]
+    assert run_script(workshop, "hint", 6).stdout.startswith("Hint 1 of 3")
+    run_script(workshop, "exercise", 5)
+    assert run_script(workshop, "hint", 5).stdout == said[0]
+
+
+def progress(workshop):
+    """What is said of each exercise, by its file, and the last line."""
+    done = run_script(workshop, "progress", columns=40)
+    assert (done.returncode, done.stderr) == (0, "")
+    *rows, count = done.stdout.splitlines()
+    assert max(map(len, rows)) <= 60
+    return {row.split()[1]: row.split(maxsplit=2)[2] for row in rows}, count
+
+
+def test_progress_follows_the_work(workshop):
+    own = workshop / "exercises" / "stage5_scan.py"
+    said, count = progress(workshop)
+    assert said == {task.path.name: "not begun" for task in TASKS.values()}
+    assert count == f"0 of {len(TASKS)} pass"
+
+    run_script(workshop, "exercise", 5)
+    assert progress(workshop)[0][own.name] == "begun"
+
+    own.write_bytes(STAGES[5].read_bytes())
+    assert run_script(workshop, "check", 5).returncode == 0
+    said, count = progress(workshop)
+    assert said[own.name] == "passes"
+    assert count == f"1 of {len(TASKS)} pass"
+
+    own.write_text("changed", encoding="utf-8")
+    assert progress(workshop)[0][own.name] == "passed, changed since"
+    run_script(workshop, "check", 5)
+    assert progress(workshop)[0][own.name] == "begun"
+
+
+def test_progress_that_cannot_be_read_is_none(workshop):
+    (workshop / "exercises").mkdir()
+    (workshop / "exercises" / "progress.json").write_text("{", "utf-8")
+    assert progress(workshop)[1] == f"0 of {len(TASKS)} pass"
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="no Ctrl-C can be sent to one process"
+)
+def test_watch_checks_at_every_save_until_ctrl_c(workshop):
+    pytest.importorskip("watchfiles", reason="it is not installed")
+    run_script(workshop, "exercise", 5)
+    own = workshop / "exercises" / "stage5_scan.py"
+    process = subprocess.Popen(
+        [sys.executable, "stages/workshop/watch.py", "5"],
+        cwd=workshop,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    limit = threading.Timer(60, process.kill)
+    limit.start()
+
+    def read_until_waiting():
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("waiting for exercises/stage5_scan.py"):
+                break
+        return "".join(lines)
+
+    with process:
+        assert "FAIL  the program does not grow" in read_until_waiting()
+        replacement = own.with_suffix(".new")  # as many editors save
+        replacement.write_bytes(STAGES[5].read_bytes())
+        replacement.replace(own)
+        assert "Well done" in read_until_waiting()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "\n"
+    limit.cancel()
+    assert process.returncode == 0
+    assert progress(workshop)[0][own.name] == "passes"
