@@ -15,7 +15,6 @@ endif
 STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
 STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be the number of a stage, got '$(N)'))
-
 EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be an exercise that you have begun, got '$(N)'))
 
@@ -74,8 +73,9 @@ links: setup  ## ask each outside link whether it answers
 	@.venv/bin/python stages/workshop/links.py $(ARGS)
 
 wheelhouse: setup  ## download all packages, for a room without a network
-	$(PIP) download --quiet --only-binary :all: -r requirements.lock \
+	@$(PIP) download --quiet --only-binary :all: -r requirements.lock \
 	  -d wheelhouse
+	@echo 'wheelhouse/ has what this system and this Python need'
 
 test: setup  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
