@@ -9,7 +9,7 @@ from workshop.catalog import find_stages
 from workshop.check import check
 from workshop.exercise import make_exercise
 from workshop.mistakes import MISTAKES, load_reference, name_mistake
-from workshop.points import NotYet
+from workshop.points import POINTS, NotYet
 from workshop.sandbox import Limits
 from workshop.tasks import find_tasks
 
@@ -39,18 +39,35 @@ def read_stage(number):
     return STAGES[number].read_text(encoding="utf-8")
 
 
-def examine_source(number, source, folder):
-    """The steps begun, the fact found, and why not, of a file's source."""
+def write_attempt(source, folder):
     path = folder / "attempt.py"
     path.write_text(source, encoding="utf-8")
-    steps, fact, why = [], "", ""
+    return path
+
+
+def examine_source(number, source, folder):
+    """The steps begun, the fact found, and why not, of a file's source."""
+    path, steps = write_attempt(source, folder), []
     try:
         fact = examine.examine(TASKS[number], path, steps.append)
     except NotYet as reason:
-        why = str(reason)
+        return steps, "", str(reason)
     except Exception as error:
-        why = examine.explain_error(error, path)
-    return steps, fact, why
+        return steps, "", examine.explain_error(error, path)
+    return steps, fact, ""
+
+
+def miss_the_point(number, source, folder):
+    """What the check of the stage's own point alone says is not right."""
+    path = write_attempt(source, folder)
+    module = examine.import_file(path)
+    try:
+        fact = POINTS[TASKS[number].point](module)
+    except NotYet as reason:
+        return str(reason)
+    except Exception as error:
+        return examine.explain_error(error, path)
+    pytest.fail(f"it passes: {fact}")
 
 
 def test_there_is_an_exercise_for_every_stage_that_can_be_solved():
@@ -179,8 +196,6 @@ OFF_THE_POINT = [
         "(rules, width=width, num_steps=num_steps)\n\n\nif",
         "vmap in_axes",
     ),
-    (2, "jnp.stack(states)", "jnp.stack(states).tolist()", "want an array"),
-    (5, "    return states", "    return states.astype(int)", "dtype: got"),
 ]
 
 
@@ -190,9 +205,7 @@ def test_right_states_that_miss_the_point_do_not_pass(
 ):
     source = read_stage(number)
     assert source.count(old) == 1
-    _, fact, why = examine_source(number, source.replace(old, new), tmp_path)
-    assert not fact
-    assert said in why
+    assert said in miss_the_point(number, source.replace(old, new), tmp_path)
 
 
 def test_a_python_loop_over_the_values_of_the_rules_does_not_pass(tmp_path):
@@ -205,8 +218,99 @@ def test_a_python_loop_over_the_values_of_the_rules_does_not_pass(tmp_path):
         "        [simulate(int(r), width, num_steps) for r in rules]\n"
         "    )\n"
     )
-    _, _, why = examine_source(6, source, tmp_path)
+    why = miss_the_point(6, source, tmp_path)
     assert "takes the rules out one by one, in Python" in why
+
+
+FINITE_DIFFERENCES = """
+def learn_rule(states):
+    def loss(table):
+        return prediction_error(table, states.astype(jnp.float32))
+
+    def update(table, _):
+        slopes = [
+            (loss(table + nudge) - loss(table - nudge)) / 0.2
+            for nudge in 0.1 * jnp.eye(8).reshape(8, 2, 2, 2)
+        ]
+        return table - 0.5 * jnp.stack(slopes).reshape(2, 2, 2), 0.0
+
+    return jax.lax.scan(update, jnp.full((2, 2, 2), 0.5), length=1000)
+"""
+
+# Stage, code after it, a part of what the check says.
+SPOILED = [
+    (7, FINITE_DIFFERENCES, "There is no gradient of JAX's"),
+    (
+        7,
+        "learned = learn_rule\n"
+        "def learn_rule(states):\n"
+        "    table, losses = learned(states)\n"
+        "    return jnp.round(table + 0.1), losses\n",
+        "The other entries must stay 0.5",
+    ),
+    (
+        7,
+        "learned = learn_rule\n"
+        "def learn_rule(states):\n"
+        "    table, losses = learned(states)\n"
+        "    return table[::-1], losses\n",
+        "from states of rule 30: entry 0 of the table is 1.00",
+    ),
+    (
+        7,
+        "learned = learn_rule\n"
+        "def learn_rule(states):\n    return learned(states)[0]\n",
+        "must return two",
+    ),
+    (
+        8,
+        f"from {STAGES[5].stem} import simulate\n",
+        "the loop carries 1024 bytes, in stage 7 it was 4096",
+    ),
+    (8, "simulate_packed = simulate\n", "keep them packed"),
+    (
+        8,
+        "packed = simulate_packed\n"
+        "def simulate_packed(rule, width, num_steps):\n"
+        "    return packed(rule, width, num_steps)[::-1]\n",
+        "simulate_packed, row 0: ",
+    ),
+    (
+        9,
+        f"from {STAGES[8].stem} import simulate_last\n",
+        "the row of 512 bytes lies on 1 of ",
+    ),
+    (
+        9,
+        "last = simulate_last\n"
+        "def simulate_last(rule, width, num_steps):\n"
+        "    return last(rule, width, num_steps - 1)\n",
+        "simulate_last, row 0: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("number", "code", "said"), SPOILED)
+def test_the_later_points_can_be_missed(number, code, said, tmp_path):
+    source = read_stage(number).partition("\n\nif __name__")[0]
+    assert said in miss_the_point(number, f"{source}\n{code}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("(states)", "(states).tolist()", "returns a list, want an array"),
+        ("(states)", "(states).astype(int)", "dtype: got int32, want uint8"),
+        (
+            "(states)",
+            "(states).T[:, 1:]",
+            "shape: got (16, 15), want (16, 16)",
+        ),
+    ],
+)
+def test_what_is_not_of_the_right_kind_does_not_pass(old, new, said, tmp_path):
+    source = read_stage(2).replace(f"jnp.stack{old}", f"jnp.stack{new}")
+    assert said in examine_source(2, source, tmp_path)[2]
 
 
 @pytest.fixture

@@ -5,14 +5,17 @@ raises NotYet. It asks JAX what the file does; how it is written is free.
 """
 
 import ast
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from workshop.catalog import find_stages
 from workshop.compare import explain_difference
 from workshop.mistakes import load_reference
 
@@ -117,10 +120,147 @@ def one_call_for_all_rules(module: ModuleType) -> str:
     return f"{few} equations for 2 rules, {many} for 8"
 
 
+def gradient_by_jax(module: ModuleType) -> str:
+    """JAX differentiates, and learn_rule finds the table of each rule."""
+    program = jax.make_jaxpr(module.learn_rule)(simulate_random_ring(30))
+    if "jvp" not in program.pretty_print(name_stack=True):
+        raise NotYet(
+            "There is no gradient of JAX's in learn_rule. Use"
+            " jax.value_and_grad, not finite differences."
+        )
+    for rule in (30, 45, 110):
+        learned = learn(module, simulate_random_ring(rule))
+        table = load_reference().make_rule_table(rule)
+        for entry in range(8):
+            got, want = learned.flat[entry], table.flat[entry]
+            if (got > 0.5) != want:
+                raise NotYet(
+                    f"learn_rule, from states of rule {rule}: entry {entry}"
+                    f" of the table is {got:.2f}, want it near {want}"
+                )
+    dead = np.zeros((4, 16), dtype=np.uint8)
+    learned = learn(module, dead)
+    if learned.flat[0] > 0.5 or np.any(learned.flat[1:] != 0.5):
+        raise NotYet(
+            "Where all cells are dead, only neighborhood 0 0 0 occurs. The"
+            f" other entries must stay 0.5, got {learned.flat[1:].round(2)}."
+        )
+    return "rules 30, 45 and 110 learned, by a gradient of JAX's"
+
+
+def fewer_bytes_in_the_carry(module: ModuleType) -> str:
+    """The carry is 20 times smaller than that of stage 7, and right."""
+    shape = {"width": 1024, "num_steps": 8}
+    before = carry_bytes(load_stage(7).simulate, **shape)
+    now = carry_bytes(module.simulate, **shape)
+    if now * 20 > before:
+        raise NotYet(
+            f"For 1024 cells the loop carries {now} bytes, in stage 7 it was"
+            f" {before}. A bit for each cell makes it 32 times less."
+        )
+    states = np.asarray(module.simulate(30, **shape))
+    packed = np.asarray(module.simulate_packed(30, **shape))
+    if packed.nbytes * 4 > states.nbytes:
+        raise NotYet(
+            f"simulate_packed returns {packed.nbytes} bytes for"
+            f" {states.nbytes} cells: keep them packed, a bit for each."
+        )
+    require_live_cells(packed, states, "simulate_packed")
+    return f"{now} bytes for 1024 cells, {before} in stage 7"
+
+
+def result_on_all_devices(module: ModuleType) -> str:
+    """The last row has a share on each device, and is right."""
+    shape = {"width": 4096, "num_steps": 40}
+    last = module.simulate_last(30, **shape)
+    num_devices = len(jax.devices())
+    largest = max(shard.data.nbytes for shard in last.addressable_shards)
+    used = len(last.sharding.device_set)
+    if used < num_devices or largest * num_devices > last.nbytes:
+        raise NotYet(
+            f"simulate_last: the row of {last.nbytes} bytes lies on {used} of"
+            f" {num_devices} devices, up to {largest} bytes on one. Each must"
+            " keep its share and no more."
+        )
+    states = np.asarray(module.simulate(30, **shape))
+    require_live_cells(np.asarray(last)[None], states[-1:], "simulate_last")
+    return f"a share of the last row on each of {num_devices} devices"
+
+
 def require_jit(function: Callable, name: str) -> None:
     """NotYet if it is not what jax.jit returns."""
     if not hasattr(function, "trace"):
         raise NotYet(f"{name} is not compiled: jax.jit is missing on it.")
+
+
+def require_live_cells(
+    words: np.ndarray, states: np.ndarray, name: str
+) -> None:
+    """NotYet if the rows do not have as many bits set as cells live."""
+    num_rows = len(states)
+    if len(words) != num_rows:
+        raise NotYet(f"{name} returns {len(words)} rows, want {num_rows}.")
+    bits = np.bitwise_count(words).reshape(num_rows, -1).sum(axis=1)
+    live = states.sum(axis=1)
+    for row, (got, want) in enumerate(zip(bits, live, strict=True)):
+        if got != want:
+            raise NotYet(
+                f"{name}, row {row}: {got} bits are set, {want} cells live."
+            )
+
+
+def simulate_random_ring(rule: int) -> np.ndarray:
+    """States of stage 0 in which every neighborhood occurs."""
+    reference = load_reference()
+    rule_table = reference.make_rule_table(rule)
+    random = np.random.default_rng(seed=0)
+    states = [random.integers(2, size=64, dtype=np.uint8)]
+    for _ in range(15):
+        states.append(reference.step(states[-1], rule_table))
+    return np.stack(states)
+
+
+def learn(module: ModuleType, states: np.ndarray) -> np.ndarray:
+    """The table that learn_rule returns, first of two."""
+    result = module.learn_rule(jnp.asarray(states))
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise NotYet("learn_rule must return two: the rule table, the losses.")
+    table = np.asarray(result[0])
+    if table.shape != (2, 2, 2):
+        raise NotYet(
+            f"The rule table has shape {table.shape}, want (2, 2, 2)."
+        )
+    return table
+
+
+def carry_bytes(simulate: Callable, width: int, num_steps: int) -> int:
+    """The most bytes that a loop of the program carries from turn to turn."""
+    require_jit(simulate, "simulate")
+    jaxpr = simulate.trace(30, width=width, num_steps=num_steps).jaxpr
+    sizes = []
+    for equation in equations(jaxpr):
+        parameters = equation.params
+        if equation.primitive.name == "scan":
+            start = parameters["num_consts"]
+            carry = equation.invars[start : start + parameters["num_carry"]]
+        elif equation.primitive.name == "while":
+            start = parameters["cond_nconsts"] + parameters["body_nconsts"]
+            carry = equation.invars[start:]
+        else:
+            continue
+        sizes.append(sum(v.aval.size * v.aval.dtype.itemsize for v in carry))
+    if not sizes:
+        raise NotYet("There is no scan in simulate any more.")
+    return max(sizes)
+
+
+def load_stage(number: int) -> ModuleType:
+    """The stage of that number, to compare with."""
+    path = find_stages()[number]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def count_traces() -> list[str]:
@@ -156,4 +296,7 @@ POINTS = {
     "one trace for two rules": one_trace_for_two_rules,
     "the program does not grow with num_steps": no_growth_with_num_steps,
     "one call for all rules, no Python loop": one_call_for_all_rules,
+    "a rule learned by a gradient of JAX's": gradient_by_jax,
+    "20 times fewer bytes in the carry": fewer_bytes_in_the_carry,
+    "each device keeps its share": result_on_all_devices,
 }
