@@ -173,6 +173,23 @@ def test_progress_that_cannot_be_read_is_none(workshop):
     assert progress(workshop)[1] == f"0 of {len(TASKS)} pass"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="cmd has no `head`")
+@pytest.mark.parametrize(
+    "command", ["check.py 5", "exercise.py 6", "hint.py 5", "progress.py"]
+)
+def test_a_reader_that_leaves_gets_no_traceback(command, workshop):
+    run_script(workshop, "exercise", 5)
+    done = subprocess.run(
+        f"{sys.executable} -u stages/workshop/{command} | true",
+        shell=True,
+        cwd=workshop,
+        env=clean_environment(),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.stderr == ""
+
+
 @pytest.mark.skipif(
     sys.platform == "win32", reason="no Ctrl-C can be sent to one process"
 )

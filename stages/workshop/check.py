@@ -29,7 +29,7 @@ from workshop.tasks import (
     require_file,
     shown,
 )
-from workshop.terminal import fail, say, terminal_size
+from workshop.terminal import fail, reader_may_leave, say, terminal_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +128,14 @@ def main() -> None:
     task, path = find_task(arguments.number), arguments.path
     if path is None:
         require_file(task)
-        passed = check_own(task, limits)
-    elif path.is_file():
-        passed = check(task, path, limits)
-    else:
+    elif not path.is_file():
         fail(f"path must be a file, got {path}")
+    passed = False
+    with reader_may_leave():
+        if path is None:
+            passed = check_own(task, limits)
+        else:
+            passed = check(task, path, limits)
     sys.exit(0 if passed else 1)
 
 

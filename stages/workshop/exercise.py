@@ -17,7 +17,7 @@ import tyro
 from workshop.catalog import find_stages, strip_docstring
 from workshop.command_line import parse
 from workshop.tasks import FOLDER, Task, find_task, remember, shown
-from workshop.terminal import fail, say
+from workshop.terminal import fail, reader_may_leave, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,22 +67,26 @@ def main() -> None:
     again = f"make exercise N={task.number} FORCE=1"
     if task.path.exists() and not arguments.force:
         fail(f"{shown(task.path)} is there already; to start again: {again}")
+    kept = None
     try:
         FOLDER.mkdir(exist_ok=True)
         if task.path.exists():
-            say(f"kept {shown(keep_backup(task.path))}")
+            kept = keep_backup(task.path)
         with task.path.open("x", encoding="utf-8") as file:
             file.write(make_exercise(task))
         remember(task.number, hints=0, passed=None)
     except OSError as error:
         fail(f"exercises must be a writable folder, got {error}")
-    say(f"wrote {shown(task.path)}")
-    print()
-    say(task.task)
-    print()
-    print(f"make check N={task.number}   does it work?")
-    print(f"make hint N={task.number}    one of three hints")
-    print(f"make run N={task.number}     run it as a stage")
+    with reader_may_leave():
+        if kept:
+            say(f"kept {shown(kept)}")
+        say(f"wrote {shown(task.path)}")
+        print()
+        say(task.task)
+        print()
+        print(f"make check N={task.number}   does it work?")
+        print(f"make hint N={task.number}    one of three hints")
+        print(f"make run N={task.number}     run it as a stage")
 
 
 if __name__ == "__main__":

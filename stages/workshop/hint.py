@@ -14,7 +14,7 @@ import tyro
 
 from workshop.command_line import parse
 from workshop.tasks import find_task, read_progress, remember
-from workshop.terminal import say
+from workshop.terminal import reader_may_leave, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +32,11 @@ def main() -> None:
     seen = read_progress().get(str(task.number), {}).get("hints", 0)
     number = min(seen + 1, len(task.hints))
     remember(task.number, hints=number)
-    say(f"Hint {number} of {len(task.hints)}: {task.hints[number - 1]}")
-    if number == len(task.hints):
-        print()
-        say(f"That was the last. The solution: make diff N={task.number}")
+    with reader_may_leave():
+        say(f"Hint {number} of {len(task.hints)}: {task.hints[number - 1]}")
+        if number == len(task.hints):
+            print()
+            say(f"That was the last. The solution: make diff N={task.number}")
 
 
 if __name__ == "__main__":

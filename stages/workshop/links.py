@@ -16,6 +16,7 @@ if not __package__:  # run as a script
 
 from workshop.catalog import STAGES_FOLDER
 from workshop.command_line import parse
+from workshop.terminal import reader_may_leave
 
 TABLE = STAGES_FOLDER.parent / "LINKS.md"
 
@@ -58,13 +59,14 @@ def main() -> int:
     """One line for each link; status 1 if any does not answer."""
     arguments = parse(Arguments, "Ask every outside link if it answers.")
     silent = 0
-    for name, address in read_table().items():
-        reason = ask(address, arguments.seconds)
-        silent += reason is not None
-        print(f"{'FAIL' if reason else 'OK':4}  {name}", flush=True)
-        if reason:
-            print(f"      {address}\n      {reason}")
-    print("all answer" if not silent else f"{silent} do not answer")
+    with reader_may_leave():
+        for name, address in read_table().items():
+            reason = ask(address, arguments.seconds)
+            silent += reason is not None
+            print(f"{'FAIL' if reason else 'OK':4}  {name}", flush=True)
+            if reason:
+                print(f"      {address}\n      {reason}")
+        print("all answer" if not silent else f"{silent} do not answer")
     return 1 if silent else 0
 
 

@@ -11,6 +11,7 @@ if not __package__:  # run as a script
 
 from workshop.check import fingerprint
 from workshop.tasks import Task, find_tasks, read_progress
+from workshop.terminal import reader_may_leave
 
 
 def describe(task: Task, known: dict) -> str:
@@ -32,10 +33,11 @@ def main() -> None:
         number: describe(task, progress.get(str(number), {}))
         for number, task in tasks.items()
     }
-    for number, task in tasks.items():
-        print(f"{number:3}  {task.path.name:24}  {found[number]}")
     num_passing = list(found.values()).count("passes")
-    print(f"{num_passing} of {len(tasks)} pass")
+    with reader_may_leave():
+        for number, task in tasks.items():
+            print(f"{number:3}  {task.path.name:21}  {found[number]}")
+        print(f"{num_passing} of {len(tasks)} pass")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python stages/workshop/watch.py 5
 
 import dataclasses
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 if not __package__:  # run as a script
@@ -17,7 +18,7 @@ from workshop.check import check_own
 from workshop.command_line import parse
 from workshop.sandbox import Limits
 from workshop.tasks import find_task, require_file, shown
-from workshop.terminal import moves_cursor
+from workshop.terminal import moves_cursor, reader_may_leave
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ def main() -> None:
         yield_on_timeout=True,
     )
     seen = None  # the first time-out brings the first check
-    try:
+    with reader_may_leave(), suppress(KeyboardInterrupt):
         for _ in saves:
             if path.is_file() and path.stat().st_mtime_ns != seen:
                 seen = path.stat().st_mtime_ns
@@ -51,8 +52,7 @@ def main() -> None:
                     f"\nwaiting for {shown(path)} to be saved; Ctrl-C ends",
                     flush=True,
                 )
-    except KeyboardInterrupt:
-        print()
+    print()
 
 
 if __name__ == "__main__":
