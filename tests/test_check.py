@@ -333,11 +333,10 @@ def check_file(tmp_path, monkeypatch, capfd):
 # A file, arguments, and the end of what the check prints.
 BROKEN = {
     "endless loop": (
-        "def simulate(rule, width, num_steps):\n    while True:\n"
-        "        pass\n",
+        "def simulate(rule, width, num_steps):\n    while True: pass\n",
         Limits(seconds=1),
         "FAIL  runs\n\nIt still runs after 1 seconds:\n"
-        "attempt.py, line 2, in simulate:\n    while True:\n",
+        "attempt.py, line 2, in simulate:\n    while True: pass\n",
     ),
     "endless printing": (
         "while True:\n    print('x' * 1000)\n",
