@@ -1,16 +1,14 @@
 # `make` lists the targets. Every target first sets up what it needs, once.
 
-PYTHON ?= python3
+-include .venv/choice.mk  # PYTHON and LATEST of the last set-up
+override PYTHON := $(or $(PYTHON),python3)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 LOCK := $(if $(LATEST),requirements.txt,requirements.lock)
 OFFLINE := $(if $(wildcard wheelhouse),--no-index --find-links wheelhouse)
 
-# The stamp is made when set-up is through. If PYTHON or LATEST is given, it
-# must be the stamp of just that choice; otherwise any stamp will do.
-CHOICE := .venv/ready-$(subst /,-,$(PYTHON))$(if $(LATEST),-latest)
-ifeq ($(filter command% environment%,$(origin PYTHON) $(origin LATEST)),)
-CHOICE := $(firstword $(wildcard .venv/ready-*) $(CHOICE))
-endif
+
+# Made when set-up is through, for just this choice of versions.
+READY := .venv/ready-$(subst /,-,$(PYTHON))$(if $(LATEST),-latest)
 
 STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
 STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
@@ -23,13 +21,14 @@ EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
-	  $(MAKEFILE_LIST)
+	  Makefile
 
-setup: $(CHOICE)  ## make .venv (PYTHON=python3.12, LATEST=1)
+setup: $(READY)  ## make .venv (PYTHON=python3.12, LATEST=1)
 
-$(CHOICE): $(LOCK) requirements-matthewplotlib.txt
+$(READY): $(LOCK) requirements-matthewplotlib.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
-	  "PYTHON must be 3.11 or later, got %d.%d" % v[:2])'
+	  "PYTHON must be 3.11 or later, got %d.%d: try " \
+	  "make setup PYTHON=python3.12" % v[:2])'
 	@echo 'setting up .venv: once, a minute or two'
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
@@ -38,11 +37,12 @@ $(CHOICE): $(LOCK) requirements-matthewplotlib.txt
 	  >.venv/matthewplotlib.log 2>&1; \
 	  .venv/bin/python -c 'import matthewplotlib' 2>/dev/null || \
 	  echo 'matthewplotlib (optional) is not to be had here: going on without'
+	@printf 'PYTHON ?= %s\nLATEST ?= %s\n' '$(PYTHON)' '$(LATEST)' \
+	  >.venv/choice.mk
 	@touch $@
 
 tour: setup  ## run every stage in order
-	@for stage in stages/stage*.py; do \
-	  echo; echo "=== $$stage"; .venv/bin/python $$stage || exit; done
+	@.venv/bin/python stages/workshop/tour.py
 
 stage: setup  ## run one stage: make stage N=5 ARGS="--rule 30"
 	@.venv/bin/python $(STAGE) $(ARGS)
@@ -88,8 +88,10 @@ format: setup  ## mend what lint can mend
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-doctor: setup  ## is this machine ready?
-	@.venv/bin/python stages/workshop/doctor.py
+doctor:  ## is this machine ready?
+	@$(MAKE) --no-print-directory setup || true
+	@$$(ls .venv/bin/python 2>/dev/null || echo $(PYTHON)) \
+	  stages/workshop/doctor.py
 
 lock: setup  ## pin the versions that set-up installs
 	$(PIP) install --quiet uv
