@@ -6,7 +6,8 @@ eight bits: the rule.
 
 What changes: nothing yet. Every later stage must return these same states.
 What to notice: `states` has `num_steps` rows, the initial state included.
-Rule 90 draws Pascal's triangle modulo 2: try --rule 90.
+Try --rule 90 --num-steps 40: Pascal's triangle modulo 2, up to where it meets
+itself around the ring.
 
     python stages/stage0_numpy.py --num-steps 80
 """
@@ -17,7 +18,7 @@ from numpy import ndarray as Array
 
 
 def make_rule_table(rule: int) -> UInt8[Array, "2 2 2"]:
-    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    """The eight bits of the rule, indexed [left, center, right]."""
     rule_bits = np.unpackbits(np.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 

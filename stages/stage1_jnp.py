@@ -1,6 +1,7 @@
-"""Stage 1: `np` becomes `jnp`, and nothing else.
+"""Stage 1: `np` becomes `jnp`.
 
 What changes: every NumPy call is now the call of the same name in jax.numpy.
+The type of `rule` is wider, since it may be a JAX integer.
 What to notice: it fails, on purpose. `state[width // 2] = 1` raises a
 TypeError, since JAX arrays are immutable: the transformations of the later
 stages rest on functions that never change their inputs. The message itself
@@ -19,7 +20,7 @@ FAILS_WITH = TypeError, "immutable"
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    """The eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 

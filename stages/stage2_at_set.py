@@ -3,9 +3,9 @@
 What changes: `state[i] = 1` becomes `state.at[i].set(1)`, which leaves
 `state` as it is and returns a changed copy. Use the result: on its own the
 line does nothing.
-What to notice: the states equal stage 0's, but it is slower than NumPy. Every
-operation is sent to the device alone, hundreds of times, and the first call
-also compiles each kind of operation once.
+What to notice: the states equal stage 0's, but it is slower than NumPy. JAX
+sends each operation to the device separately, hundreds of them. The first
+call also compiles each kind of operation, once.
 
     python stages/stage2_at_set.py
 """
@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    """The eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 

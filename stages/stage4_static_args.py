@@ -1,11 +1,11 @@
-"""Stage 4: shapes are known at compile time, by static arguments.
+"""Stage 4: static arguments make the shapes known when jit compiles.
 
 What changes: `width` and `num_steps` are declared static. jit passes them as
 plain ints and compiles once for each pair of values. `rule` stays dynamic:
 all 256 rules share one compilation.
 What to notice: the first call is slow, later calls are fast. The first call
 grows with num_steps, because Python runs the loop while jit traces it: the
-program holds a copy of `step` for every row. Compare 20, 80 and 320 steps.
+program holds a copy of `step` for every row. Compare --num-steps 20, 80, 320.
 
     python stages/stage4_static_args.py --num-steps 320
 """
@@ -18,7 +18,7 @@ from jaxtyping import Integer, UInt8
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    """The eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 

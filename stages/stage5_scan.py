@@ -3,8 +3,8 @@
 What changes: the Python loop becomes a function of one iteration. It takes
 the carry (the state) and returns the next carry and what to record: the state
 as it was. scan stacks what is recorded.
-What to notice: the first call no longer grows with num_steps, since `step` is
-traced once whatever the number of rows. Now 8000 steps are no trouble.
+What to notice: compiling takes as long for 8000 rows as for 80, since `step`
+is traced only once. Of the first call, only the run grows with num_steps.
 
     python stages/stage5_scan.py --width 8000 --num-steps 8000 --no-print-image
 """
@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    """The eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 

@@ -1,11 +1,11 @@
 """Stage 6: all rules at once, by `jax.vmap`.
 
-What changes: `simulate_rules` maps `simulate` over a leading axis of `rule`.
-`in_axes` says which arguments have that axis: the first has, the two shapes
-have not. No other function changes, none of them knows of the new axis.
-What to notice: 256 rules are one compiled call, not a Python loop. On a
-terminal the pictures are shown as a flip-book, Ctrl-C ends it; --save-image
-writes all of them as a grid, rule = 16 * row + column.
+What changes: `simulate_rules` maps `simulate` over many rules. `in_axes` says
+which arguments have the new leading axis: `rule` has it (0), `width` and
+`num_steps` do not (None). No other function changes or knows of that axis.
+What to notice: one compiled call computes all 256 rules. A terminal shows
+them as a flip-book (Ctrl-C ends it); --save-image writes them as a grid, with
+rule = 16 * row + column.
 
     python stages/stage6_vmap.py --save-image
 """
@@ -18,7 +18,7 @@ from jaxtyping import Integer, UInt8
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    """The eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
