@@ -4,21 +4,34 @@ import ast
 import re
 from pathlib import Path
 
+from workshop.terminal import fail
+
 STAGES_FOLDER = Path(__file__).resolve().parents[1]
 
 
 def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
-    """Number to file, in order, of the `stage<number>_<name>.py` in folder."""
-    numbers = {stage_number(path): path for path in folder.glob("stage*.py")}
-    return dict(sorted(numbers.items()))
+    """Number to file, in order, of the `stage<number>_<name>.py` in folder.
+
+    Files that are named otherwise are left out; two of one number end the
+    program with one line and status 2.
+    """
+    stages = {}
+    for path in sorted(folder.glob("stage*.py")):
+        number = stage_number(path)
+        if number in stages:
+            fail(
+                f"stage {number} must be one file, got {stages[number].name}"
+                f" and {path.name}"
+            )
+        if number is not None:
+            stages[number] = path
+    return dict(sorted(stages.items()))
 
 
-def stage_number(path: Path) -> int:
-    """The 5 of stage5_scan.py; ValueError if the file is named otherwise."""
+def stage_number(path: Path) -> int | None:
+    """The 5 of stage5_scan.py, None if the file is no stage."""
     match = re.fullmatch(r"stage(\d+)_\w+", path.stem)
-    if match is None:
-        raise ValueError(f"a stage is named stage<number>_<name>, got {path}")
-    return int(match[1])
+    return None if match is None else int(match[1])
 
 
 def strip_docstring(source: str) -> str:

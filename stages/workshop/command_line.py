@@ -2,7 +2,7 @@
 
 import io
 import re
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from typing import TypeVar
 
 import tyro
@@ -18,22 +18,28 @@ def parse(arguments: type[Arguments], description: str) -> Arguments:
     One that does not fit ends the program with one line and status 2; --help
     prints and ends it with status 0.
     """
-    explanation = io.StringIO()
+    usage, explanation = io.StringIO(), io.StringIO()
     try:
-        with redirect_stderr(explanation):
+        with redirect_stdout(usage), redirect_stderr(explanation):
             return tyro.cli(arguments, description=description)
     except SystemExit as end:
         if not end.code:
+            print(usage.getvalue(), end="")
             raise
     fail(first_sentence(explanation.getvalue()))
 
 
 def first_sentence(box: str) -> str:
-    """What stands in tyro's box between its title and its first rule."""
+    """What stands in tyro's box between its title and the next rule."""
     lines = [line.strip("│| ") for line in box.splitlines()]
     sentence = []
     for line in lines[1:]:
-        if re.fullmatch(r"\W*", line):
+        if re.search(r"\w", line):
+            sentence.append(line)
+        elif sentence:
             break
-        sentence.append(line)
-    return " ".join(sentence or lines)
+    return re.sub(
+        r"Error parsing (\S+): invalid literal for int\(\).*: (.*)",
+        r"\1 must be an integer, got \2",
+        " ".join(sentence or lines),
+    )

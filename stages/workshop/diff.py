@@ -45,7 +45,7 @@ def diff_lines(number: int, docstrings: bool = False) -> list[str]:
 class Arguments:
     """The command line."""
 
-    number: tyro.conf.Positional[int]
+    number: tyro.conf.Positional[int | None] = None
     """The stage."""
     docstrings: bool = False
     """Show also what changes in the text on top of the file."""
@@ -55,8 +55,9 @@ def main() -> None:
     """Print the diff, colored where the terminal shows color."""
     arguments = parse(Arguments, "Show what a stage changes: code only.")
     last = max(find_stages())
-    if not 1 <= arguments.number <= last:
-        fail(f"N must be between 1 and {last}, got {arguments.number}")
+    if arguments.number not in range(1, last + 1):
+        got = "nothing" if arguments.number is None else arguments.number
+        fail(f"N must be between 1 and {last}, got {got}")
     color = shows_color(sys.stdout)
     with reader_may_leave():
         for line in diff_lines(arguments.number, arguments.docstrings):

@@ -9,6 +9,7 @@ installation went wrong. Exit status 1 if anything failed.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import subprocess
@@ -29,12 +30,18 @@ from workshop.terminal import (
 )
 
 OLDEST_PYTHON = (3, 11)
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+WINDOWS = sys.platform == "win32"
 IN_ENVIRONMENT = sys.prefix != sys.base_prefix
-INSTALL = (
-    "python -m pip install -r requirements.lock"
-    if IN_ENVIRONMENT
-    else "make setup"
-)
+if IN_ENVIRONMENT:
+    INSTALL = "python -m pip install -r requirements.lock"
+elif (ROOT / ".venv").is_dir():
+    INSTALL = (
+        r".venv\Scripts\activate" if WINDOWS else "source .venv/bin/activate"
+    )
+else:
+    INSTALL = "python -m venv .venv" if WINDOWS else "make setup"
 PICTURES = "python -m pip install -r requirements-matthewplotlib.txt"
 
 
@@ -61,10 +68,13 @@ def check_python() -> Finding:
 
 
 def check_package(name: str) -> Finding:
-    """Is a package that the stages need installed?"""
+    """Is a package installed, in a version that requirements.txt allows?"""
     version = installed_version(name)
     if version is None:
         return Finding("FAIL", name, "not installed", INSTALL)
+    wanted = version_range(name, REQUIREMENTS)
+    if not fits(version, wanted):
+        return Finding("FAIL", name, f"{version}, not {wanted}", INSTALL)
     return Finding("OK", name, version)
 
 
@@ -73,7 +83,12 @@ def check_jax() -> Finding:
     jax, jaxlib = map(installed_version, ("jax", "jaxlib"))
     if jax is None or jaxlib is None:
         return Finding("FAIL", "jax, jaxlib", "not installed", INSTALL)
-    if minor(jax) != minor(jaxlib):
+    wanted = version_range("jax", REQUIREMENTS)
+    if not fits(jax, wanted):
+        details = f"{jax}, {jaxlib}, not {wanted}"
+        return Finding("FAIL", "jax, jaxlib", details, INSTALL)
+    wanted = version_range("jaxlib", "\n".join(metadata.requires("jax")))
+    if not fits(jaxlib, wanted):
         details = f"{jax}, {jaxlib} do not belong together"
         return Finding("FAIL", "jax, jaxlib", details, INSTALL)
     return Finding("OK", "jax, jaxlib", f"{jax}, {jaxlib}")
@@ -116,7 +131,7 @@ def check_devices() -> Finding:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["JAX ended early"])[-1]
         stray = stray_variables()
-        mend = f"unset {' '.join(stray)}" if stray else INSTALL
+        mend = forget(stray) if stray else INSTALL
         return Finding("FAIL", "devices", reason, mend)
     return Finding("OK", "devices", done.stdout.strip())
 
@@ -165,6 +180,13 @@ def stray_variables() -> list[str]:
     )
 
 
+def forget(variables: list[str]) -> str:
+    """The command that takes them out of the environment."""
+    if WINDOWS:
+        return "; ".join(f"Remove-Item Env:{name}" for name in variables)
+    return f"unset {' '.join(variables)}"
+
+
 def installed_version(package: str) -> str | None:
     """The version in this environment, None if it is not installed."""
     try:
@@ -173,9 +195,25 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def minor(version: str) -> str:
-    """The 0.12 of 0.12.0.1."""
-    return re.match(r"\d+\.\d+", version)[0]
+def version_range(package: str, requirements: str) -> str:
+    """What a list of requirements, one a line, asks of that package."""
+    pattern = rf"^{package} ?\(?([<>=!~][^\s;#)]*)"
+    return re.search(pattern, requirements, flags=re.M)[1]
+
+
+def fits(version: str, wanted: str) -> bool:
+    """Whether a version is in a range such as >=0.10,<0.13."""
+    compare = {"<": operator.lt, "<=": operator.le}
+    compare.update({">": operator.gt, ">=": operator.ge})
+    return all(
+        compare[comparison](numbers(version), numbers(bound))
+        for comparison, bound in re.findall(r"([<>]=?)([\d.]+)", wanted)
+    )
+
+
+def numbers(version: str) -> list[int]:
+    """0.12.1 as [0, 12, 1], which compares as versions do."""
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def examine() -> Iterator[Finding]:

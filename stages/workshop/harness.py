@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from workshop.rendering import (
 )
 from workshop.terminal import fail, moves_cursor, reader_may_leave, say
 
+COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
 ALL_RULES = np.arange(256, dtype=np.uint8)
 MAX_LEARNING_CELLS = 2**24  # float32 resolves one cell among so many
 
@@ -70,11 +72,12 @@ def run(
     simulate also takes a seed.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
-    title = sys.modules["__main__"].__doc__.splitlines()[0]
-    arguments = parse(LearningArguments if learn_rule else Arguments, title)
-    num_rules = len(ALL_RULES) if simulate_rules else 1
-    check_arguments(arguments, num_rules)
+    title = (sys.modules["__main__"].__doc__ or "").partition("\n")[0]
     with reader_may_leave():
+        arguments = parse(
+            LearningArguments if learn_rule else Arguments, title
+        )
+        check_arguments(arguments, len(ALL_RULES) if simulate_rules else 1)
         print_rule(arguments.rule)
         if fails_with is not None:
             run_failing(simulate, arguments, *fails_with)
@@ -121,7 +124,6 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
     states = simulate_and_time(simulate_rules, ALL_RULES, arguments)
     states = np.asarray(states)
     if arguments.print_image and moves_cursor(sys.stdout):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         play_flip_book(
             (f"rule {rule}, Ctrl-C to stop", states[rule])
             for rule in ALL_RULES
@@ -174,7 +176,7 @@ def simulate_and_time(
     options["num_steps"] = arguments.num_steps
     states, seconds = time_call(simulate, rule, **options)
     print("simulation complete!")
-    if "jax" not in sys.modules:
+    if isinstance(states, np.ndarray):
         print(f"time taken {seconds:.5f} seconds")
         return states
     compiled = hasattr(simulate, "lower")
@@ -199,19 +201,20 @@ def run_failing(
     except Exception as error:
         stage = Path(inspect.unwrap(simulate).__code__.co_filename)
         as_declared = type(error) is error_type and keyword in str(error)
-        error.__traceback__ = from_file(error.__traceback__, stage)
+        error.__traceback__ = frames_from(stage, error.__traceback__)
         out = sys.stdout if as_declared else sys.stderr
         traceback.print_exception(error, file=out)
         if not as_declared:
             fail(f"this stage has to fail with {expected}", status=1)
         next_stage = find_stages(stage.parent)[stage_number(stage) + 1]
-        print("\nThis failure is the lesson of this stage.")
-        print(f"stages/{next_stage.name} mends it.")
+        print()
+        say("This failure is the lesson of this stage.")
+        say(f"stages/{next_stage.name} mends it.")
     else:
         fail(f"this stage has to fail with {expected}, but ran", status=1)
 
 
-def from_file(frames: Any, path: Path) -> Any:
+def frames_from(path: Path, frames: TracebackType) -> TracebackType:
     """The traceback without the frames before the first one in that file."""
     start = frames
     while start and start.tb_frame.f_code.co_filename != str(path):
@@ -243,10 +246,10 @@ def check_arguments(arguments: Arguments, num_rules: int) -> None:
         fail(f"num_steps must be at least 1, got {arguments.num_steps}")
     num_bytes = num_rules * arguments.num_steps * arguments.width
     available = psutil.virtual_memory().available
-    if num_bytes > available:
+    if COPIES * num_bytes > available:
         fail(
-            "num_steps x width must fit into the memory available,"
-            f" {available:,} bytes, got {num_bytes:,} bytes"
+            f"num_steps x width must fit {COPIES} times into the memory"
+            f" available, {available:,} bytes, got {num_bytes:,} bytes"
         )
     if isinstance(arguments, LearningArguments):
         check_learning(arguments)
@@ -273,8 +276,8 @@ def check_output(output: Path) -> None:
     try:
         encode_image(ALL_RULES[:1, None], output.suffix)
         tempfile.TemporaryFile(dir=output.parent).close()
-    except ValueError:
-        fail(f"output must have a suffix that Pillow writes, got {output}")
+    except ValueError as error:
+        fail(f"output: {error}, got {output}")
     except OSError as error:
         fail(f"output must be in a writable folder, got {output}: {error}")
     if output.is_dir():

@@ -1,10 +1,13 @@
 """States to pictures: on the terminal, and in image files.
 
-On a color terminal matthewplotlib draws, where it is installed. Everywhere
-else plain characters show the same picture, two rows of cells to a line.
+On a color terminal matthewplotlib draws live cells dark on white, where it is
+installed. Everywhere else plain characters draw them in the terminal's text
+color. Both put two rows of cells on a line.
 """
 
 import io
+import signal
+import struct
 import sys
 import time
 from collections.abc import Iterable
@@ -26,6 +29,9 @@ try:
 except (ImportError, SyntaxError):  # not installed, or needs a newer Python
     mp = None
 
+# Formats that keep every cell as it is.
+LOSSLESS = (".png", ".gif", ".bmp", ".tiff")
+
 # Indexed by upper cell + 2 * lower cell.
 HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
 ASCII_CELLS = np.array([".", "#"])
@@ -45,8 +51,8 @@ def print_states(states: np.ndarray, stream: TextIO | None = None) -> None:
 def draw(density: np.ndarray, stream: TextIO) -> str:
     """The picture of a (rows, columns) array, as text for this stream.
 
-    Entries are 0 or 1, or anything between for a scaled picture, where
-    plain characters show as live what is denser than the picture's average.
+    Entries are 0 or 1, or anything between for a scaled picture, where plain
+    characters show as live what is at least as dense as the picture's mean.
     """
     if mp is not None and shows_color(stream) and shows_blocks(stream):
         return str(mp.image((1.2 - density) / 1.2))
@@ -98,11 +104,13 @@ def play_flip_book(
 
     Needs a terminal that moves its cursor; a picture fits into it whole.
     """
+    previous = signal.getsignal(signal.SIGINT)
     columns, lines = terminal_size()
     rows_a_line = 2 if shows_blocks(sys.stdout) else 1
     max_rows = max(1, lines - 3) * rows_a_line
     shown = ""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for title, states in titles_and_states:
             if shown:
                 time.sleep(seconds_each)
@@ -114,6 +122,8 @@ def play_flip_book(
             print(shown, flush=True)
     except KeyboardInterrupt:
         print()
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
@@ -143,12 +153,12 @@ def save_image(states: np.ndarray, path: Path) -> None:
 
 def encode_image(states: np.ndarray, suffix: str) -> bytes:
     """The bytes of that image file; ValueError if Pillow cannot make them."""
-    image_format = Image.registered_extensions().get(suffix.lower())
-    if image_format not in Image.SAVE:
-        raise ValueError(f"Pillow writes no '{suffix}' files")
+    if suffix.lower() not in LOSSLESS:
+        raise ValueError(f"the suffix must be one of {' '.join(LOSSLESS)}")
     encoded = io.BytesIO()
+    image_format = Image.registered_extensions()[suffix.lower()]
     try:
         Image.fromarray(np.asarray(states) == 0).save(encoded, image_format)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"Pillow: {error}") from error
+    except (OSError, ValueError, struct.error) as error:
+        raise ValueError(f"the format cannot hold it: {error}") from error
     return encoded.getvalue()

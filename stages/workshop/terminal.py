@@ -5,6 +5,7 @@ Needs nothing but Python, so that the doctor can use it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -24,6 +25,11 @@ def terminal_size() -> tuple[int, int]:
 
 def moves_cursor(stream: TextIO) -> bool:
     """Whether stream is a terminal that obeys escape sequences."""
+    if sys.platform == "win32" and not os.environ.keys() & {
+        "WT_SESSION",
+        "TERM",
+    }:
+        return False  # the old console shows them as characters
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -50,9 +56,13 @@ def say(text: str, stream: TextIO | None = None) -> None:
 def reader_may_leave() -> Iterator[None]:
     """End quietly when the reader of our output, `| head` say, has left."""
     try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # EINVAL: Windows
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
