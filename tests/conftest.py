@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 
 from workshop.catalog import find_stages
 
+jax.config.update("jax_enable_x64", False)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

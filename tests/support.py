@@ -36,9 +36,18 @@ def run_python(
 
 
 def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
-    """This environment, with UTF-8 output and 80 columns, and env on top."""
+    """This environment, with UTF-8 output and 80 columns, and env on top.
+
+    What would change JAX or the colors is left out.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("JAX_")
+        and name not in ("XLA_FLAGS", "NO_COLOR")
+    }
     base = {"PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "LINES": "24"}
-    return {**os.environ, **base, **(env or {})}
+    return {**inherited, **base, **(env or {})}
 
 
 def read_half_blocks(picture: list[str]) -> list[list[int]]:

@@ -1,11 +1,13 @@
 """One test for each claim that the docstring of a stage makes."""
 
+import runpy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from support import REFERENCE, import_stage
+from support import REFERENCE, STAGES, import_stage
 
 SHAPE_NAMES = ("width", "num_steps")
 
@@ -45,15 +47,17 @@ def test_stage_0_has_num_steps_rows_with_the_initial_state():
 def test_stage_2_at_set_leaves_the_array_as_it_is():
     state = jnp.zeros(5, dtype=jnp.uint8)
     changed = state.at[2].set(1)
-    assert state.sum() == 0
-    assert changed[2] == 1
+    np.testing.assert_array_equal(state, [0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(changed, [0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(
+        import_stage(2).make_initial_state(5), changed
+    )
 
 
-def test_stage_2_sends_every_operation_alone():
-    """Eager, the operations of each step are as many dispatches."""
-    per_step = num_equations(2, num_steps=11) - num_equations(2, num_steps=10)
-    assert per_step > 5
-    assert num_equations(2, num_steps=80) > 80 * per_step
+def test_stage_2_sends_hundreds_of_operations():
+    """It is not compiled as a whole: each operation is sent when it runs."""
+    assert not hasattr(import_stage(2).simulate, "lower")
+    assert num_equations(2, num_steps=80) > 500
 
 
 def test_stage_2_compiles_each_kind_of_operation_once(capture_compilations):
@@ -67,13 +71,19 @@ def test_stage_2_compiles_each_kind_of_operation_once(capture_compilations):
     assert len(second) == 0
 
 
-def test_stage_3_calls_simulate_with_tracers():
+def test_stage_3_calls_simulate_once_with_tracers():
+    # As a user gets it: the import hook would refuse the tracer first.
+    stage = runpy.run_path(str(STAGES[3]))
     seen = []
-    jax.jit(lambda *args: seen.extend(args))(110, 11, 7)
-    assert all(isinstance(value, jax.core.Tracer) for value in seen)
-    assert [(value.shape, value.dtype) for value in seen] == [
-        ((), "int32")
-    ] * 3
+    stage["simulate"].__wrapped__.__globals__["make_initial_state"] = (
+        seen.append
+    )
+    # With the shape out of the way, the loop asks a tracer for its value.
+    with pytest.raises(jax.errors.TracerIntegerConversionError):
+        stage["simulate"](110, 11, 7)
+    (width,) = seen
+    assert isinstance(width, jax.core.Tracer)
+    assert (width.shape, width.dtype) == ((), "int32")
 
 
 @pytest.mark.parametrize("number", [4, 5])

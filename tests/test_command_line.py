@@ -4,6 +4,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,12 +127,13 @@ def test_stage_0_writes_a_correct_large_png(tmp_path):
 BAD_INPUT = [
     (["--rule", "256"], "rule must be between 0 and 255, got 256"),
     (["--rule", "-1"], "rule must be between 0 and 255, got -1"),
-    (["--rule", "ten"], "--rule"),
+    (["--rule", "ten"], "--rule must be an integer, got 'ten'"),
+    (["--rule"], "--rule"),
     (["--width", "0"], "width must be at least 1, got 0"),
     (["--num-steps", "0"], "num_steps must be at least 1, got 0"),
-    (["--num-steps", "9" * 12], "must fit into the memory available"),
+    (["--num-steps", "9" * 12], "must fit 4 times into the memory"),
     (["--no-such-flag"], "--no-such-flag"),
-    (["--save-image", "--output", "no/such.png"], "got no/such.png"),
+    (["--save-image", "--output", "no/such.png"], str(Path("no/such.png"))),
     (["--save-image", "--output", "picture.such"], "got picture.such"),
     (["--save-image", "--output", "picture"], "got picture"),
     (["--save-image", "--output", "folder.png"], "got the folder"),
@@ -150,6 +152,14 @@ def test_bad_input_is_one_line_and_status_2(
     assert message in err
     assert len(err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_an_argument_that_does_not_parse_is_one_sentence(encoding):
+    env = {"PYTHONIOENCODING": encoding, "COLUMNS": "30"}
+    done = run_python(STAGES[0], "--rule", "ten", env=env)
+    assert done.returncode == 2
+    assert done.stderr == "--rule must be an integer, got 'ten'\n"
 
 
 def test_bad_input_in_a_process_of_its_own():
@@ -173,13 +183,13 @@ def test_a_folder_that_is_not_writable(run_stage_here):
 
 
 def test_a_picture_too_large_for_its_format(run_stage_here, tmp_path):
-    output = tmp_path / "wide.webp"
+    output = tmp_path / "wide.gif"
     status, _, err = run_stage_here(
-        0, "--width", "17000", "--num-steps", "1", "--no-print-image",
+        0, "--width", "70000", "--num-steps", "1", "--no-print-image",
         "--save-image", "--output", str(output),
     )  # fmt: skip
     assert status == 2
-    assert "17000 x 1" in err
+    assert "70000 x 1" in err
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -191,6 +201,28 @@ def test_help_is_status_0_and_names_every_flag():
                  "save-image", "output"):  # fmt: skip
         assert f"--{flag}" in done.stdout
     assert "Stage 5: " in done.stdout
+
+
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"COLUMNS": "40"}])
+def test_help_is_plain_text_that_fits(env, run_in_terminal):
+    command = [sys.executable, STAGES[5], "--help"]
+    output, status = run_in_terminal(command, env)
+    assert status == 0
+    assert "\x1b" not in output
+    columns = int(env.get("COLUMNS", 80))
+    assert max(map(len, output.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("number", STAGES)
+def test_no_line_is_longer_than_the_terminal(number, columns):
+    env = {"COLUMNS": str(columns)}
+    done = run_python(STAGES[number], "--num-steps", 20, env=env)
+    lines = done.stdout.splitlines()
+    if number in FAILING:  # the traceback is JAX's own
+        start = lines.index("Traceback (most recent call last):")
+        lines = lines[:start] + lines[-3:]
+    assert max(map(len, lines)) <= columns
 
 
 @NOT_ON_WINDOWS
@@ -280,7 +312,7 @@ def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):
     from workshop import harness
 
     arguments = harness.Arguments(width=1000, num_steps=1000)
-    memory = type("Memory", (), {"available": 100_000_000})
+    memory = type("Memory", (), {"available": 5_000_000})
     monkeypatch.setattr(harness.psutil, "virtual_memory", lambda: memory)
     harness.check_arguments(arguments, num_rules=1)
     with pytest.raises(SystemExit) as end:

@@ -220,7 +220,7 @@ def test_a_saved_picture_has_live_cells_black(suffix, shape, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["", ".such", ".txt"])
 def test_a_suffix_that_pillow_cannot_write(suffix, tmp_path):
-    with pytest.raises(ValueError, match=f"'{re.escape(suffix)}'"):
+    with pytest.raises(ValueError, match=r"one of \.png"):
         rendering.save_image(np.eye(3), tmp_path / f"picture{suffix}")
     assert list(tmp_path.iterdir()) == []
 
