@@ -17,7 +17,7 @@ EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be an exercise that you have begun, got '$(N)'))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
-  links wheelhouse test lint format doctor lock clean
+  links wheelhouse test lint format doctor cluster lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
@@ -92,6 +92,9 @@ doctor:  ## is this machine ready?
 	@$(MAKE) --no-print-directory setup || true
 	@$$(ls .venv/bin/python 2>/dev/null || echo $(PYTHON)) \
 	  stages/workshop/doctor.py
+
+cluster: setup  ## one ring in two processes, compared with stage 0
+	@.venv/bin/python stages/workshop/cluster.py $(ARGS)
 
 lock: setup  ## pin the versions that set-up installs
 	$(PIP) install --quiet uv

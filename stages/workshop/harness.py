@@ -17,6 +17,7 @@ import psutil
 
 from workshop.catalog import find_stages, stage_number
 from workshop.command_line import parse
+from workshop.devices import check_devices, end_lost, set_up_devices
 from workshop.rendering import (
     encode_image,
     make_grid,
@@ -57,12 +58,27 @@ class LearningArguments(Arguments):
     """Number that the random initial state is drawn from."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardingArguments(Arguments):
+    """The command line of a stage that runs on many devices."""
+
+    num_devices: int | None = None
+    """Devices of this process, simulated on a CPU. Default: all there are."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
+    num_processes: int | None = None
+    """Number of processes, with --coordinator."""
+    process_id: int | None = None
+    """Which of the processes this is, from 0."""
+
+
 def run(
     simulate: Callable,
     simulate_rules: Callable | None = None,
     *,
     fails_with: tuple[type[Exception], str] | None = None,
     learn_rule: Callable | None = None,
+    sharded: bool = False,
 ) -> None:
     """Run a stage from its main guard, with the command line's arguments.
 
@@ -70,19 +86,30 @@ def run(
     purpose. The exit status is then 0 only if the stage raises just that.
     learn_rule: states to a rule table and the losses on the way to it. Then
     simulate also takes a seed.
+    sharded: simulate also takes num_devices.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     title = (sys.modules["__main__"].__doc__ or "").partition("\n")[0]
+    kind = Arguments
+    if learn_rule is not None:
+        kind = LearningArguments
+    elif sharded:
+        kind = ShardingArguments
     with reader_may_leave():
-        arguments = parse(
-            LearningArguments if learn_rule else Arguments, title
-        )
-        check_arguments(arguments, len(ALL_RULES) if simulate_rules else 1)
+        arguments = parse(kind, title)
+        num_copies = len(ALL_RULES) if simulate_rules else 1
+        if sharded:  # every simulated device gets the whole of the states
+            num_copies = arguments.num_devices or 1
+        check_arguments(arguments, num_copies)
+        if sharded:
+            arguments = set_up_devices(arguments)
         print_rule(arguments.rule)
         if fails_with is not None:
             run_failing(simulate, arguments, *fails_with)
         elif learn_rule is not None:
             run_learning(simulate, learn_rule, arguments)
+        elif sharded:
+            run_sharded(simulate, arguments)
         elif simulate_rules is None:
             run_one_rule(simulate, arguments)
         else:
@@ -132,6 +159,17 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
         print_states(states[arguments.rule])
     if arguments.save_image:
         save(make_grid(states), arguments.output)
+
+
+def run_sharded(simulate: Callable, arguments: ShardingArguments) -> None:
+    """Simulate one rule on many devices, and show it."""
+    jax = sys.modules["jax"]
+    try:
+        run_one_rule(simulate, arguments, num_devices=arguments.num_devices)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        end_lost(error)
 
 
 def run_learning(
@@ -236,7 +274,7 @@ def table_entry(i: int) -> str:
     return f"rule_table[{i >> 2},{i >> 1 & 1},{i & 1}]"
 
 
-def check_arguments(arguments: Arguments, num_rules: int) -> None:
+def check_arguments(arguments: Arguments, num_copies: int) -> None:
     """End with one line and status 2 if an argument cannot work."""
     if not 0 <= arguments.rule <= 255:
         fail(f"rule must be between 0 and 255, got {arguments.rule}")
@@ -244,7 +282,7 @@ def check_arguments(arguments: Arguments, num_rules: int) -> None:
         fail(f"width must be at least 1, got {arguments.width}")
     if arguments.num_steps < 1:
         fail(f"num_steps must be at least 1, got {arguments.num_steps}")
-    num_bytes = num_rules * arguments.num_steps * arguments.width
+    num_bytes = num_copies * arguments.num_steps * arguments.width
     available = psutil.virtual_memory().available
     if COPIES * num_bytes > available:
         fail(
@@ -253,6 +291,8 @@ def check_arguments(arguments: Arguments, num_rules: int) -> None:
         )
     if isinstance(arguments, LearningArguments):
         check_learning(arguments)
+    if isinstance(arguments, ShardingArguments):
+        check_devices(arguments)
     if arguments.save_image:
         check_output(arguments.output)
 

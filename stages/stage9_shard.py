@@ -1,0 +1,203 @@
+"""Stage 9: one ring over many devices, by `jax.shard_map` and `ppermute`.
+
+What changes: each device keeps a share of the ring, packed as in stage 8.
+`shard_map` runs one function on every device; in it, `ppermute` sends cells
+from the ends of each share to the neighboring devices: the halo.
+What to notice: the states are the same from any number of devices. A halo of
+k cells serves k steps: at every step its outermost cell goes wrong, and in
+the end it is thrown away. So devices wait for each other once in k steps.
+
+    python stages/stage9_shard.py --num-devices 4
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
+from jaxtyping import Integer, UInt8, UInt32
+
+LANES = 32
+MAX_HALO = 256
+
+
+def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
+    """Bit `4 * left + 2 * center + right` of the rule, at those indices."""
+    rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
+    return rule_bits.reshape(2, 2, 2)
+
+
+def make_mesh(width: int, num_devices: int | None) -> Mesh:
+    """That many devices; by default all that can have a cell of the ring."""
+    if num_devices is None:
+        num_devices = min(len(jax.devices()), width)
+    if not 1 <= num_devices <= width:
+        raise ValueError(
+            f"num_devices must be between 1 and {width}, got {num_devices}"
+        )
+    return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
+
+
+def split(width: int, num_devices: int) -> tuple[int, int, int]:
+    """Cells of each share, cells of the last one, and words to hold either."""
+    share = width // num_devices
+    last_share = width - (num_devices - 1) * share
+    return share, last_share, -(-last_share // LANES)
+
+
+def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
+    """One live cell, at `width // 2`: this device's words of it.
+
+    Cell `lane * num_words + word` of the share is bit `lane` of that word.
+    Where the share ends before its words do, the ring goes on in them.
+    """
+    share, _, num_words = split(width, jax.lax.axis_size("ring"))
+    first_live = (width // 2 - jax.lax.axis_index("ring") * share) % width
+    live = first_live + jnp.arange(0, LANES * num_words, width)
+    lanes = (live // num_words).astype(jnp.uint32)
+    bits = jnp.where(lanes < LANES, jnp.uint32(1) << lanes % LANES, 0)
+    state = jnp.zeros(num_words, dtype=jnp.uint32)
+    return state.at[live % num_words].add(bits)
+
+
+def unpack(
+    words: UInt32[Array, " num_words"],
+) -> UInt8[Array, "32 num_words"]:
+    """The cells of each lane; row after row they are the state."""
+    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
+    return (words[None, :] >> lanes & 1).astype(jnp.uint8)
+
+
+def get_cells(
+    words: UInt32[Array, " num_words"], cells: Integer[Array, " num_cells"]
+) -> UInt8[Array, " num_cells"]:
+    """Those cells of a packed state."""
+    lanes = (cells // len(words)).astype(jnp.uint32)
+    return (words[cells % len(words)] >> lanes & 1).astype(jnp.uint8)
+
+
+def choose(
+    bits: UInt32[Array, " num_words"],
+    dead: UInt32[Array, "..."],
+    live: UInt32[Array, "..."],
+) -> UInt32[Array, " num_words"]:
+    """Each bit from `live` where that of `bits` is 1, from `dead` where 0."""
+    return dead ^ (bits & (dead ^ live))
+
+
+def step(
+    words: UInt32[Array, " num_words"],
+    rule_table: UInt32[Array, "2 2 2"],
+) -> UInt32[Array, " num_words"]:
+    """The next state, wrong in the first and the last word: they are halo."""
+    padded = jnp.pad(words, 1)
+    # Fused with what follows, XLA would ask of each word where it came from.
+    padded = jax.lax.optimization_barrier(padded)
+    left, center, right = padded[:-2], padded[1:-1], padded[2:]
+    by_right = [choose(right, *rule_table[n // 2, n % 2]) for n in range(4)]
+    by_center = choose(center, *by_right[:2]), choose(center, *by_right[2:])
+    return choose(left, *by_center)
+
+
+def add_halo(
+    words: UInt32[Array, " num_words"], width: int, halo: int
+) -> UInt32[Array, " num_words+2*{halo}"]:
+    """The words, and at both ends what `halo` steps will need beyond them."""
+    num_devices = jax.lax.axis_size("ring")
+    device = jax.lax.axis_index("ring")
+    share, last_share, num_words = split(width, num_devices)
+    own = jnp.where(device == num_devices - 1, last_share, share)
+    before = jnp.where(device == 0, last_share, share)
+    # The last cells here, and the first that the words before do not have.
+    ends = get_cells(words, own - halo + jnp.arange(halo))
+    next_cell = LANES * num_words - before
+    starts = get_cells(words, next_cell + jnp.arange(halo))
+    forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
+    back = [(j, i) for i, j in forward]
+    left = jax.lax.ppermute(ends, "ring", forward).astype(jnp.uint32)
+    right = jax.lax.ppermute(starts, "ring", back).astype(jnp.uint32)
+    seam_left = words[-halo:] << 1 | left
+    seam_right = words[:halo] >> 1 | right << LANES - 1
+    return jnp.concatenate([seam_left, words, seam_right])
+
+
+def choose_halo(width: int, num_devices: int) -> int:
+    """A deep one, though not deeper than a share, or than its words."""
+    share, _, num_words = split(width, num_devices)
+    return min(MAX_HALO, share, num_words)
+
+
+@jax.jit(static_argnames=("width", "num_steps", "num_devices"))
+def simulate(
+    rule: Integer[ArrayLike, ""],
+    width: int,
+    num_steps: int,
+    num_devices: int | None = None,
+) -> UInt8[Array, "{num_steps} {width}"]:
+    """All states, one a row, gathered: every device gets the whole of them."""
+    mesh = make_mesh(width, num_devices)
+    share, last_share, num_words = split(width, mesh.size)
+    halo = choose_halo(width, mesh.size)
+    rule_table = -make_rule_table(rule).astype(jnp.uint32)
+
+    def advance(words, _):
+        return step(words, rule_table), unpack(words[halo:-halo])
+
+    def exchange(words, _):
+        words = add_halo(words, width, halo)
+        words, states = jax.lax.scan(advance, words, length=halo)
+        return words[halo:-halo], states
+
+    def simulate_share():
+        _, states = jax.lax.scan(
+            exchange, make_initial_state(width), length=-(-num_steps // halo)
+        )
+        return states.reshape(-1, 1, LANES * num_words)[:num_steps]
+
+    shares = jax.shard_map(
+        simulate_share,
+        mesh=mesh,
+        in_specs=(),
+        out_specs=PartitionSpec(None, "ring"),
+    )()
+    most = shares[:, :-1, :share].reshape(num_steps, -1)
+    states = jnp.concatenate([most, shares[:, -1, :last_share]], axis=1)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.lax.with_sharding_constraint(states, everywhere)
+
+
+@jax.jit(static_argnames=("width", "num_steps", "num_devices"))
+def simulate_last(
+    rule: Integer[ArrayLike, ""],
+    width: int,
+    num_steps: int,
+    num_devices: int | None = None,
+) -> UInt32[Array, "num_devices num_words"]:
+    """Row `num_steps - 1` alone, as words, which stay where they are."""
+    mesh = make_mesh(width, num_devices)
+    halo = choose_halo(width, mesh.size)
+    rule_table = -make_rule_table(rule).astype(jnp.uint32)
+
+    def exchange(i, words):
+        words = add_halo(words, width, halo)
+        num_left = jnp.minimum(halo, num_steps - 1 - i * halo)
+        words = jax.lax.fori_loop(
+            0, num_left, lambda _, words: step(words, rule_table), words
+        )
+        return words[halo:-halo]
+
+    def simulate_share():
+        num_exchanges = -(-(num_steps - 1) // halo)
+        return jax.lax.fori_loop(
+            0, num_exchanges, exchange, make_initial_state(width)
+        )[None]
+
+    return jax.shard_map(
+        simulate_share, mesh=mesh, in_specs=(), out_specs=PartitionSpec("ring")
+    )()
+
+
+if __name__ == "__main__":
+    from workshop.harness import run
+
+    run(simulate, sharded=True)

@@ -1,0 +1,89 @@
+"""Stage 9 in several processes: together, alone, and after a death."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from workshop import cluster, devices
+from workshop.catalog import find_stages
+
+STAGE = str(find_stages()[9])
+GRACE_SECONDS = 15  # to start Python, and to end it
+
+
+def start(process_id, port, *arguments):
+    """One process of two."""
+    command = [sys.executable, "-u", STAGE, "--num-processes", "2"]
+    command += ["--coordinator", f"127.0.0.1:{port}"]
+    command += ["--process-id", str(process_id), *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_equal_the_reference():
+    """As `make cluster` does it; process 1 prints no line of its own."""
+    command = [sys.executable, cluster.__file__, "--num-steps", "50"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert "equal to stage 0's" in done.stdout.replace("\n", " ")
+    assert done.stdout.count("rule: 110") == 1
+    assert done.stdout.count("wrote ") == 1
+
+
+def test_alone_each_ends_in_time():
+    """Nobody listens, or nobody comes: one line, status 1."""
+    alone = [start(i, cluster.free_port()) for i in (0, 1)]
+    limit = devices.CONNECT_SECONDS + GRACE_SECONDS
+    for process in alone:
+        out, err = process.communicate(timeout=limit)
+        assert process.returncode == 1
+        assert "not all processes connected" in err
+        assert "rule:" not in out
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_death_of_one_ends_the_other(victim):
+    """Killed in the middle of a long run: the other says so, and ends."""
+    port = cluster.free_port()
+    size = ["--width", "4000", "--num-steps", "400000", "--no-print-image"]
+    processes = [start(i, port, "--num-devices", "1", *size) for i in (0, 1)]
+    watchdog = threading.Timer(120, processes[0].kill)
+    watchdog.start()
+    try:
+        for line in processes[0].stdout:  # the rule is printed, it computes
+            if line.startswith("rule_table[1,1,1]"):
+                break
+        with pytest.raises(subprocess.TimeoutExpired):
+            processes[victim].wait(timeout=4)
+        processes[victim].kill()
+        limit = devices.HEARTBEAT_SECONDS + GRACE_SECONDS
+        _, err = processes[1 - victim].communicate(timeout=limit)
+        assert processes[1 - victim].returncode not in (0, None)
+        assert "another" in err
+    finally:
+        watchdog.cancel()
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_launcher_tells_a_failure(capsys):
+    """A process that fails is a failure of the whole."""
+    statuses = cluster.run_processes(
+        [[sys.executable, "-c", f"raise SystemExit({n})"] for n in (0, 3)]
+    )
+    assert statuses == [0, 3]
+
+
+def test_launcher_leaves_nothing_running(monkeypatch, capsys):
+    """One that hangs is ended, with one line."""
+    monkeypatch.setattr(cluster, "RUN_SECONDS", 1)
+    with pytest.raises(SystemExit) as end:
+        cluster.run_processes(
+            [[sys.executable, "-c", "import time; time.sleep(60)"]]
+        )
+    assert end.value.code == 1
+    assert "not done within 1 seconds" in capsys.readouterr().err
