@@ -116,19 +116,36 @@ def test_bytes_sent_in_a_step(num_devices):
     assert num_bytes / halo == 2
 
 
-def test_number_of_exchanges():
-    """num_steps - 1 steps need that many, divided by the halo, rounded up."""
-    width, num_steps = 100_000, 1000
-    halo = stage9_shard.choose_halo(width, 2)
-    traced = stage9_shard.simulate.trace(
-        110, width=width, num_steps=num_steps, num_devices=2
+@pytest.mark.parametrize(
+    ("name", "num_advanced"), [("simulate", 1000), ("simulate_last", 999)]
+)
+def test_number_of_exchanges(name, num_advanced):
+    """That many steps, divided by the halo, rounded up."""
+    halo = stage9_shard.choose_halo(100_000, 2)
+    traced = getattr(stage9_shard, name).trace(
+        110, width=100_000, num_steps=1000, num_devices=2
     )
-    lengths = [
-        equation.params["length"]
+    scans = [
+        equation
         for equation in equations(traced.jaxpr.jaxpr)
         if equation.primitive.name == "scan"
     ]
-    assert lengths == [-(-num_steps // halo), halo]
+    assert scans[0].params["length"] == -(-num_advanced // halo)
+
+
+def test_words_computed_in_a_step():
+    """A step works on the share's words and a halo of words on both sides."""
+    traced = stage9_shard.simulate_last.trace(
+        110, width=100_000, num_steps=1000, num_devices=2
+    )
+    halo = stage9_shard.choose_halo(100_000, 2)
+    _, _, num_words = stage9_shard.split(100_000, 2)
+    sizes = [
+        equation.outvars[0].aval.size
+        for equation in equations(traced.jaxpr.jaxpr)
+        if equation.primitive.name == "optimization_barrier"
+    ]
+    assert sizes == [num_words + 2 * halo + 2]
 
 
 def test_message_does_not_grow_with_the_ring():
