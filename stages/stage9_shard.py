@@ -39,7 +39,7 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
 
 
 def split(width: int, num_devices: int) -> tuple[int, int, int]:
-    """Cells of each share, cells of the last one, and words to hold either."""
+    """Cells of a share, cells of the last one, and words to hold either."""
     share = width // num_devices
     last_share = width - (num_devices - 1) * share
     return share, last_share, -(-last_share // LANES)
@@ -134,7 +134,7 @@ def simulate(
     num_steps: int,
     num_devices: int | None = None,
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row, gathered: every device gets the whole of them."""
+    """All states, one a row, gathered: every device gets all of them."""
     mesh = make_mesh(width, num_devices)
     share, last_share, num_words = split(width, mesh.size)
     halo = choose_halo(width, mesh.size)
@@ -188,12 +188,13 @@ def simulate_last(
 
     def simulate_share():
         num_exchanges = -(-(num_steps - 1) // halo)
-        return jax.lax.fori_loop(
-            0, num_exchanges, exchange, make_initial_state(width)
-        )[None]
+        initial_state = make_initial_state(width)
+        words = jax.lax.fori_loop(0, num_exchanges, exchange, initial_state)
+        return words[None]
 
+    out_specs = PartitionSpec("ring")
     return jax.shard_map(
-        simulate_share, mesh=mesh, in_specs=(), out_specs=PartitionSpec("ring")
+        simulate_share, mesh=mesh, in_specs=(), out_specs=out_specs
     )()
 
 
