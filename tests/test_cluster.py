@@ -61,8 +61,12 @@ def test_death_of_one_ends_the_other(victim):
         processes[victim].kill()
         limit = devices.HEARTBEAT_SECONDS + GRACE_SECONDS
         _, err = processes[1 - victim].communicate(timeout=limit)
-        assert processes[1 - victim].returncode not in (0, None)
-        assert "another" in err
+        if victim == 1:
+            assert processes[0].returncode == 1
+            assert "another process has ended" in err
+        else:  # without the coordinator JAX itself may be quicker to end it
+            assert processes[1].returncode != 0
+            assert "another" in err
     finally:
         watchdog.cancel()
         for process in processes:
