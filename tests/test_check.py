@@ -7,6 +7,7 @@ from workplace import copy_workshop, run_script
 from workshop import examine
 from workshop.catalog import find_stages
 from workshop.check import check
+from workshop.compare import explain_difference
 from workshop.exercise import make_exercise
 from workshop.mistakes import MISTAKES, load_reference, name_mistake
 from workshop.points import POINTS, NotYet
@@ -284,6 +285,15 @@ SPOILED = [
         9,
         "last = simulate_last\n"
         "def simulate_last(rule, width, num_steps):\n"
+        "    row = last(rule, width, num_steps)\n"
+        "    everywhere = NamedSharding(row.sharding.mesh, PartitionSpec())\n"
+        "    return jax.device_put(row, everywhere)\n",
+        "up to 512 bytes on one",
+    ),
+    (
+        9,
+        "last = simulate_last\n"
+        "def simulate_last(rule, width, num_steps):\n"
         "    return last(rule, width, num_steps - 1)\n",
         "simulate_last, row 0: ",
     ),
@@ -418,6 +428,19 @@ def test_the_first_mismatch_is_a_picture_that_fits(columns, check_file):
     assert "row 8, cell 0: got 1, want 0; neighborhood 1 0 1 is" in words
     assert "the edges are not wrapped" in words
     assert any(line.startswith("   row 9 #.####") for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("cell", [0, 50, 99])
+def test_a_picture_fits_wherever_the_wrong_cell_is(cell, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    expected = np.zeros((3, 100), dtype=np.uint8)
+    states = expected.copy()
+    states[1, cell] = 1
+    _, *picture = explain_difference(states, expected).splitlines()
+    assert max(map(len, picture)) <= columns
+    marks = [i for i, c in enumerate(picture[-1]) if c == "^"]
+    assert [picture[2][i] for i in marks] == ["#", "."]
 
 
 @pytest.mark.parametrize("columns", [80, 40])

@@ -75,6 +75,7 @@ def test_work_is_never_overwritten(workshop):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("wrote exercises/stage5_scan.py\n")
     untouched = own.read_text(encoding="utf-8")
+    assert untouched == make_exercise(TASKS[5])
     own.write_text("my work", encoding="utf-8")
 
     done = run_script(workshop, "exercise", 5)
