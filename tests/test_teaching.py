@@ -39,6 +39,7 @@ ELSEWHERE = {
     "make test": "CI",
     "make lint": "CI",
 }
+BARE_STAGE = re.compile(r"make stage N=\d+")  # tests/test_command_line.py
 
 
 def section(title):
@@ -50,7 +51,9 @@ def section(title):
 
 def elsewhere(command):
     """Whether the command is run by another test, or by CI."""
-    return any(command.startswith(start) for start in ELSEWHERE)
+    return bool(BARE_STAGE.fullmatch(command)) or any(
+        command.startswith(start) for start in ELSEWHERE
+    )
 
 
 def recipe(command, folder):
@@ -115,10 +118,10 @@ def test_no_line_is_too_long_but_those_of_tables():
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c.startswith("make ")]
+    "command", [c for c in COMMANDS if elsewhere(c) and c.startswith("make")]
 )
-def test_make_knows_every_command(command):
-    assert recipe(command, ROOT) is not None
+def test_make_knows_every_command_that_is_run_elsewhere(command):
+    assert recipe(command, ROOT)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not elsewhere(c)])
