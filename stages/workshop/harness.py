@@ -116,15 +116,18 @@ def run(
             run_all_rules(simulate_rules, arguments)
 
 
-def time_call(function: Callable, *args: Any, **kwargs: Any) -> tuple:
+def time_call(
+    function: Callable, *args: Any, wait: bool = True, **kwargs: Any
+) -> tuple:
     """Call a function; return its result and the seconds until it is there.
 
     JAX returns before it has computed: without the wait this would measure
-    how long it takes to ask.
+    how long it takes to ask. wait=False measures just that: it is wrong, and
+    there for showing so.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
-    if "jax" in sys.modules:
+    if wait and "jax" in sys.modules:
         sys.modules["jax"].block_until_ready(result)
     return result, time.perf_counter() - start
 
@@ -311,17 +314,23 @@ def check_learning(arguments: LearningArguments) -> None:
 
 def check_output(output: Path) -> None:
     """End with one line and status 2 if no image can be written there."""
-    if not output.parent.is_dir():
-        fail(f"output must be in a folder that exists, got {output}")
+    check_writable("output", output)
     try:
         encode_image(ALL_RULES[:1, None], output.suffix)
-        tempfile.TemporaryFile(dir=output.parent).close()
     except ValueError as error:
         fail(f"output: {error}, got {output}")
+
+
+def check_writable(argument: str, path: Path) -> None:
+    """End with one line and status 2 if no file can be written there."""
+    if not path.parent.is_dir():
+        fail(f"{argument} must be in a folder that exists, got {path}")
+    if path.is_dir():
+        fail(f"{argument} must be a file, got the folder {path}")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        fail(f"output must be in a writable folder, got {output}: {error}")
-    if output.is_dir():
-        fail(f"output must be a file, got the folder {output}")
+        fail(f"{argument} must be in a writable folder, got {path}: {error}")
 
 
 def save(states: np.ndarray, output: Path) -> None:
