@@ -17,10 +17,11 @@ EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be an exercise that you have begun, got '$(N)'))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
-  links wheelhouse test lint format doctor cluster lock clean
+  links wheelhouse bench bench-readme \
+  test lint format doctor cluster lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
 	  Makefile
 
 setup: $(READY)  ## make .venv (PYTHON=python3.12, LATEST=1)
@@ -76,6 +77,13 @@ wheelhouse: setup  ## download all packages, for a room without a network
 	@$(PIP) download --quiet --only-binary :all: -r requirements.lock \
 	  -d wheelhouse
 	@echo 'wheelhouse/ has what this system and this Python need'
+
+bench: setup  ## measure what each stage gains (ARGS="--quick")
+	@.venv/bin/python benchmarks/bench.py $(ARGS)
+
+bench-readme: setup  ## measure, and rewrite the table in README.md
+	@.venv/bin/python benchmarks/bench.py --only small,large \
+	  --readme README.md $(ARGS)
 
 test: setup  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
