@@ -17,8 +17,12 @@ EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be an exercise that you have begun, got '$(N)'))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
-  links wheelhouse bench bench-readme \
+  links wheelhouse bench bench-readme bench-peers \
   test lint format doctor cluster lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
+	  Makefile
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
@@ -85,6 +89,19 @@ bench-readme: setup  ## measure, and rewrite the table in README.md
 	@.venv/bin/python benchmarks/bench.py --only small,large \
 	  --readme README.md $(ARGS)
 
+bench-peers: .venv-peers/ready  ## measure other libraries beside
+	@.venv-peers/bin/python benchmarks/peers.py $(ARGS)
+
+.venv-peers/ready: requirements-peers.txt | setup
+	@echo 'setting up .venv-peers: once, a minute or two'
+	@rm -rf .venv-peers
+	@.venv/bin/python -m venv .venv-peers
+	@grep '^[a-z]' $< | sed 's/ *#.*//' | while read -r peer; do \
+	  .venv-peers/bin/python -m pip --disable-pip-version-check \
+	    install --quiet "$$peer" >.venv-peers/install.log 2>&1 || \
+	    echo "$$peer cannot be installed: going on without"; done
+	@touch $@
+
 test: setup  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
 
@@ -111,5 +128,5 @@ lock: setup  ## pin the versions that set-up installs
 	  requirements.txt --output-file requirements.lock
 
 clean:  ## remove what was made, but not exercises/ and wheelhouse/
-	rm -rf .venv .pytest_cache .hypothesis .ruff_cache output.png
+	rm -rf .venv .venv-peers .pytest_cache .hypothesis .ruff_cache output.png
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import jax
@@ -135,12 +136,14 @@ def plan_large(stages: list[Stage], settings: Settings) -> Section:
         programs.add(program)
         if stage.grows_with_num_steps():
             run = partial(extrapolate, stage, size, reference, settings)
-        else:
-            run = partial(time_stage, stage, size, reference, settings)
-        tasks.append((stage.label, run))
-        if hasattr(stage.module, "simulate_packed"):
-            run = partial(time_packed, stage, size, reference, settings)
-            tasks.append((f"{stage.label}, packed", run))
+            tasks.append((stage.label, run))
+            continue
+        for label, simulate, to_states in variants(stage):
+            run = partial(
+                time_simulate,
+                *(label, simulate, size, reference, settings, to_states),
+            )
+            tasks.append((label, run))
     tasks.append(("floor: np.full", partial(time_floor, size, settings)))
 
     def notes(rows: list[Row]) -> Iterator[str]:
@@ -291,33 +294,54 @@ def find_scan(stages: list[Stage]) -> list[Stage]:
     ][:1]
 
 
+def variants(stage: Stage) -> Iterator[tuple[str, Callable, Callable]]:
+    """The ways in which a stage simulates: label, how, how to get states.
+
+    On one device and on all, if it can choose; and packed, if it can.
+    """
+    label, simulate = stage.label, stage.module.simulate
+    if "num_devices" in signature(simulate).parameters:
+        for n in sorted({1, jax.device_count()}):
+            devices = f"{n} device" if n == 1 else f"{n} devices"
+            run = partial(simulate, num_devices=n)
+            yield f"{label}, {devices}", run, np.asarray
+        return
+    yield label, simulate, np.asarray
+    if hasattr(stage.module, "simulate_packed"):
+        run, to_states = stage.module.simulate_packed, partial(unpack, stage)
+        yield f"{label}, packed", run, to_states
+
+
+def unpack(stage: Stage, words: jax.Array) -> np.ndarray:
+    """What the stage packed, as rows of cells; longer than width perhaps."""
+    lanes = jax.jit(jax.vmap(stage.module.unpack))(words)
+    return np.asarray(lanes).reshape(len(words), -1)
+
+
 def time_stage(
     stage: Stage, size: int, reference: Reference, settings: Settings
 ) -> Row:
-    """The row of simulate, for size x size cells."""
-    return measure(
-        stage.label,
-        partial(stage.module.simulate, RULE, width=size, num_steps=size),
-        partial(reference.check, stage.label),
-        num_cells=size * size,
-        budget=settings.budget,
-    )
+    """The row of simulate as it stands in the stage."""
+    label, simulate = stage.label, stage.module.simulate
+    return time_simulate(label, simulate, size, reference, settings)
 
 
-def time_packed(
-    stage: Stage, size: int, reference: Reference, settings: Settings
+def time_simulate(
+    label: str,
+    simulate: Callable,
+    size: int,
+    reference: Reference,
+    settings: Settings,
+    to_states: Callable = np.asarray,
 ) -> Row:
-    """The row of simulate_packed: the same cells, left in words."""
-    label, module = f"{stage.label}, packed", stage.module
-    unpack_rows = jax.jit(jax.vmap(module.unpack))
+    """The row of a function like simulate, for size x size cells."""
 
-    def check(words: jax.Array) -> None:
-        states = unpack_rows(words).reshape(size, -1)[:, :size]
-        reference.check(label, states)
+    def check(result: Any) -> None:
+        reference.check(label, to_states(result)[:, :size])
 
     return measure(
         label,
-        partial(module.simulate_packed, RULE, width=size, num_steps=size),
+        partial(simulate, RULE, width=size, num_steps=size),
         check,
         num_cells=size * size,
         budget=settings.budget,
