@@ -1,0 +1,522 @@
+"""The benchmark: honest rows, a readable screen, files that can be read."""
+
+import io
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import bench
+import jax
+import measuring
+import numpy as np
+import pytest
+import tables
+from measuring import MismatchError, Row, Stage, break_even, load_stages
+from records import END, START, Record, compare_column, replace_table
+from sections import PLANS, Settings, find_scan
+from workshop.catalog import STAGES_FOLDER, find_stages
+
+ROOT = Path(__file__).parents[1]
+TINY = Settings(
+    small=12,
+    large=24,
+    each_rule=5,
+    compile_steps=(2, 3),
+    waiting_width=40,
+    waiting_steps=5,
+    probe_steps=(2, 4),
+    patience=math.inf,
+    budget=0,
+)
+STAGES = load_stages(STAGES_FOLDER)
+FAILING = [stage for stage in STAGES if stage.fails_with]
+MACHINE = {
+    "cpu": "abacus",
+    "cores": 2,
+    "memory": "1 GiB",
+    "python": "3.11",
+    "jax": "0.10",
+    "numpy": "2.4",
+    "devices": "cpu:0",
+    "date": "today",
+    "busy": 0.0,
+}
+
+
+def measure_section(name, stages=STAGES, settings=TINY):
+    """The rows of a section, by label."""
+    section = PLANS[name](stages, settings)
+    rows = [task() for _, task in section.tasks]
+    assert [row.label for row in rows] == [label for label, _ in section.tasks]
+    return {row.label: row for row in rows}, list(section.notes(rows))
+
+
+def run_bench(*arguments, columns=80, **environment):
+    """Run it as a user would."""
+    return subprocess.run(
+        [sys.executable, "benchmarks/bench.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": str(columns), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def copy_stages(folder, number, old, new):
+    """A copy of the stages in which one of them is broken."""
+    for path in find_stages().values():
+        shutil.copy(path, folder)
+    path = folder / find_stages()[number].name
+    source = path.read_text(encoding="utf-8")
+    assert source.count(old) == 1
+    path.write_text(source.replace(old, new), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_section_has_rows_with_samples(name):
+    rows, notes = measure_section(name)
+    for row in rows.values():
+        assert row.remark or all(row.samples.values())
+        assert all(s > 0 for samples in row.samples.values() for s in samples)
+    assert notes
+
+
+def test_every_stage_has_a_row_in_small():
+    rows, _ = measure_section("small")
+    assert list(rows) == [stage.label for stage in STAGES]
+    for stage in STAGES:
+        row = rows[stage.label]
+        if stage.fails_with:
+            assert stage.fails_with[0].__name__ in row.remark
+            assert not row.samples
+        else:
+            assert len(row.samples["first"]) == 1
+            assert len(row.samples["later"]) >= 3
+            assert row.num_cells == TINY.small**2
+
+
+def test_only_stages_that_grow_are_extrapolated():
+    impatient = Settings(**{**vars(TINY), "patience": -math.inf})
+    rows, notes = measure_section("large", settings=impatient)
+    extrapolated = [label for label, row in rows.items() if row.remark]
+    assert extrapolated == ["2 at_set", "4 static_args"]
+    for label in extrapolated:
+        assert re.match(
+            r"about .* extrapolated from 2 and 4", rows[label].remark
+        )
+    assert any("not run" in note for note in notes)
+
+
+def test_large_has_a_row_for_each_program_and_each_way():
+    rows, _ = measure_section("large")
+    assert "6 vmap" not in rows  # the program of stage 5
+    assert list(rows)[-1] == "floor: np.full"
+    for stage in STAGES:
+        if hasattr(stage.module, "simulate_packed"):
+            assert f"{stage.label}, packed" in rows
+    assert all(row.num_cells == TINY.large**2 for row in rows.values())
+
+
+def test_compile_counts_equations():
+    rows, _ = measure_section("compile")
+    few, many = TINY.compile_steps
+    equations = {label: r.counts["equations"] for label, r in rows.items()}
+    assert equations[f"5 scan, {few}"] == equations[f"5 scan, {many}"]
+    per_step = (
+        equations[f"4 static_args, {many}"]
+        - (equations[f"4 static_args, {few}"])
+    )
+    longer = find_stage("4 static_args").trace(TINY.small, many + 10)
+    assert measuring.count_equations(longer) == (
+        equations[f"4 static_args, {many}"] + 10 * per_step
+    )
+
+
+def find_stage(label):
+    """The stage of that label."""
+    (stage,) = [stage for stage in STAGES if stage.label == label]
+    return stage
+
+
+def test_stages_are_told_apart_by_what_jax_sees():
+    runs = [stage for stage in STAGES if not stage.fails_with]
+    growing = [s.label for s in runs if s.grows_with_num_steps()]
+    assert growing == ["2 at_set", "4 static_args"]
+    assert [stage.label for stage in find_scan(STAGES)] == ["5 scan"]
+
+
+def broken(stage):
+    """The stage, with a simulate whose last cell is wrong."""
+
+    class Module:
+        """Stands for the module of the stage."""
+
+        @staticmethod
+        @jax.jit(static_argnames=("width", "num_steps"))
+        def simulate(rule, width, num_steps):
+            states = stage.module.simulate(rule, width, num_steps)
+            return states.at[-1, -1].set(1 - states[-1, -1])
+
+    return Stage(stage.label, Module, stage.is_jitted)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_wrong_cell_ends_every_section(name):
+    scan = find_stage("5 scan")
+    stages = [broken(s) if s is scan else s for s in STAGES]
+    with pytest.raises(MismatchError, match=r"^(?s:5 scan.*row \d+, cell)"):
+        measure_section(name, stages)
+
+
+def test_a_stage_that_should_fail_must_fail():
+    stage = find_stage("5 scan")
+    stage.module.FAILS_WITH = TypeError, "never"
+    try:
+        with pytest.raises(MismatchError, match="5 scan has to fail"):
+            measure_section("small", [STAGES[0], stage])
+    finally:
+        del stage.module.FAILS_WITH
+
+
+def test_the_result_is_checked_before_there_is_a_row(monkeypatch):
+    events = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: events.append("clear"))
+    row = measuring.measure(
+        "label",
+        lambda: events.append("call"),
+        lambda result: events.append("check"),
+        num_cells=1,
+        budget=0,
+    )
+    assert events == ["clear", "call", "check", *["call"] * 3, "check"]
+    assert [len(samples) for samples in row.samples.values()] == [1, 3]
+
+
+def test_only_the_wrong_row_does_not_wait(monkeypatch):
+    waits = []
+
+    def time_call(function, *, wait=True):
+        waits.append(wait)
+        return function(), 1.0
+
+    monkeypatch.setattr(measuring, "time_call", time_call)
+    measure_section("waiting")
+    assert waits == [False] * 4 + [True] * 4
+
+
+def test_break_even_is_the_first_call_that_is_no_later():
+    numpy = Row("numpy", {"first": [9.0], "later": [4.0, 5.0, 6.0]})
+    row = Row("row", {"first": [100.0], "later": [1.0, 2.0, 3.0]})
+    n = break_even(row, numpy)
+    assert 100 + (n - 1) * 2 <= n * 5
+    assert 100 + (n - 2) * 2 > (n - 1) * 5
+    slow = Row("slow", {"first": [1.0], "later": [5.0, 5.0, 5.0]})
+    assert break_even(slow, numpy) == math.inf
+    fast = Row("fast", {"first": [1.0], "later": [1.0, 1.0, 1.0]})
+    assert break_even(fast, numpy) == 1
+
+
+class Terminal:
+    """A stream like sys.stdout, that remembers."""
+
+    encoding = "utf-8"
+
+    def __init__(self, is_terminal):
+        """is_terminal: or else a pipe."""
+        self.text, self.is_terminal = "", is_terminal
+
+    def isatty(self):
+        """Ask whether it is a terminal."""
+        return self.is_terminal
+
+    def write(self, text):
+        """Remember the text."""
+        self.text += text
+
+    def flush(self):
+        """Do nothing."""
+
+
+def show(name, monkeypatch, columns=80, is_terminal=False):
+    """What is printed of a section."""
+    stream = Terminal(is_terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "stdout", stream)
+    changed = {"patience": -math.inf, "compile_steps": (1, 2, 3, 4, 5)}
+    section = PLANS[name](STAGES, Settings(**{**vars(TINY), **changed}))
+    screen = tables.Screen()
+    title = f"{name}: {section.title}"
+    rows = list(screen.show(title, section.tasks, tables.COLUMNS[name]))
+    for note in section.notes(rows):
+        screen.say(note)
+    return stream.text
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("name", PLANS)
+def test_a_section_fits_the_screen(name, columns, monkeypatch):
+    lines = show(name, monkeypatch, columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    header_lines = 6
+    assert len(lines) + header_lines <= 24 or columns == 40
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("name", PLANS)
+def test_slow_machines_fit_the_screen_too(name, columns):
+    row = Row(
+        "9 shard, 16 devices",
+        {"first": [99.99999], "later": [9.9, 9.99, 20.0]},
+        num_cells=64_000_000,
+    )
+    if name == "compile":
+        samples = {phase: [99.99999] for phase in tables.PHASES}
+        row = Row("4 static_args, 320", samples, counts={"equations": 99_999})
+    shown = tables.fitting(tables.COLUMNS[name], columns)
+    width = tables.LABEL_WIDTH
+    for column in shown:
+        assert len(column.text(row, [row])) <= column.width
+        width += len(tables.GAP) + column.width
+    assert len(row.label) <= tables.LABEL_WIDTH
+    assert width <= columns
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "variables", "is_plain"),
+    [
+        (True, {"TERM": "xterm", "NO_COLOR": ""}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, True),
+        (True, {"TERM": "dumb", "NO_COLOR": ""}, True),
+        (False, {"TERM": "xterm", "NO_COLOR": ""}, True),
+    ],
+)
+def test_plain_text_where_it_is_wanted(
+    is_terminal, variables, is_plain, monkeypatch
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    text = show("waiting", monkeypatch, is_terminal=is_terminal)
+    assert ("\x1b" not in text) == is_plain
+    assert "WRONG" in text
+
+
+def test_a_broken_stage_ends_the_run(tmp_path):
+    folder = copy_stages(tmp_path, 5, "padded[2:]", "padded[1:-1]")
+    done = run_bench("--quick", "--only", "small", "--stages", str(folder))
+    assert done.returncode == 1
+    assert done.stderr.startswith("5 scan is wrong: row 1, cell 39: got")
+    assert "Traceback" not in done.stderr
+    assert "\n4 static_args " in done.stdout
+    assert "\n5 scan " not in done.stdout
+    assert "Done" not in done.stdout
+
+
+def test_interrupted_it_keeps_what_was_measured(tmp_path):
+    file = tmp_path / "results.json"
+    command = [sys.executable, "benchmarks/bench.py", "--json", str(file)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("0 numpy"):
+            process.send_signal(signal.SIGINT)
+            break
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    assert f"wrote {file}" in rest.replace("\n ", "")
+    record = Record.from_json(file.read_text(encoding="utf-8"))
+    assert not record.complete
+    assert record.sections["small"]["rows"][0].label == "0 numpy"
+
+
+def test_json_holds_every_sample(tmp_path):
+    file = tmp_path / "results.json"
+    done = run_bench("--quick", "--only", "waiting", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    record = Record.from_json(file.read_text(encoding="utf-8"))
+    assert record.complete
+    assert record.machine["jax"] == jax.__version__
+    assert json.loads(record.to_json())["schema"] == 1
+    (section,) = record.sections.values()
+    labels = [row.label for row in section["rows"]]
+    assert labels == ["WRONG: not waiting", "waiting"]
+    assert all(len(row.samples["later"]) >= 3 for row in section["rows"])
+    # The wait is seen: at this size it is most of the time.
+    wrong, right = section["rows"]
+    assert wrong.typical < right.typical
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        ([1.0, 1.1, 1.2], "1.00x"),
+        ([1.1, 1.2, 1.3], "1.09x"),
+        ([2.0, 2.2, 2.4], "2.00x slower"),
+        ([0.5, 0.55, 0.6], "0.50x faster"),
+        ([2.2], "2.00x"),
+    ],
+)
+def test_ratios_outside_the_spread_are_marked(seconds, text):
+    old = Row("a", {"first": [9.0], "later": [1.0, 1.1, 1.2]})
+    section = {"title": "12 cells", "rows": [old]}
+    before = Record(MACHINE, {"small": section})
+    column = compare_column("small", "12 cells", before)
+    row = Row("a", {"first": [1.0], "later": seconds})
+    assert column.text(row, [row]) == text
+    assert column.text(Row("b", row.samples), []) == "new"
+    other_size = compare_column("small", "13 cells", before)
+    assert other_size.text(row, [row]) == "new"
+
+
+def make_record():
+    """A record of rows that were not measured."""
+    times = {"first": [3.0], "later": [1.0, 1.1, 1.2]}
+    small = [
+        Row("0 numpy", times),
+        Row("1 jnp", remark="fails on purpose"),
+        Row("8 bitpack", times),
+    ]
+    large = [Row("0 numpy", times), Row("8 bitpack, packed", times)]
+    phases = {phase: [1.0] for phase in tables.PHASES}
+    curve = [
+        Row(f"5 scan, {n}", phases, counts={"num_steps": n}) for n in (2, 4)
+    ]
+    sections = {"small": small, "large": large, "compile": curve}
+    return Record(
+        MACHINE,
+        {
+            name: {"title": f"{name}, rule", "rows": rows}
+            for name, rows in sections.items()
+        },
+    )
+
+
+def test_a_record_is_read_back():
+    record = make_record()
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_the_plot_is_a_gray_picture(tmp_path):
+    reason = "the plot needs matplotlib, which is not installed"
+    pytest.importorskip("matplotlib", reason=reason)
+    from PIL import Image
+    from plot import draw
+
+    png = draw(make_record())
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    height, width, _ = picture.shape
+    assert height >= 800
+    assert width >= 1200
+    assert (picture == picture[..., :1]).all()
+    half = (
+        picture[: height // 2, : width // 2],
+        picture[: height // 2, width // 2 :],
+    )
+    assert all((part == 0).mean() > 0.001 for part in half)
+
+
+def test_the_table_between_the_markers_is_replaced():
+    readme = f"# Title\n{START}\nold\n{END}\nrest\n"
+    text = replace_table(readme, make_record())
+    assert text.startswith(f"# Title\n{START}\n|")
+    assert text.endswith(f"{END}\nrest\n")
+    assert "old" not in text
+    assert "abacus" in text
+    assert replace_table(text, make_record()) == text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    labels = [line.split("|")[1].strip() for line in table[2:]]
+    assert labels == ["0 numpy", "1 jnp", "8 bitpack", "8 bitpack, packed"]
+
+
+def test_the_table_in_the_readme_has_the_stages_that_exist():
+    readme = ROOT / "README.md"
+    if not readme.exists():
+        pytest.skip("there is no README.md yet")
+    _, _, rest = readme.read_text(encoding="utf-8").partition(START)
+    table, _, _ = rest.partition(END)
+    labels = re.findall(r"^\| (\d+ \w+) \|", table, re.MULTILINE)
+    assert sorted(labels) == sorted(
+        {stage.label for stage in STAGES} & set(labels)
+    )
+    numbers = {int(label) for label in re.findall(r"^\| (\d+) ", table, re.M)}
+    assert numbers == set(find_stages())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "smal"], "only must name some of small,"),
+        (["--size", "0"], "size must be at least 1, got 0"),
+        (["--size", "9999999"], "size must fit into the memory available"),
+        (["--size", "x"], "size"),
+        (["--stages", "nowhere"], "stages must be a folder of stages"),
+        (["--json", "nowhere/a.json"], "json must be in a folder that exists"),
+        (["--json", "tests"], "json must be a file, got the folder tests"),
+        (["--plot", "nowhere/a.png"], "plot must be in a folder that exists"),
+        (["--plot", "a.gif"], "plot must be a file named .png, got a.gif"),
+        (["--compare", "nowhere.json"], "compare must be a file written by"),
+        (["--compare", "Makefile"], "compare must be a file written by"),
+        (["--readme", "LICENSE"], "readme must be a file with markers"),
+        (["--readme", "LICENSE", "--only", "small"], "readme needs the sect"),
+    ],
+)
+def test_bad_arguments_are_refused_before_measuring(
+    arguments, message, monkeypatch, capsys
+):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path, monkeypatch, capsys
+):
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(sys, "argv", ["", "--json", f"{tmp_path}/a.json"])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert ended.value.code == 2
+    assert "json must be in a writable folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "'schema'"),
+        ('{"schema": 99}', "schema must be 1, is 99"),
+        ("[1]", "compare must be a file"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_compared(
+    content, message, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "old.json"
+    file.write_text(content, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--compare", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
