@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 import jax
 import jax.numpy as jnp
 import psutil
+
 from machine import describe_machine, machine_line, num_cores
 from measuring import MismatchError, Row, Stage, load_stages
 from records import (
@@ -109,8 +110,7 @@ def run_sections(
         rows: list[Row] = []
         record.sections[name] = {"title": section.title, "rows": rows}
         title = f"{name}: {section.title}"
-        for row in screen.show(title, section.tasks, columns):
-            rows.append(row)
+        screen.show(title, section.tasks, columns, rows)
         for note in section.notes(rows):
             screen.say(note)
 

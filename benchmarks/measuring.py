@@ -1,6 +1,7 @@
 """Measure a row: compare with the reference first, then report the time."""
 
 import dataclasses
+import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+
 from workshop.catalog import find_stages
 from workshop.compare import explain_difference
 from workshop.harness import time_call
@@ -90,7 +92,8 @@ class Stage:
             lambda: simulate(RULE, width=width, num_steps=num_steps)
         )().jaxpr
 
-    def grows_with_num_steps(self) -> bool:
+    @functools.cached_property
+    def unrolls(self) -> bool:
         """Whether Python runs the loop, so that JAX sees every iteration."""
         few, many = (count_equations(self.trace(32, n)) for n in (32, 64))
         return many > 1.5 * few

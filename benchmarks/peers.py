@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import numpy as np
+
 from machine import describe_machine, machine_line
 from measuring import (
     RULE,
@@ -255,8 +256,7 @@ def main() -> int:
     screen.say(machine_line(describe_machine()))
     title = f"size x size cells, rule {RULE}; by cell: speed against NumPy's"
     try:
-        for _ in screen.show(title, tasks, COLUMNS):
-            pass
+        screen.show(title, tasks, COLUMNS, rows=[])
     except MismatchError as error:
         fail(str(error), status=1)
     except KeyboardInterrupt:

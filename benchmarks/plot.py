@@ -4,8 +4,9 @@ import io
 from itertools import cycle
 from typing import Any
 
-from machine import machine_line
 from matplotlib.figure import Figure
+
+from machine import machine_line
 from measuring import Row
 from records import Record
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+
 from measuring import (
     RULE,
     MismatchError,
@@ -134,7 +135,7 @@ def plan_large(stages: list[Stage], settings: Settings) -> Section:
         if program in programs:
             continue
         programs.add(program)
-        if stage.grows_with_num_steps():
+        if stage.unrolls:
             run = partial(extrapolate, stage, size, reference, settings)
             tasks.append((stage.label, run))
             continue
@@ -168,9 +169,7 @@ def plan_compile(stages: list[Stage], settings: Settings) -> Section:
     unrolled = [
         stage
         for stage in stages
-        if stage.is_jitted
-        and not stage.fails_with
-        and stage.grows_with_num_steps()
+        if stage.is_jitted and not stage.fails_with and stage.unrolls
     ]
     reference = Reference()
     compared = stages[0].module.simulate(
@@ -253,7 +252,7 @@ def plan_waiting(stages: list[Stage], settings: Settings) -> Section:
                 measure,
                 label,
                 partial(stage.module.simulate, RULE, **shape),
-                partial(reference.check, label),
+                partial(reference.check, stage.label),
                 num_cells=width * num_steps,
                 budget=settings.budget,
                 wait=wait,
@@ -288,9 +287,7 @@ def find_scan(stages: list[Stage]) -> list[Stage]:
     return [
         stage
         for stage in stages
-        if stage.is_jitted
-        and not stage.fails_with
-        and not stage.grows_with_num_steps()
+        if stage.is_jitted and not stage.fails_with and not stage.unrolls
     ][:1]
 
 

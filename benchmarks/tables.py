@@ -4,15 +4,16 @@ import dataclasses
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from measuring import Row, break_even
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from measuring import Row, break_even
 from workshop.terminal import shows_blocks, shows_color, terminal_size
 
 LABEL_WIDTH = 19
-BAR_WIDTH = 15
+BAR_WIDTH = 14
 GAP = "  "
 PHASES = ("trace", "lower", "compile")
 SHADES = dict(zip(PHASES, "░▒█", strict=True))
@@ -65,8 +66,9 @@ class Screen:
         title: str,
         tasks: list[tuple[str, Callable[[], Row]]],
         columns: tuple[Column, ...],
-    ) -> Iterator[Row]:
-        """Print a table: run each task, then print and yield its row."""
+        rows: list[Row],
+    ) -> None:
+        """Print a table: run each task, append its row to rows, print it."""
         shown = fitting(columns, self.width)
         missing = [c.head for c in columns if c not in shown]
         heads = [f"{c.head:>{c.width}}" for c in shown]
@@ -75,7 +77,6 @@ class Screen:
         if missing:
             self.say(f"(no room for {', '.join(missing)})")
         self.line(GAP.join([" " * LABEL_WIDTH, *heads]).rstrip())
-        rows: list[Row] = []
         with self.progress:
             bar = self.progress.add_task("", total=len(tasks))
             for label, task in tasks:
@@ -84,7 +85,6 @@ class Screen:
                 rows.append(row)
                 self.progress.advance(bar)
                 self.say_row(row, rows, shown)
-                yield row
             self.progress.remove_task(bar)
 
     def say_row(
@@ -172,7 +172,7 @@ def phase_column(phase: str) -> Column:
     def text(row: Row, rows: list[Row]) -> str:
         return milliseconds(row.samples[phase][0])
 
-    return Column(head, len(head), text, rank=2)
+    return Column(head, max(9, len(head)), text, rank=2)
 
 
 def count_column(name: str) -> Column:
