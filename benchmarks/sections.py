@@ -36,7 +36,7 @@ class Settings:
     waiting_width: int = 20000
     waiting_steps: int = 200
     """One call of that shape takes long enough to see the wait."""
-    probe_steps: tuple[int, int] = (20, 320)
+    probe_steps: tuple[int, int] = (20, 160)
     """Rows of the two first calls that an extrapolation rests on."""
     patience: float = 10
     """Seconds: a longer first call is not run, but extrapolated."""
