@@ -36,7 +36,7 @@ from workshop.catalog import STAGES_FOLDER, find_stages
 from workshop.command_line import parse
 from workshop.doctor import stray_variables
 from workshop.harness import check_writable, time_call
-from workshop.terminal import fail
+from workshop.terminal import fail, reader_may_leave
 
 MAX_BUSY = 0.1
 BYTES_A_CELL = 6  # of the section large: states, reference, comparison
@@ -231,4 +231,5 @@ def read_record(path: Path) -> Record:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with reader_may_leave():
+        sys.exit(main())

@@ -191,7 +191,7 @@ def plan_compile(stages: list[Stage], settings: Settings) -> Section:
             " included, a loop's body once. One sample each."
         )
 
-    title = f"width {settings.small}, by number of rows"
+    title = f"ms, by number of rows; width {settings.small}"
     return Section(title, tasks, notes)
 
 

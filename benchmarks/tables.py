@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from measuring import Row, break_even
 from workshop.terminal import shows_blocks, shows_color, terminal_size
@@ -38,23 +39,24 @@ class Screen:
 
     def __init__(self) -> None:
         """What the terminal shows is asked once."""
-        live = shows_color(sys.stdout)
+        self.live = shows_color(sys.stdout)
         self.width, _ = terminal_size()
-        self.console = Console(force_terminal=live, no_color=not live)
+        self.console = Console(force_terminal=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.completed}/{task.total}"),
             console=self.console,
             transient=True,
-            disable=not live,
+            disable=not self.live,
         )
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print one line as it is."""
-        self.console.print(
-            text, style=style, markup=False, highlight=False, soft_wrap=True
-        )
+        if self.live:
+            self.console.print(Text(text, style=style or ""), soft_wrap=True)
+        else:
+            print(text, flush=True)
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print a sentence, wrapped to the terminal."""
@@ -150,15 +152,19 @@ def three_digits(number: float) -> str:
     return f"{number:,.{decimals}f}"
 
 
+def marks() -> dict[str, str]:
+    """What the phases are drawn with: letters if there are no blocks."""
+    return SHADES if shows_blocks(sys.stdout) else LETTERS
+
+
 def draw_bar(row: Row, rows: list[Row]) -> str:
     """The phases end to end; a bar that is cut off ends in ">".
 
     The first row takes an eighth of the width.
     """
-    marks = SHADES if shows_blocks(sys.stdout) else LETTERS
     unit = rows[0].typical * 8 / BAR_WIDTH
     bar, end = "", 0.0
-    for phase, mark in marks.items():
+    for phase, mark in marks().items():
         end += row.samples[phase][0]
         bar += mark * (max(1, round(end / unit)) - len(bar))
     cut = bar if len(bar) <= BAR_WIDTH else bar[: BAR_WIDTH - 1] + ">"
@@ -167,7 +173,7 @@ def draw_bar(row: Row, rows: list[Row]) -> str:
 
 def phase_column(phase: str) -> Column:
     """The milliseconds of one phase of compilation."""
-    head = f"{phase} ms"
+    head = f"{phase} {marks()[phase]}"
 
     def text(row: Row, rows: list[Row]) -> str:
         return milliseconds(row.samples[phase][0])

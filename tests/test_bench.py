@@ -487,6 +487,19 @@ def test_bad_arguments_are_refused_before_measuring(
     assert not out
 
 
+def test_no_traceback_when_the_reader_leaves():
+    done = subprocess.run(
+        f"{sys.executable} {BENCH} --quick --only waiting | head -1",
+        shell=True,
+        capture_output=True,
+        env=clean_environment(),
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.stdout.count("\n") == 1
+    assert not done.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_refused(
     tmp_path, monkeypatch, capsys
 ):
