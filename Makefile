@@ -24,14 +24,6 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
 	  Makefile
 
-help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
-	  Makefile
-
-help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
-	  Makefile
-
 setup: $(READY)  ## make .venv (PYTHON=python3.12, LATEST=1)
 
 $(READY): $(LOCK) requirements-matthewplotlib.txt

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from support import ROOT, STAGES, import_stage, run_python
+from test_teaching import COMMANDS as COMMANDS_OF_TEACHING
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.S))
@@ -72,7 +73,7 @@ def test_make_commands_are_run_by_ci_or_set_up(command):
     elif command[1] == "stage":
         assert "stage" in [words[1] for words in ci]
     else:
-        assert command in ci
+        assert command in ci or shlex.join(command) in COMMANDS_OF_TEACHING
 
 
 @pytest.mark.parametrize(
@@ -96,16 +97,9 @@ def test_python_commands_run(command, tmp_path):
 
 
 def test_links_to_files_lead_somewhere():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    links = re.findall(r"\]\(([^)#:]+)", README)
     assert len(links) > len(STAGES)
     assert all((ROOT / link).exists() for link in links)
-
-
-def test_every_reference_is_defined_and_used():
-    defined = re.findall(r"^\[([^]]+)\]: http", README, flags=re.M)
-    prose = re.sub(r"`[^`]*`", "", README)
-    used = re.findall(r"\[([^]]+)\](?![(:\[])", prose)
-    assert sorted(defined) == sorted(set(used))
 
 
 def branch_on(value):
