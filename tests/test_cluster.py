@@ -4,9 +4,10 @@ import subprocess
 import sys
 import threading
 
+import jax
 import pytest
 
-from workshop import cluster, devices
+from workshop import cluster, devices, harness
 from workshop.catalog import find_stages
 
 STAGE = str(find_stages()[9])
@@ -61,17 +62,57 @@ def test_death_of_one_ends_the_other(victim):
         processes[victim].kill()
         limit = devices.HEARTBEAT_SECONDS + GRACE_SECONDS
         _, err = processes[1 - victim].communicate(timeout=limit)
-        if victim == 1:
-            assert processes[0].returncode == 1
-            assert "another process has ended" in err
-        else:  # without the coordinator JAX itself may be quicker to end it
-            assert processes[1].returncode != 0
-            assert "another" in err
+        # Our line, or JAX's own, if its heartbeat notices first.
+        assert processes[1 - victim].returncode != 0
+        assert "another" in err
     finally:
         watchdog.cancel()
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_lost_connection_is_one_line():
+    """Status 1, at once, and the first line of the reason."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(find_stages()[9].parent)!r})\n"
+        "from workshop.devices import end_lost\n"
+        "end_lost(RuntimeError('Connection reset\\nand a page more'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "another process has ended or cannot be reached: Connection reset\n"
+    )
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_only_among_several_an_error_is_a_lost_connection(
+    monkeypatch, num_processes
+):
+    """One process alone shows the error as it is."""
+    error = jax.errors.JaxRuntimeError("Connection reset")
+    ends = []
+
+    def fail_to_run(*_, **__):
+        raise error
+
+    monkeypatch.setattr(harness, "run_one_rule", fail_to_run)
+    monkeypatch.setattr(harness, "end_lost", ends.append)
+    monkeypatch.setattr(jax, "process_count", lambda: num_processes)
+    arguments = harness.ShardingArguments(num_devices=1)
+    if num_processes == 1:
+        with pytest.raises(jax.errors.JaxRuntimeError):
+            harness.run_sharded(None, arguments)
+        assert not ends
+    else:
+        harness.run_sharded(None, arguments)
+        assert ends == [error]
 
 
 def test_launcher_tells_a_failure(capsys):
