@@ -19,7 +19,14 @@ import bench
 import measuring
 import tables
 from measuring import MismatchError, Row, Stage, break_even, load_stages
-from records import END, START, Record, compare_column, replace_table
+from records import (
+    END,
+    START,
+    Record,
+    compare_column,
+    explain_changes,
+    replace_table,
+)
 from sections import PLANS, Settings, find_scan
 from support import ROOT, clean_environment, run_python
 from workshop.catalog import STAGES_FOLDER, find_stages
@@ -382,6 +389,13 @@ def test_ratios_outside_the_spread_are_marked(seconds, text):
     assert column.text(Row("b", row.samples), []) == "new"
     other_size = compare_column("small", "13 cells", before)
     assert other_size.text(row, [row]) == "new"
+
+
+def test_what_changed_since_the_earlier_run_is_said():
+    now = Record({**MACHINE, "jax": "0.12", "date": "later", "busy": 0.5})
+    assert explain_changes(Record(MACHINE), now) == (
+        "before: today; jax was 0.10"
+    )
 
 
 def make_record():
