@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from workshop.catalog import find_stages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,15 @@ def import_stage(number: int):
 
 FAILING = [n for n in STAGES if hasattr(import_stage(n), "FAILS_WITH")]
 WORKING = [n for n in STAGES if n not in FAILING]
+
+
+def run_from(state, rule, num_steps):
+    """All states from a given initial state, by stage 0's step."""
+    rule_table = REFERENCE.make_rule_table(rule)
+    states = [state]
+    while len(states) < num_steps:
+        states.append(REFERENCE.step(states[-1], rule_table))
+    return np.stack(states)
 
 
 def run_python(

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from support import REFERENCE, STAGES, run_python
+from support import REFERENCE, STAGES, run_from, run_python
 
 simulate = REFERENCE.simulate
 
@@ -20,15 +20,6 @@ def simulate_by_definition(rule, width, num_steps):
             left, right = row[cell - 1], row[(cell + 1) % width]
             rows[-1].append(rule >> (4 * left + 2 * row[cell] + right) & 1)
     return np.array(rows, dtype=np.uint8)
-
-
-def run_from(state, rule, num_steps):
-    """All states from a given initial state, by stage 0's step."""
-    rule_table = REFERENCE.make_rule_table(rule)
-    states = [state]
-    while len(states) < num_steps:
-        states.append(REFERENCE.step(states[-1], rule_table))
-    return np.stack(states)
 
 
 def mirrored(rule):
