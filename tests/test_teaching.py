@@ -35,6 +35,7 @@ ELSEWHERE = {
     "make watch": "tests/test_exercise.py",
     "make links": "tests/test_links.py",
     "make bench": "tests/test_bench.py",
+    "make doctor": "CI",
     "make tour": "CI",
     "make test": "CI",
     "make lint": "CI",
