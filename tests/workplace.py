@@ -16,6 +16,8 @@ def copy_workshop(folder: Path) -> Path:
     )
     for name in ("Makefile", "LINKS.md", "README.md"):
         shutil.copy(ROOT / name, folder)
+    for path in ROOT.glob("requirements*"):
+        shutil.copy(path, folder)
     return folder
 
 
