@@ -70,6 +70,17 @@ run: setup  ## run your exercise: make run N=5 ARGS="--rule 30"
 progress: setup  ## which exercises pass
 	@.venv/bin/python stages/workshop/progress.py
 
+.PHONY: notebooks lab html
+notebooks: setup  ## make each notebook from the source beside it
+	@.venv/bin/python notebooks/convert.py write
+
+lab: setup  ## open the notebooks in JupyterLab
+	@.venv/bin/jupyter lab --LabApp.news_url=None \
+	  --LabApp.default_url=/lab/tree/notebooks/1_port.ipynb $(ARGS)
+
+html: setup  ## run the notebooks, into pages in build/html
+	@.venv/bin/python notebooks/convert.py html
+
 links: setup  ## ask each outside link whether it answers
 	@.venv/bin/python stages/workshop/links.py $(ARGS)
 
@@ -104,6 +115,7 @@ test: setup  ## run the tests
 lint: setup  ## check style and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/python notebooks/convert.py check
 
 format: setup  ## mend what lint can mend
 	.venv/bin/ruff check --fix .
@@ -125,4 +137,5 @@ lock: setup  ## pin the versions that set-up installs
 
 clean:  ## remove what was made, but not exercises/ and wheelhouse/
 	rm -rf .venv .venv-peers .pytest_cache .hypothesis .ruff_cache output.png
+	rm -rf build
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -21,19 +21,22 @@ COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
 RESET = "\x1b[0m"
 
 
-def diff_lines(number: int, docstrings: bool = False) -> list[str]:
-    """The unified diff from the stage before to this one.
+def diff_lines(
+    number: int, docstrings: bool = False, since: int | None = None
+) -> list[str]:
+    """The unified diff from the stage before, or an earlier one, to this one.
 
     Without docstrings, the two modules' docstrings are left out: code only.
     KeyError if there is no such stage, or none before it.
     """
     stages = find_stages()
+    since = number - 1 if since is None else since
     before, after = (
-        stages[n].read_text(encoding="utf-8") for n in (number - 1, number)
+        stages[n].read_text(encoding="utf-8") for n in (since, number)
     )
     if not docstrings:
         before, after = strip_docstring(before), strip_docstring(after)
-    names = (stages[number - 1].name, stages[number].name)
+    names = (stages[since].name, stages[number].name)
     return list(
         difflib.unified_diff(
             before.splitlines(), after.splitlines(), *names, lineterm="", n=2

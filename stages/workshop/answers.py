@@ -1,0 +1,414 @@
+"""Checks of the answers to the exercises in the notebooks.
+
+Each prints what is wrong with an answer, one thing at a time, or what is right
+about it. None of them stops the notebook.
+"""
+
+import functools
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from workshop.compare import explain_difference
+from workshop.mistakes import load_reference
+from workshop.notebook import LONGEST_MESSAGE, count_compilations
+from workshop.points import NotYet
+
+DOTS = "put your answer in place of the three dots."
+
+reference = load_reference()
+
+
+def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
+    """Make a check of a function that examines an answer.
+
+    It raises NotYet with what is wrong, or returns what the answer shows.
+    """
+
+    @functools.wraps(examine)
+    def check(answer: Any) -> None:
+        try:
+            require(answer is not ..., DOTS)
+            print(f"Right: {examine(answer)}")
+        except NotYet as reason:
+            print(f"Not yet: {reason}")
+        except Exception as error:
+            print(f"Not yet: {explain_error(error)}")
+
+    return check
+
+
+def explain_error(error: Exception) -> str:
+    """What an answer raised, shortly."""
+    if "ellipsis" in str(error):  # jit met the three dots
+        return DOTS
+    message = textwrap.shorten(str(error), LONGEST_MESSAGE)
+    return f"it raises {type(error).__name__}: {message}"
+
+
+def require(condition: Any, reason: str) -> None:
+    """NotYet for that reason, unless the condition holds."""
+    if not condition:
+        raise NotYet(reason)
+
+
+def require_result(result: Any, call: str) -> None:
+    """NotYet if a function of the answer returns nothing."""
+    require(result is not ..., DOTS)
+    require(result is not None, f"{call}: got None, does it say `return`?")
+
+
+def require_rule(answer: Any) -> int:
+    """The answer as a rule number."""
+    require(
+        isinstance(answer, int) and 0 <= answer <= 255,
+        f"a rule is a whole number from 0 to 255, got {answer!r}.",
+    )
+    return answer
+
+
+def require_equal(got: Any, want: np.ndarray, what: str) -> None:
+    """NotYet with the first wrong cell; a single state counts as row 0."""
+    require_result(got, what)
+    got, want = np.asarray(got), np.asarray(want)
+    if want.ndim == 1 == got.ndim:
+        got, want = got[None], want[None]
+    difference = explain_difference(got, want)
+    require(difference is None, f"{what}: {difference}")
+
+
+def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
+    """As many rows as cells, by the reference, from one live cell."""
+    states = [reference.make_initial_state(width)]
+    for _ in range(width - 1):
+        states.append(reference.step(states[-1], rule_table))
+    return np.stack(states)
+
+
+@answer_check
+def check_move_right(rule: Any) -> str:
+    """The rule that moves every cell one place to the right."""
+    rule = require_rule(rule)
+    want = simulate_table(reference.make_rule_table(240), 21)
+    got = simulate_table(reference.make_rule_table(rule), 21)
+    require_equal(got, want, f"rule {rule}")
+    # One live cell does not show all eight neighborhoods.
+    state = np.array([0, 0, 0, 1, 0, 1, 1, 1, 0, 0], dtype=np.uint8)
+    moved = reference.step(state, reference.make_rule_table(rule))
+    require_equal(moved, np.roll(state, 1), f"one step of rule {rule}")
+    return "every cell takes the value of its left neighbor."
+
+
+@answer_check
+def check_rule_number(make_rule: Any) -> str:
+    """A function from a rule table to its rule."""
+    for rule in range(256):
+        number = make_rule(reference.make_rule_table(rule))
+        call = f"the table of rule {rule}"
+        require_result(number, call)
+        require(int(number) == rule, f"{call}: got {number}, want {rule}.")
+    return "it holds for all 256 tables."
+
+
+@answer_check
+def check_two_cells(make_state: Any) -> str:
+    """A function from a width to a state with both ends of the ring live."""
+    for width in (8, 5, 2):
+        want = np.zeros(width, dtype=np.uint8)
+        want[[0, -1]] = 1
+        state, call = make_state(width), f"make_two_cells({width})"
+        require_result(state, call)
+        require(
+            isinstance(state, jax.Array),
+            f"{call} returns a {type(state).__name__}, want a JAX array.",
+        )
+        require_equal(state, want, call)
+    return "a new array at each change, and none was changed."
+
+
+@answer_check
+def check_mirror(mirror: Any) -> str:
+    """A function from a rule table to that of the mirrored picture."""
+    for rule in (110, 30, *range(256)):
+        rule_table = reference.make_rule_table(rule)
+        mirrored, call = mirror(rule_table), f"the mirrored rule {rule}"
+        require_result(mirrored, call)
+        want = simulate_table(rule_table, 15)[:, ::-1]
+        require_equal(simulate_table(np.asarray(mirrored), 15), want, call)
+    return "left and right are axes 0 and 2 of the table."
+
+
+@answer_check
+def check_read(read: Any) -> str:
+    """A function that reads a place, or 0 beyond the end."""
+    for size in (5, 3):
+        array = jax.numpy.arange(7, 7 + size)
+        for i in range(size + 4):
+            want = 7 + i if i < size else 0
+            got, call = read(array, i), f"place {i} of {size}"
+            require_result(got, call)
+            require(int(got) == want, f"{call}: got {got}, want {want}.")
+    return "what is beyond the end is now your decision."
+
+
+@answer_check
+def check_num_programs(number: Any) -> str:
+    """How many programs seven calls compile."""
+    simulate = jax.jit(
+        lambda rule, width, num_steps: jax.numpy.zeros((num_steps, width)),
+        static_argnames=("width", "num_steps"),
+    )
+    calls = [(30, 8, 8), (110, 8, 8), (30, 9, 8)]
+    calls += [(110, 9, 8), (True, 9, 8), (90, 8, 8)]
+    with count_compilations() as compiled:
+        for call in calls:
+            simulate(*call)
+        simulate(30, 8, num_steps=8)
+    require(
+        number == len(compiled),
+        f"got {number!r}. Which calls differ in what is static, in the type"
+        " of the rule, or in their form?",
+    )
+    return "the rules share programs, all that shapes them does not."
+
+
+@answer_check
+def check_stripes(make_stripes: Any) -> str:
+    """A jitted function from a width to a state of stripes."""
+    require(hasattr(make_stripes, "lower"), "the function is not jitted.")
+    for width in (4, 7):
+        want = np.arange(width, dtype=np.uint8) % 2
+        require_equal(make_stripes(width), want, f"make_stripes({width})")
+    return "a new width makes a new program."
+
+
+@answer_check
+def check_count_live(count_live: Any) -> str:
+    """A jitted function that counts live cells and keeps no rows."""
+    for rule, width, num_steps in [(110, 30, 20), (254, 600, 400)]:
+        call = f"count_live({rule}, {width}, {num_steps})"
+        counts = count_live(rule, width, num_steps)
+        require_result(counts, call)
+        want = reference.simulate(rule, width, num_steps).sum(axis=1)
+        require(
+            np.shape(counts) == want.shape,
+            f"{call}: shape: got {np.shape(counts)}, want {want.shape}.",
+        )
+        wrong = np.flatnonzero(np.asarray(counts) != want)
+        require(
+            wrong.size == 0,
+            f"{call}, row {wrong[:1]}: got {counts[wrong[:1]]},"
+            f" want {want[wrong[:1]]}.",
+        )
+    require(hasattr(count_live, "lower"), "the function is not jitted.")
+    compiled = count_live.lower(rule, width, num_steps).compile()
+    num_bytes = compiled.memory_analysis().temp_size_in_bytes
+    require(
+        num_bytes < width * num_steps,
+        f"the program holds {num_bytes} bytes while it runs, enough for all"
+        f" {num_steps} rows of {width} cells. Record the sums alone.",
+    )
+    return "what is not recorded is not kept."
+
+
+@answer_check
+def check_advance_twice(advance_twice: Any) -> str:
+    """Two steps, compiled once for all calls."""
+    rule_table = jax.numpy.asarray(reference.make_rule_table(30))
+    states = reference.simulate(30, 19, 7)
+    got = advance_twice(jax.numpy.asarray(states[0]), rule_table)
+    require_equal(got, states[2], "two steps from row 0")
+    with count_compilations() as compiled:
+        for row in range(1, 5):
+            state = jax.numpy.asarray(states[row])
+            require_equal(
+                advance_twice(state, rule_table),
+                states[row + 2],
+                f"two steps from row {row}",
+            )
+    require(
+        not compiled, f"four more calls compiled {len(compiled)} programs."
+    )
+    return "later calls compile nothing."
+
+
+@answer_check
+def check_mappable(names: Any) -> str:
+    """The arguments of stage 7's simulate that vmap maps over."""
+    known = {"rule", "width", "num_steps", "seed"}
+    require(
+        isinstance(names, set | list | tuple) and set(names) <= known,
+        f"the answer is a set of names, some of {sorted(known)}.",
+    )
+    for name in ("width", "num_steps"):
+        require(
+            name not in names,
+            f"{name} shapes the states: two values give two shapes, and these"
+            " do not fit into one array.",
+        )
+    missing = known - {"width", "num_steps"} - set(names)
+    require(not missing, "there is one more that is data, not shape.")
+    return "what is data can be mapped, what is shape cannot."
+
+
+@answer_check
+def check_live_fractions(live_fractions: Any) -> str:
+    """The fraction of live cells in row 31, for rules in an array."""
+    rules = np.arange(256, dtype=np.uint8)
+    fractions = live_fractions(rules)
+    require_result(fractions, "live_fractions(rules)")
+    require(
+        np.shape(fractions) == rules.shape,
+        f"256 rules: shape: got {np.shape(fractions)}, want {rules.shape}.",
+    )
+    for rule, got in enumerate(np.asarray(fractions)):
+        want = reference.simulate(rule, 32, 32)[-1].mean()
+        require(
+            np.isclose(got, want),
+            f"rule {rule}: got {got:.4f}, want {want:.4f}.",
+        )
+    few, many = (
+        len(jax.make_jaxpr(live_fractions)(rules[:n]).eqns) for n in (2, 256)
+    )
+    require(
+        few == many,
+        f"2 rules take {few} operations, 256 rules {many}: that is a loop.",
+    )
+    return "256 rules take as many operations as 2."
+
+
+@answer_check
+def check_differences(count_differences: Any) -> str:
+    """In how many cells any two rows differ."""
+    states = reference.simulate(30, 300, 9)
+    want = (states[:, None] != states[None]).sum(axis=-1)
+    got = count_differences(jax.numpy.asarray(states))
+    require_result(got, "count_differences(states)")
+    require(
+        np.shape(got) == want.shape,
+        f"9 states: shape: got {np.shape(got)}, want {want.shape}.",
+    )
+    wrong = np.argwhere(np.asarray(got) != want)
+    if len(wrong):
+        i, j = wrong[0]
+        raise NotYet(f"rows {i}, {j}: got {got[i, j]}, want {want[i, j]}.")
+    return "two maps, and no loop."
+
+
+@answer_check
+def check_influence(influence: Any) -> str:
+    """By how much the next state's sum grows as each cell goes to 1."""
+    cells = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1], dtype=np.uint8)
+    for rule in (254, 90, 110, 30):
+        rule_table = reference.make_rule_table(rule)
+        want = []
+        for cell in range(len(cells)):
+            sums = []
+            for value in (0, 1):
+                changed = cells.copy()
+                changed[cell] = value
+                sums.append(int(reference.step(changed, rule_table).sum()))
+            want.append(sums[1] - sums[0])
+        got = jax.jit(influence)(
+            *(jax.numpy.asarray(x, dtype=float) for x in (cells, rule_table))
+        )
+        require_result(got, f"rule {rule}")
+        require(
+            np.shape(got) == cells.shape and np.allclose(got, want, atol=1e-5),
+            f"rule {rule}: got {np.asarray(got)}, want {want}.",
+        )
+    return "one gradient tells of all cells at once."
+
+
+@answer_check
+def check_lesson(initial_state: Any) -> str:
+    """Eight cells with all eight neighborhoods."""
+    state = np.asarray(initial_state)
+    require(
+        state.shape == (8,) and set(state.tolist()) <= {0, 1},
+        "the answer is a list of eight numbers, each 0 or 1.",
+    )
+    ring = np.stack([np.roll(state, 1), state, np.roll(state, -1)], axis=1)
+    seen = {tuple(map(int, row)) for row in ring}
+    missing = [index for index in np.ndindex(2, 2, 2) if index not in seen]
+    require(
+        not missing,
+        "these neighborhoods never occur on the ring: "
+        + ", ".join(" ".join(map(str, index)) for index in missing),
+    )
+    return "one step of eight cells tells the whole rule."
+
+
+@answer_check
+def check_find_cell(find_cell: Any) -> str:
+    """The lane and the word of a cell."""
+    for num_words in (8, 3):
+        for cell in range(32 * num_words):
+            place, call = find_cell(cell, num_words), f"cell {cell}"
+            require_result(place, call)
+            want = cell // num_words, cell % num_words
+            require(
+                tuple(map(int, place)) == want,
+                f"{call} of {num_words} words: got {place}, want {want}.",
+            )
+    return "a lane is a stretch of the ring."
+
+
+@answer_check
+def check_rule_110(step: Any) -> str:
+    """Rule 110 on words."""
+    neighborhoods = np.array(list(np.ndindex(2, 2, 2)), dtype=np.uint32)
+    left, center, right = neighborhoods.T
+    # Bit 0 of each word is one neighborhood, the other bits another.
+    others = np.roll(neighborhoods, 3, axis=0).T * np.uint32(2**32 - 2)
+    words = (np.stack([left, center, right]) | others).astype(np.uint32)
+    got = step(*map(jax.numpy.asarray, words))
+    require_result(got, "rule_110(left, center, right)")
+    got = np.asarray(got)
+    require(got.dtype == np.uint32, f"dtype: got {got.dtype}, want uint32.")
+    want = np.array([110 >> i & 1 for i in range(8)])
+    for i in range(8):
+        cells = " ".join(map(str, neighborhoods[i]))
+        require(
+            got[i] & 1 == want[i],
+            f"neighborhood {cells}: got {got[i] & 1}, want {want[i]}.",
+        )
+        bits = np.uint32(2**32 - 2) * want[i - 3]
+        require(
+            got[i] & np.uint32(2**32 - 2) == bits,
+            "bit 0 is right, but not each of the other 31.",
+        )
+    return "32 cells at once, and no table."
+
+
+@answer_check
+def check_exchanges(count_exchanges: Any) -> str:
+    """How often devices exchange their edges."""
+    for num_steps, halo in [(257, 256), (258, 256), (1000, 8), (1, 8), (2, 8)]:
+        want = len(range(0, num_steps - 1, halo))
+        got, call = count_exchanges(num_steps, halo), f"({num_steps}, {halo})"
+        require_result(got, call)
+        require(int(got) == want, f"{call}: got {got}, want {want}.")
+    return "so deeper halos mean fewer messages."
+
+
+@answer_check
+def check_move_right_sharded(move_right: Any) -> str:
+    """Every cell of a ring over all devices moves one place right."""
+    ring = np.arange(40, dtype=np.int32)
+    moved = move_right(jax.numpy.asarray(ring))
+    require_result(moved, "move_right(ring)")
+    require(
+        np.shape(moved) == ring.shape,
+        f"shape: got {np.shape(moved)}, want {ring.shape}.",
+    )
+    wrong = np.flatnonzero(np.asarray(moved) != np.roll(ring, 1))
+    if wrong.size:
+        i = wrong[0]
+        raise NotYet(f"place {i}: got {moved[i]}, want {np.roll(ring, 1)[i]}.")
+    num_devices = len(moved.sharding.device_set)
+    require(num_devices == 8, f"the result is on {num_devices} devices.")
+    return "one message from each device, and the ring closes."

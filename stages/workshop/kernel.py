@@ -1,0 +1,41 @@
+"""Is this the right kernel for the notebooks? If not: what to do.
+
+Needs nothing but Python, and not a new one: a wrong kernel has to get through.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 11)
+PACKAGES = ("jax", "numpy", "jaxtyping", "matplotlib", "ipywidgets", "PIL")
+ADVICE = (
+    "In the menu choose Kernel, Change Kernel, the one of this workshop's"
+    " .venv; or start JupyterLab by `make lab` in the folder {folder}."
+)
+
+
+def check_kernel() -> None:
+    """End the cell with one sentence if the notebook cannot run here."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        refuse(f"it runs Python {version}, {needed} or later is needed.")
+    missing = [name for name in PACKAGES if not is_installed(name)]
+    if missing:
+        refuse(f"it has no {', '.join(missing)}.")
+    print(f"The right kernel: Python {version}, with all that is needed.")
+
+
+def is_installed(package: str) -> bool:
+    """Whether that package can be imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def refuse(reason: str) -> None:
+    """Stop the notebook, without a traceback."""
+    folder = Path(__file__).resolve().parents[2]
+    advice = ADVICE.format(folder=folder)
+    sys.exit(f"This kernel, {sys.executable}, will not do: {reason}\n{advice}")
