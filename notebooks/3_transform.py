@@ -1,0 +1,530 @@
+# %% [markdown]
+# # 3 · Transform: all rules at once, and a rule learned back
+#
+# **What you will do.** Run one simulator over 256 rules, over random initial
+# states, over both, without changing it; sort the rules by how complicated
+# their pictures are; then let gradient descent find the rule that made a
+# picture. These are stages 6 and 7 of the workshop.
+#
+# **What you will learn.** `jax.vmap`, which adds an axis to a function;
+# `jax.value_and_grad`, which differentiates it; what either asks of a
+# function; and what cannot be learned from a picture.
+#
+# **What you need.** The second notebook, or to know what jit, static arguments
+# and scan are. No calculus beyond: a gradient points uphill.
+#
+# **Minutes.** 60, half of them for the exercises at the end.
+
+# %%
+# Where are the stages, and can this kernel run them? If not: what to do.
+import sys
+from pathlib import Path
+
+here = Path.cwd()
+found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
+if not found:
+    sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
+sys.path.insert(0, str(found[0] / "stages"))
+
+from workshop.kernel import check_kernel
+
+check_kernel()
+
+# %%
+import itertools
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import stage5_scan
+import stage6_vmap
+import stage7_grad
+from workshop import answers
+from workshop.harness import time_call
+from workshop.notebook import (
+    expect_failure,
+    show_curves,
+    show_diff,
+    show_grid,
+    show_points,
+    show_states,
+    show_table,
+)
+
+ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
+
+# %% [markdown]
+# ## One more axis
+#
+# `make_rule_table` takes one rule to one table of shape (2, 2, 2). `jax.vmap`
+# of it takes many rules to many tables. The function itself never learns of
+# the new axis: the programmer writes for one, JAX computes for all.
+
+# %%
+make_rule_tables = jax.vmap(stage6_vmap.make_rule_table)
+rule_tables = make_rule_tables(ALL_RULES)
+print(rule_tables.shape)
+assert rule_tables.shape == (256, 2, 2, 2)
+
+# %% [markdown]
+# A function of two arguments may have the new axis in one of them, or in both.
+# `in_axes` says so, argument by argument: a number is the axis to map over,
+# `None` means: the same for all.
+#
+# **Predict.** What are the three shapes below?
+
+# %%
+state = stage6_vmap.make_initial_state(9)
+two_states = jnp.stack([state, 1 - state])
+step = jax.jit(stage6_vmap.step)
+
+all_rules = jax.vmap(step, in_axes=(None, 0))(state, rule_tables)
+both_states = jax.vmap(step, in_axes=(0, None))(two_states, rule_tables[30])
+in_pairs = jax.vmap(step, in_axes=(0, 0))(two_states, rule_tables[:2])
+print(all_rules.shape, both_states.shape, in_pairs.shape)
+assert all_rules.shape == (256, 9)
+assert both_states.shape == in_pairs.shape == (2, 9)
+
+# %% [markdown]
+# The last is no table of all combinations: with two zeros the arguments are
+# taken in pairs, as `zip` does. For all combinations map twice, one axis each:
+
+# %%
+over_rules = jax.vmap(step, in_axes=(None, 0))
+over_states_and_rules = jax.vmap(over_rules, in_axes=(0, None))
+print(over_states_and_rules(two_states, rule_tables).shape)
+assert over_states_and_rules(two_states, rule_tables).shape == (2, 256, 9)
+
+# %% [markdown]
+# ## All rules in one call
+#
+# Stage 6 maps the whole simulator over its first argument:
+
+# %%
+show_diff(6)
+
+# %% [markdown]
+# **Predict.** 256 rules, 64 rows, 64 cells, one byte a cell: how large is the
+# result? And is one call for all rules faster than 256 calls of the compiled
+# stage 5, and by how much?
+
+# %%
+size = {"width": 64, "num_steps": 64}
+
+
+def simulate_one_by_one():
+    """The states of all rules, one call of stage 5 for each."""
+    return jnp.stack(
+        [stage5_scan.simulate(rule, **size) for rule in range(256)]
+    )
+
+
+for _ in range(2):  # the second time nothing is compiled any more
+    one_by_one, loop_seconds = time_call(simulate_one_by_one)
+    states, vmap_seconds = time_call(
+        stage6_vmap.simulate_rules, ALL_RULES, **size
+    )
+
+np.testing.assert_array_equal(states, one_by_one)
+assert states.nbytes == 256 * 64 * 64
+print(f"{states.nbytes:,} bytes")
+print(f"256 calls take {loop_seconds / vmap_seconds:.1f} times as long as one")
+
+# %% [markdown]
+# vmap is not a loop: every operation of the program got one more axis, and is
+# dispatched once for all rules. The price is memory: all results are there at
+# once. Here they are, rule = 16 * row + column:
+
+# %%
+show_grid(states, "rule's column", "rule's row")
+
+# %% [markdown]
+# ## The keyword trap
+#
+# **Predict.** Below is the same call twice, once with the arguments by
+# position, once by keyword. One of them fails. Which?
+
+# %%
+simulate_each = jax.vmap(stage6_vmap.simulate, in_axes=(0, None, None))
+print(simulate_each(ALL_RULES, 64, 64).shape)
+
+with expect_failure(ValueError, "in_axes"):
+    simulate_each(ALL_RULES, width=64, num_steps=64)
+
+# %% [markdown]
+# `in_axes` speaks of **positional** arguments. What is passed by keyword is
+# always mapped over its first axis, and a width has none. The remedy is to
+# pass by position, as stage 6 does, or to fix the other arguments beforehand:
+
+# %%
+simulate_each = jax.vmap(lambda rule: stage6_vmap.simulate(rule, **size))
+np.testing.assert_array_equal(simulate_each(ALL_RULES), states)
+
+# %% [markdown]
+# ## Random initial states
+#
+# The `simulate` of stage 7 takes one more argument: a seed, from which row 0
+# is drawn at random. Whatever is an array can be mapped over, so a seed can.
+
+# %%
+simulate_seeds = jax.vmap(stage7_grad.simulate, in_axes=(None, None, None, 0))
+from_seeds = simulate_seeds(30, 64, 64, jnp.arange(3))
+show_states({f"rule 30, seed {i}": from_seeds[i] for i in range(3)})
+
+# %% [markdown]
+# ## Four classes
+#
+# Stephen Wolfram sorted the rules by eye, from random initial states:
+#
+# 1. all cells become equal;
+# 2. simple pieces that stay as they are, or repeat;
+# 3. noise without end;
+# 4. pieces that move, meet, and interact.
+#
+# **Predict.** Which of these four rules is in which class? If each picture
+# were a file, and zipped, which file would be the smallest, and which the
+# largest?
+
+# %%
+simulate_each = jax.vmap(stage7_grad.simulate, in_axes=(0, None, None, None))
+random_start = np.asarray(simulate_each(ALL_RULES, 128, 256, 1))
+settled = random_start[:, 128:]  # when what comes first has passed
+show_states({f"rule {rule}": settled[rule] for rule in (110, 30, 4, 160)})
+
+# %% [markdown]
+# An eye is slow, and no two agree. A number that is quick: how many bytes are
+# left of a picture if it is compressed? What repeats can be said in few words.
+
+
+# %%
+def compressed_size(states):
+    """Bytes of the states, packed into bits and compressed."""
+    return len(zlib.compress(np.packbits(states, axis=1).tobytes(), 9))
+
+
+num_bytes = np.array([compressed_size(picture) for picture in settled])
+for rule, name in {160: "1", 4: "2", 110: "4", 30: "3"}.items():
+    print(f"rule {rule:3d}, class {name}: {num_bytes[rule]:5d} bytes")
+assert num_bytes[160] < num_bytes[4] < num_bytes[110] < num_bytes[30]
+assert num_bytes[4] < num_bytes[2] < num_bytes[110]
+for row, next_row in itertools.pairwise(settled[2]):
+    np.testing.assert_array_equal(next_row, np.roll(row, -1))
+
+show_points(
+    ALL_RULES,
+    num_bytes,
+    "rule",
+    "bytes of the compressed picture",
+    {f"{rule}": rule for rule in (160, 4, 110, 30)},
+)
+
+# %% [markdown]
+# At the bottom are the rules that stop, or stand still. In the band above them
+# pieces travel sideways without end, as those of rule 2 do; this compressor
+# sees less well that they repeat. Noise lies on top, since nothing shorter
+# says it. The few in between are worth a look: go back to the explorer of the
+# first notebook with them.
+#
+# ## From a lookup to arithmetic
+#
+# Now backwards: given the states, which rule made them? We could count. But
+# there is a way that needs no idea of the problem, only a number that says how
+# wrong a guess is: follow its **gradient** downhill.
+#
+# A lookup has no gradient: between entry 3 and entry 4 there is nothing.
+# Stage 7 replaces it by a weighted sum over all eight entries: a cell `x`
+# weighs the entries for a live cell by `x`, those for a dead one by `1 - x`.
+
+# %%
+show_diff(7)
+
+# %% [markdown]
+# **Predict.** For cells of 0 and 1, how far is the weighted sum from the
+# lookup? And what is the next state if the table is 0.5 everywhere?
+
+# %%
+state = stage7_grad.make_random_state(64, seed=1)
+cells = state.astype(jnp.float32)
+
+
+@jax.jit
+def step_both_ways(rule_table):
+    """The next state looked up, and as the weighted sum."""
+    looked_up = stage6_vmap.step(state, rule_table)
+    return looked_up, stage7_grad.step(cells, rule_table.astype(jnp.float32))
+
+
+np.testing.assert_array_equal(*jax.vmap(step_both_ways)(rule_tables))
+
+undecided = jnp.full((2, 2, 2), 0.5)
+next_cells = jax.jit(stage7_grad.step)(cells, undecided)
+print(next_cells[:5])
+assert (next_cells == 0.5).all()
+
+# %% [markdown]
+# It is exact, for all 256 rules. So nothing is approximated; but now the table
+# may hold any number. Whole numbers have no gradient, and JAX says so:
+
+# %%
+with expect_failure(TypeError, "grad requires"):
+    jax.grad(lambda x: x * x)(3)
+
+print(jax.grad(lambda x: x * x)(3.0))
+assert jax.grad(lambda x: x * x)(3.0) == 6.0
+
+# %% [markdown]
+# ## Which way is downhill?
+#
+# `prediction_error(rule_table, states)` is how wrong a table is: each row
+# predicts the next, and the squared errors are added up, divided by the number
+# of cells. `jax.value_and_grad` gives it, and its gradient: for each of the
+# eight entries, by how much the error grows if that entry does.
+#
+# **Predict.** The states below are those of rule 110, the table is 0.5
+# everywhere. For which entries should the gradient be negative?
+
+# %%
+states = stage7_grad.simulate(110, width=64, num_steps=64, seed=1)
+examples = states.astype(jnp.float32)
+error_and_gradient = jax.jit(jax.value_and_grad(stage7_grad.prediction_error))
+error, gradient = error_and_gradient(undecided, examples)
+
+true_table = stage7_grad.make_rule_table(110)
+nudge = 0.01
+rows = []
+for index in np.ndindex(2, 2, 2):
+    up = undecided.at[index].add(nudge)
+    down = undecided.at[index].add(-nudge)
+    error_up, _ = error_and_gradient(up, examples)
+    error_down, _ = error_and_gradient(down, examples)
+    measured = (error_up - error_down) / (2 * nudge)
+    np.testing.assert_allclose(measured, gradient[index], atol=1e-4)
+    numbers = f"{gradient[index]:+.4f}", f"{measured:+.4f}"
+    rows.append([*index, true_table[index], *numbers])
+
+assert ((gradient < 0) == (true_table == 1)).all()
+show_table(
+    ["left", "center", "right", "true entry", "gradient", "by nudging"], rows
+)
+
+# %% [markdown]
+# Where the true entry is 1, more of it makes the error smaller: the gradient
+# is negative. The last column is the same by hand: nudge an entry, and look
+# how the error changes. That takes two runs for each entry; the gradient takes
+# one for all of them, be they eight or a billion.
+#
+# ## Learn the rule back
+#
+# `learn_rule` starts at 0.5 everywhere, and takes small steps downhill, in a
+# scan. Nothing in it knows what a rule is.
+
+# %%
+rule_table, losses = stage7_grad.learn_rule(states)
+show_curves(
+    {"error": (np.arange(len(losses))[::15], losses[::15])},
+    "updates",
+    "squared error per cell",
+)
+learned_rule = sum(
+    int(entry > 0.5) << i for i, entry in enumerate(rule_table.ravel())
+)
+print(f"learned: rule {learned_rule}")
+assert learned_rule == 110
+
+# %% [markdown]
+# And since `learn_rule` is a function like any other, it can be mapped. Here
+# all 256 rules are learned at once, each from 16 rows of 32 cells.
+#
+# **Predict.** From how many of the 256 pictures is the rule learned back in
+# full, all eight entries decided?
+
+# %%
+pictures = simulate_each(ALL_RULES, 32, 16, 1)
+learned_tables, _ = jax.vmap(stage7_grad.learn_rule)(pictures)
+learned_tables = np.asarray(learned_tables).reshape(256, 8)
+true_tables = np.asarray(rule_tables).reshape(256, 8)
+decided = learned_tables != 0.5
+np.testing.assert_array_equal(
+    (learned_tables > 0.5)[decided], true_tables[decided] == 1
+)
+print(f"{decided.all(axis=1).sum()} of 256 in full")
+print("no entry that is decided is wrong")
+
+# %% [markdown]
+# ## What cannot be learned
+#
+# **Predict.** Rule 254 from a single live cell: the black triangle of the
+# first notebook. Which of the eight neighborhoods never occur in it?
+
+# %%
+triangle = stage7_grad.simulate(254, width=64, num_steps=24)
+rule_table, _ = stage7_grad.learn_rule(triangle)
+rows = []
+for (left, center, right), entry in np.ndenumerate(np.asarray(rule_table)):
+    note = "undetermined" if entry == 0.5 else ""
+    rows.append([left, center, right, f"{entry:.2f}", note])
+
+show_table(["left", "center", "right", "learned", ""], rows)
+assert rule_table[0, 1, 1] > 0.99
+assert rule_table[1, 0, 1] == 0.5
+
+# %% [markdown]
+# An entry that is never used has gradient 0: it stays where it was. No method
+# can do better, since the picture is the same whatever that entry is. (One
+# that is used once, `0 1 0` in row 0, is on its way, but slowly.)
+
+# %%
+other = 254 - 2**5  # entry 5, for 1 0 1, the other way round
+np.testing.assert_array_equal(
+    stage7_grad.simulate(other, width=64, num_steps=24), triangle
+)
+print(f"rule {other} draws the same triangle")
+
+# %% [markdown]
+# ## Exercises
+#
+# Put your answer in place of the three dots, run the cell, and read what the
+# check says. A solution is folded below each: open it when you have tried.
+#
+# ### Exercise 1: what can be mapped?
+#
+# `stage7_grad.simulate` takes `rule`, `width`, `num_steps` and `seed`. Over
+# which of them can `jax.vmap` map? Answer with a set of names.
+
+# %% tags=["exercise"]
+mappable = ...
+
+answers.check_mappable(mappable)
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# Width and num_steps shape the result, and all results have one shape.
+solution = {"rule", "seed"}
+
+answers.check_mappable(solution)
+
+# %% [markdown]
+# ### Exercise 2: how much lives
+#
+# Write `live_fractions(rules)`: for each rule the fraction of live cells in
+# the last of 32 rows of 32 cells, from one live cell, as an array of shape
+# `(num_rules,)`. Write it for one rule, then map it.
+
+
+# %% tags=["exercise"]
+def live_fractions(rules):
+    """The fraction of live cells in the last row, for each rule."""
+    return ...
+
+
+answers.check_live_fractions(live_fractions)
+
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+def solution(rules):
+    """One rule's fraction, mapped."""
+
+    def live_fraction(rule):
+        return stage6_vmap.simulate(rule, width=32, num_steps=32)[-1].mean()
+
+    return jax.vmap(live_fraction)(rules)
+
+
+answers.check_live_fractions(solution)
+
+
+# %% [markdown]
+# ### Exercise 3: all pairs
+#
+# Write `count_differences(states)`: an array of shape `(n, width)` to one of
+# shape `(n, n)`, the number of cells in which row i differs from row j. Map
+# twice. (Sum with `dtype=jnp.int32`.)
+
+
+# %% tags=["exercise"]
+def count_differences(states):
+    """In how many cells any two rows differ."""
+    return ...
+
+
+answers.check_differences(count_differences)
+
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+def solution(states):
+    """One pair, mapped over the second row, then over the first."""
+
+    def differences(row, other):
+        return jnp.sum(row != other, dtype=jnp.int32)
+
+    with_all = jax.vmap(differences, in_axes=(None, 0))
+    return jax.vmap(with_all, in_axes=(0, None))(states, states)
+
+
+answers.check_differences(solution)
+
+
+# %% [markdown]
+# ### Exercise 4: which cell matters?
+#
+# Write `influence(cells, rule_table)`, both float32: for each cell, by how
+# much the number of live cells of the **next** state grows as that cell goes
+# from 0 to 1. One call of `jax.grad` does it: `stage7_grad.step` is a straight
+# line in each single cell, so the slope is the whole difference.
+
+
+# %% tags=["exercise"]
+def influence(cells, rule_table):
+    """How the next state's number of live cells depends on each cell."""
+    return ...
+
+
+answers.check_influence(influence)
+
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+def solution(cells, rule_table):
+    """The gradient of the sum, with respect to the cells."""
+
+    def num_live(cells):
+        return stage7_grad.step(cells, rule_table).sum()
+
+    return jax.grad(num_live)(cells)
+
+
+answers.check_influence(solution)
+
+# %% [markdown]
+# ### Exercise 5: the shortest lesson
+#
+# Find eight cells, a list of 0 and 1, from which any rule can be learned in
+# full by seeing only the one step that follows. All eight neighborhoods must
+# occur on the ring, so each of them once.
+
+# %% tags=["exercise"]
+initial_state = ...
+
+answers.check_lesson(initial_state)
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# A de Bruijn sequence: each word of three bits once, around the ring.
+solution = [0, 0, 0, 1, 0, 1, 1, 1]
+
+answers.check_lesson(solution)
+
+# %% [markdown]
+# ## Summary
+#
+# 1. `jax.vmap` adds an axis to a function that was written without it; one
+#    call then does the work of many, and holds all their results.
+# 2. `in_axes` speaks of positional arguments; keywords are always mapped over
+#    their first axis.
+# 3. `jax.value_and_grad` needs floats, and operations with a slope: a lookup
+#    becomes a weighted sum, exact on 0 and 1.
+# 4. One gradient costs about one run, however many numbers it is for.
+# 5. What the data never show cannot be learned from them; its gradient is 0.
+#
+# More: [jax.vmap](../LINKS.md#jax.vmap),
+# [jax.value_and_grad](../LINKS.md#jax.value_and_grad). Next:
+# [4 · Scale](4_scale.ipynb).
