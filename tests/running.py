@@ -1,0 +1,72 @@
+"""The notebooks, run once for all tests that look at them."""
+
+import functools
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import pytest
+
+import convert
+
+NAMES = [source.stem for source in convert.SOURCES]
+
+# Run before a notebook: remembers the names of the axes of what is drawn.
+WATCH = """
+import json
+import sys
+from matplotlib.figure import Figure
+
+drawn = []
+draw = Figure.draw
+
+def watched_draw(figure, renderer):
+    drawn.extend([a.get_xlabel(), a.get_ylabel()] for a in figure.axes)
+    return draw(figure, renderer)
+
+Figure.draw = watched_draw
+"""
+REPORT = "print(json.dumps([sys.executable, drawn]))"
+
+
+class Run(NamedTuple):
+    """An executed notebook, and what was seen from within."""
+
+    notebook: nbformat.NotebookNode
+    python: str
+    axes: list[list[str]]
+
+
+def make_notebook(name: str) -> nbformat.NotebookNode:
+    """A notebook, not yet run."""
+    return convert.make_notebook(convert.FOLDER / f"{name}.py")
+
+
+def run_notebook(name: str) -> Run:
+    """A notebook, run top to bottom."""
+    notebook = make_notebook(name)
+    code = [nbformat.v4.new_code_cell(source) for source in (WATCH, REPORT)]
+    notebook.cells = [code[0], *notebook.cells, code[1]]
+    convert.execute(notebook)
+    (report,) = notebook.cells.pop().outputs
+    notebook.cells.pop(0)
+    return Run(notebook, *json.loads(report.text))
+
+
+@functools.cache
+def run_notebooks() -> dict[str, Run]:
+    """All notebooks by name, run the first time that a test asks."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return dict(zip(NAMES, pool.map(run_notebook, NAMES), strict=True))
+
+
+@functools.cache
+def write_pages(make_folder: pytest.TempPathFactory) -> Path:
+    """A folder with the pages of all notebooks."""
+    folder = make_folder.mktemp("html")
+    convert.write_pages(
+        folder, {name: run.notebook for name, run in run_notebooks().items()}
+    )
+    return folder
