@@ -1,0 +1,168 @@
+"""The notebooks in a real browser: JupyterLab, and the pages.
+
+Needs chromium and its driver, from Debian's packages of these names; the
+tests are skipped where they are missing.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+import convert
+from running import run_notebooks, write_pages
+from support import ROOT
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+SWITCHES = [
+    "--headless",
+    "--no-sandbox",  # chromium refuses to run as root with it
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,1000",
+]
+PATIENCE = 240  # seconds
+
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser of its own, with nothing of the user's."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for switch in SWITCHES:
+        options.add_argument(switch)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('user')}")
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(PATIENCE)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab on a copy of the notebooks; its address."""
+    for name in ("stages", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    token = secrets.token_hex()
+    own = {
+        f"JUPYTER_{name}_DIR": str(tmp_path / name)
+        for name in ("CONFIG", "DATA", "RUNTIME")
+    }
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser"),
+            *("--ip=127.0.0.1", f"--port={port}", "--allow-root"),
+            f"--IdentityProvider.token={token}",
+            "--LabApp.news_url=None",
+            "--LabApp.expose_app_in_browser=True",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, **own},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for_server(f"{address}/api?token={token}")
+        yield f"{address}/lab/tree/notebooks/1_port.ipynb?token={token}"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def wait_for_server(url):
+    """Until it answers."""
+    for _ in range(5 * PATIENCE):
+        try:
+            return urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail("JupyterLab does not answer")
+
+
+READY = """
+const panel = window.jupyterapp?.shell.currentWidget;
+return panel?.sessionContext?.session?.kernel?.status === "idle";
+"""
+RUN_ALL = """
+const done = arguments[arguments.length - 1];
+const app = window.jupyterapp;
+app.commands.execute("notebook:run-all-cells").then(() => done(
+  JSON.stringify(app.shell.currentWidget.content.model.sharedModel.cells.map(
+    cell => cell.toJSON()
+  ))
+));
+"""
+GO_TO = """
+const content = window.jupyterapp.shell.currentWidget.content;
+content.activeCellIndex = arguments[0];
+content.scrollToItem(arguments[0]);
+"""
+
+
+def test_run_all_in_jupyterlab_and_the_slider_moves_the_picture(browser, lab):
+    wait = WebDriverWait(browser, PATIENCE)
+    browser.get(lab)
+    wait.until(lambda _: browser.execute_script(READY))
+    cells = json.loads(browser.execute_async_script(RUN_ALL))
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["execution_count"], cell["source"]
+            kinds = [output["output_type"] for output in cell["outputs"]]
+            assert "error" not in kinds, cell["source"]
+
+    sources = ["".join(cell["source"]) for cell in cells]
+    (explorer,) = [
+        i for i, source in enumerate(sources) if source.startswith("explore(")
+    ]
+    browser.execute_script(GO_TO, explorer)
+    picture = wait.until(
+        lambda _: browser.find_elements(By.CSS_SELECTOR, "img.widget-image")
+    )[0]
+    wait.until(lambda _: picture.get_property("naturalWidth") > 0)
+    before = picture.screenshot_as_base64
+    handle = browser.find_element(By.CSS_SELECTOR, ".noUi-handle")
+    handle.send_keys(Keys.ARROW_RIGHT)
+    wait.until(lambda _: picture.screenshot_as_base64 != before)
+    readout = browser.find_element(By.CSS_SELECTOR, ".widget-readout")
+    assert readout.text == "111"
+
+
+def test_pages_show_their_pictures(browser, tmp_path_factory):
+    folder = write_pages(tmp_path_factory)
+    for name, run in run_notebooks().items():
+        browser.get((folder / "index.html").as_uri())
+        link = f'h2 a[href="{name}.html"]'
+        browser.find_element(By.CSS_SELECTOR, link).click()
+        assert browser.title == convert.find_title(run.notebook)
+        pictures = browser.find_elements(By.TAG_NAME, "img")
+        assert pictures
+        for picture in pictures:
+            assert picture.get_property("naturalWidth") > 0
+            assert picture.is_displayed()
+        assert browser.execute_script(
+            "return performance.getEntriesByType('resource')"
+            ".every(entry => entry.name.startsWith('data:'))"
+        )
