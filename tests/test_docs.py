@@ -11,6 +11,7 @@ from PIL import Image
 
 from support import ROOT, STAGES, import_stage, run_python
 from test_teaching import COMMANDS as COMMANDS_OF_TEACHING
+from test_teaching import recipe
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.S))
@@ -70,6 +71,8 @@ def test_make_commands_are_run_by_ci_or_set_up(command):
     command = [word for word in command if not word.startswith("PYTHON=")]
     if command[1] == "setup":  # every target of ci begins with it
         assert re.search(r"^setup:.*PYTHON=.*LATEST=1", MAKEFILE, flags=re.M)
+    elif command[1] in ("lab", "html"):  # what they do: test_browser.py
+        assert recipe(shlex.join(command), ROOT)
     elif command[1] == "stage":
         assert "stage" in [words[1] for words in ci]
     else:
