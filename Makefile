@@ -17,7 +17,7 @@ EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be an exercise that you have begun, got '$(N)'))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
-  links wheelhouse bench bench-readme bench-peers \
+  notebooks lab html links wheelhouse bench bench-readme bench-peers \
   test lint format doctor cluster lock clean
 
 help:  ## list the targets
@@ -70,7 +70,6 @@ run: setup  ## run your exercise: make run N=5 ARGS="--rule 30"
 progress: setup  ## which exercises pass
 	@.venv/bin/python stages/workshop/progress.py
 
-.PHONY: notebooks lab html
 notebooks: setup  ## make each notebook from the source beside it
 	@.venv/bin/python notebooks/convert.py write
 
