@@ -162,7 +162,7 @@ def keep(screen: Screen, path: Path, content: str | bytes) -> None:
         write_whole(path, content)
     except OSError as error:
         fail(f"{path} cannot be written: {error}", status=1)
-    screen.say(f"wrote {path}")
+    screen.line(f"wrote {path}")
 
 
 def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:

@@ -95,7 +95,7 @@ class Stage:
     @functools.cached_property
     def unrolls(self) -> bool:
         """Whether Python runs the loop, so that JAX sees every iteration."""
-        few, many = (count_equations(self.trace(32, n)) for n in (32, 64))
+        few, many = (count_equations(self.trace(32, n)) for n in (8, 16))
         return many > 1.5 * few
 
 

@@ -45,10 +45,11 @@ class Settings:
 
 
 QUICK = Settings(
+    small=40,
     large=1000,
-    each_rule=32,
-    compile_steps=(20, 40, 80),
-    probe_steps=(20, 80),
+    each_rule=20,
+    compile_steps=(10, 20, 40),
+    probe_steps=(5, 40),
     patience=1,
     budget=0.1,
 )
@@ -131,7 +132,7 @@ def plan_large(stages: list[Stage], settings: Settings) -> Section:
     for stage in stages:
         if stage.fails_with:
             continue
-        program = str(stage.trace(size, 64))
+        program = str(stage.trace(size, 16))
         if program in programs:
             continue
         programs.add(program)
@@ -376,10 +377,12 @@ def extrapolate(
         )
         reference.check(stage.label, states)
         seconds.append(first)
-    a_row = (seconds[1] - seconds[0]) / (many - few)
-    estimate = seconds[1] + a_row * (size - many)
-    if estimate <= settings.patience:
+    # The line through the probes can be flat by noise, and a call of minutes
+    # would look short: whether to run it is decided in proportion instead.
+    if seconds[1] * size / many <= settings.patience:
         return time_stage(stage, size, reference, settings)
+    a_row = max(0, seconds[1] - seconds[0]) / (many - few)
+    estimate = seconds[1] + a_row * (size - many)
     about = (
         f"{estimate / 60:.1f} min" if estimate > 60 else f"{estimate:.0f} s"
     )
