@@ -134,7 +134,10 @@ def simulate(
     num_steps: int,
     num_devices: int | None = None,
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row, gathered: every device gets all of them."""
+    """All states, one a row. Each device keeps its cells, if they divide.
+
+    If not, or if there are several processes, every device gets all cells.
+    """
     mesh = make_mesh(width, num_devices)
     share, last_share, num_words = split(width, mesh.size)
     halo = choose_halo(width, mesh.size)
@@ -152,7 +155,8 @@ def simulate(
         _, states = jax.lax.scan(
             exchange, make_initial_state(width), length=-(-num_steps // halo)
         )
-        return states.reshape(-1, 1, LANES * num_words)[:num_steps]
+        states = states.reshape(-1, LANES * num_words)
+        return states[:num_steps, :last_share]
 
     shares = jax.shard_map(
         simulate_share,
@@ -160,8 +164,11 @@ def simulate(
         in_specs=(),
         out_specs=PartitionSpec(None, "ring"),
     )()
+    if share == last_share and jax.process_count() == 1:
+        return shares
+    shares = shares.reshape(num_steps, mesh.size, last_share)
     most = shares[:, :-1, :share].reshape(num_steps, -1)
-    states = jnp.concatenate([most, shares[:, -1, :last_share]], axis=1)
+    states = jnp.concatenate([most, shares[:, -1]], axis=1)
     everywhere = NamedSharding(mesh, PartitionSpec())
     return jax.lax.with_sharding_constraint(states, everywhere)
 
