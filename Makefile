@@ -30,7 +30,7 @@ $(READY): $(LOCK) requirements-matthewplotlib.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
 	  "PYTHON must be 3.11 or later, got %d.%d: try " \
 	  "make setup PYTHON=python3.12" % v[:2])'
-	@echo 'setting up .venv: once, a minute or two'
+	@echo 'setting up .venv: once, up to some minutes, without a word'
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --quiet $(OFFLINE) -r $(LOCK)
@@ -121,7 +121,7 @@ format: setup  ## mend what lint can mend
 	.venv/bin/ruff format .
 
 doctor:  ## is this machine ready?
-	@$(MAKE) --no-print-directory setup || true
+	@$(MAKE) --silent --no-print-directory setup || true
 	@$$(ls .venv/bin/python 2>/dev/null || echo $(PYTHON)) \
 	  stages/workshop/doctor.py
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,9 @@ def test_python_commands_run(command, tmp_path):
         )
         return
     script, *arguments = command[1:]
+    if Path(script).stem in ("exercise", "hint", "check"):
+        assert (ROOT / script).is_file()  # run by test_exercise.py
+        return
     done = run_python(ROOT / script, *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -53,6 +53,11 @@ def main() -> None:
             "num_processes must be between 1 and 16,"
             f" got {arguments.num_processes}"
         )
+    say(
+        f"starting {arguments.num_processes} processes"
+        f" of {arguments.num_devices} devices"
+    )
+    sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "states.png")
         statuses = run_processes(make_commands(arguments, output))
@@ -95,9 +100,25 @@ def free_port() -> int:
 
 def run_processes(commands: list[list[str]]) -> list[int]:
     """Run the commands together; their exit statuses, none left running."""
-    processes = [subprocess.Popen(command) for command in commands]
+    # JAX's runtime tells of its connections: shown only if something fails.
+    processes = [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command in commands
+    ]
     try:
-        return [process.wait(RUN_SECONDS) for process in processes]
+        told = [
+            process.communicate(timeout=RUN_SECONDS)[0]
+            for process in processes
+        ]
+        statuses = [process.returncode for process in processes]
+        if any(statuses):
+            print("\n".join(told), file=sys.stderr)
+        return statuses
     except subprocess.TimeoutExpired:
         fail(f"not done within {RUN_SECONDS} seconds", status=1)
     finally:

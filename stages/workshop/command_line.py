@@ -26,7 +26,10 @@ def parse(arguments: type[Arguments], description: str) -> Arguments:
         if not end.code:
             print(usage.getvalue(), end="")
             raise
-    fail(first_sentence(explanation.getvalue()))
+    sentence = first_sentence(explanation.getvalue())
+    if sentence.startswith("Unrecognized"):
+        sentence += " (--help lists the options)"
+    fail(sentence)
 
 
 def first_sentence(box: str) -> str:

@@ -18,6 +18,7 @@ from workshop.command_line import parse
 from workshop.terminal import fail, reader_may_leave, shows_color
 
 COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
+COLORS |= dict.fromkeys(("+++", "---"), "\x1b[1m")  # names: bold
 RESET = "\x1b[0m"
 
 
@@ -64,7 +65,8 @@ def main() -> None:
     color = shows_color(sys.stdout)
     with reader_may_leave():
         for line in diff_lines(arguments.number, arguments.docstrings):
-            start = COLORS.get(line[:1]) if color else None
+            kind = line[:3] if line[:3] in COLORS else line[:1]
+            start = COLORS.get(kind) if color else None
             print(f"{start}{line}{RESET}" if start else line)
 
 

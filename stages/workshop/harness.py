@@ -154,11 +154,13 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
     states = simulate_and_time(simulate_rules, ALL_RULES, arguments)
     states = np.asarray(states)
     if arguments.print_image and moves_cursor(sys.stdout):
+        say("flip-book of all rules; Ctrl-C ends it")
         play_flip_book(
-            (f"rule {rule}, Ctrl-C to stop", states[rule])
+            (f"rule {rule} of {len(ALL_RULES) - 1}", states[rule])
             for rule in ALL_RULES
         )
     elif arguments.print_image:
+        say(f"rule {arguments.rule}; --save-image writes all of them")
         print_states(states[arguments.rule])
     if arguments.save_image:
         save(make_grid(states), arguments.output)
@@ -179,9 +181,11 @@ def run_learning(
     simulate: Callable, learn_rule: Callable, arguments: LearningArguments
 ) -> None:
     """Simulate one rule, learn it back from its states, and compare."""
+    say(f"row 0 is random, from seed {arguments.seed}")
     states = run_one_rule(simulate, arguments, seed=arguments.seed)
     (rule_table, losses), seconds = time_call(learn_rule, states)
-    say(f"learning: {seconds:.5f} seconds (trace, compile, run)")
+    say("learning the table from the states; at first all entries are 0.5")
+    say(f"first call:  {seconds:.5f} seconds (trace, compile, run)")
     shown = [0, *(2**k for k in range((len(losses) - 1).bit_length()))]
     for i in shown:
         print(f"loss after {i:3d} updates: {losses[i]:.1e}")

@@ -1,8 +1,9 @@
-"""Run every stage in order, as a newcomer would.
+"""Run every stage in order, each under what it says of itself.
 
 python stages/workshop/tour.py
 """
 
+import ast
 import signal
 import subprocess
 import sys
@@ -21,10 +22,14 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda *_: None)
     with reader_may_leave():
         for path in find_stages().values():
-            print(f"\n=== stages/{path.name}", flush=True)
+            docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+            about, _, _ = docstring.rpartition("\n\n")  # without the command
+            print(f"\n=== stages/{path.name}\n\n{about}\n", flush=True)
             status = subprocess.run([sys.executable, path]).returncode
             if status:
                 return status if status > 0 else 128 - status
+        print("\nThat was the tour. What each stage changes: make diff N=1")
+        print("Your turn: make exercise N=2")
     return 0
 
 
