@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-import pytest
 
 import convert
 
@@ -62,11 +61,8 @@ def run_notebooks() -> dict[str, Run]:
         return dict(zip(NAMES, pool.map(run_notebook, NAMES), strict=True))
 
 
-@functools.cache
-def write_pages(make_folder: pytest.TempPathFactory) -> Path:
-    """A folder with the pages of all notebooks."""
-    folder = make_folder.mktemp("html")
+def write_pages(folder: Path) -> None:
+    """Write the pages of all notebooks into that folder."""
     convert.write_pages(
         folder, {name: run.notebook for name, run in run_notebooks().items()}
     )
-    return folder

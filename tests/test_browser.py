@@ -150,10 +150,10 @@ def test_run_all_in_jupyterlab_and_the_slider_moves_the_picture(browser, lab):
     assert readout.text == "111"
 
 
-def test_pages_show_their_pictures(browser, tmp_path_factory):
-    folder = write_pages(tmp_path_factory)
+def test_pages_show_their_pictures(browser, tmp_path):
+    write_pages(tmp_path)
     for name, run in run_notebooks().items():
-        browser.get((folder / "index.html").as_uri())
+        browser.get((tmp_path / "index.html").as_uri())
         link = f'h2 a[href="{name}.html"]'
         browser.find_element(By.CSS_SELECTOR, link).click()
         assert browser.title == convert.find_title(run.notebook)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import pytest
@@ -25,13 +26,29 @@ def start(process_id, port, *arguments):
 
 
 def test_two_processes_equal_the_reference():
-    """As `make cluster` does it; process 1 prints no line of its own."""
     command = [sys.executable, cluster.__file__, "--num-steps", "50"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
-    assert "equal to stage 0's" in done.stdout.replace("\n", " ")
-    assert done.stdout.count("rule: 110") == 1
-    assert done.stdout.count("wrote ") == 1
+    first, second = done.stdout.splitlines()
+    assert first == "starting 2 processes of 2 devices"
+    assert second.endswith("50 x 1001 states, equal to stage 0's")
+
+
+def test_only_process_0_prints_and_saves(tmp_path):
+    output = tmp_path / "states.png"
+    commands = cluster.make_commands(cluster.Arguments(num_steps=50), output)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(
+            lambda command: subprocess.run(
+                command, capture_output=True, text=True, timeout=150
+            ),
+            commands,
+        )
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "rule: 110" in first.stdout
+    assert f"wrote {output}" in first.stdout
+    assert "rule: 110" not in second.stdout
+    assert "wrote" not in second.stdout
 
 
 def test_alone_each_ends_in_time():

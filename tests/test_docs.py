@@ -72,7 +72,8 @@ def test_make_commands_are_run_by_ci_or_set_up(command):
     command = [word for word in command if not word.startswith("PYTHON=")]
     if command[1] == "setup":  # every target of ci begins with it
         assert re.search(r"^setup:.*PYTHON=.*LATEST=1", MAKEFILE, flags=re.M)
-    elif command[1] in ("lab", "html"):  # what they do: test_browser.py
+    elif command[1] in ("lab", "html", "bench-peers"):
+        # What they do is tested by test_browser.py and test_peers.py.
         assert recipe(shlex.join(command), ROOT)
     elif command[1] == "stage":
         assert "stage" in [words[1] for words in ci]

@@ -191,9 +191,9 @@ def test_a_notebook_with_outputs_is_noticed(copied):
     convert.check_notebooks()
 
 
-def test_pages_need_nothing_else(tmp_path_factory):
-    folder = write_pages(tmp_path_factory)
-    pages = {path.stem: path for path in folder.glob("*.html")}
+def test_pages_need_nothing_else(tmp_path):
+    write_pages(tmp_path)
+    pages = {path.stem: path for path in tmp_path.glob("*.html")}
     assert set(pages) == {"index", "links", *NAMES}
     for name, path in pages.items():
         page = path.read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ Starts the processes on this machine, each with simulated devices of its own.
 On real machines start each process there, with the same arguments.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import socket
@@ -101,30 +102,32 @@ def free_port() -> int:
 def run_processes(commands: list[list[str]]) -> list[int]:
     """Run the commands together; their exit statuses, none left running."""
     # JAX's runtime tells of its connections: shown only if something fails.
-    processes = [
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for command in commands
-    ]
-    try:
-        told = [
-            process.communicate(timeout=RUN_SECONDS)[0]
-            for process in processes
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            for command in commands
         ]
+        try:
+            told = [
+                process.communicate(timeout=RUN_SECONDS)[0]
+                for process in processes
+            ]
+        except subprocess.TimeoutExpired:
+            fail(f"not done within {RUN_SECONDS} seconds", status=1)
+        finally:
+            for process in processes:
+                process.kill()
         statuses = [process.returncode for process in processes]
         if any(statuses):
             print("\n".join(told), file=sys.stderr)
         return statuses
-    except subprocess.TimeoutExpired:
-        fail(f"not done within {RUN_SECONDS} seconds", status=1)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 if __name__ == "__main__":
