@@ -2,7 +2,9 @@
 
 import io
 import re
+import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -21,7 +23,11 @@ def parse(arguments: type[Arguments], description: str) -> Arguments:
     usage, explanation = io.StringIO(), io.StringIO()
     try:
         with redirect_stdout(usage), redirect_stderr(explanation):
-            return tyro.cli(arguments, description=description)
+            return tyro.cli(
+                arguments,
+                prog=Path(sys.argv[0]).name,
+                description=description,
+            )
     except SystemExit as end:
         if not end.code:
             print(usage.getvalue(), end="")

@@ -159,6 +159,6 @@ def encode_image(states: np.ndarray, suffix: str) -> bytes:
     image_format = Image.registered_extensions()[suffix.lower()]
     try:
         Image.fromarray(np.asarray(states) == 0).save(encoded, image_format)
-    except (OSError, ValueError, struct.error) as error:
+    except (OSError, OverflowError, ValueError, struct.error) as error:
         raise ValueError(f"the format cannot hold it: {error}") from error
     return encoded.getvalue()
