@@ -74,7 +74,7 @@ notebooks: setup  ## make each notebook from the source beside it
 	@.venv/bin/python notebooks/convert.py write
 
 lab: setup  ## open the notebooks in JupyterLab
-	@.venv/bin/jupyter lab --LabApp.news_url=None \
+	@.venv/bin/jupyter lab \
 	  --LabApp.default_url=/lab/tree/notebooks/1_port.ipynb $(ARGS)
 
 html: setup  ## run the notebooks, into pages in build/html

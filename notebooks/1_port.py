@@ -271,7 +271,8 @@ show_curves(curves, "cells", "microseconds for x ^ x", scale="log")
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. A solution is folded below each: open it when you have tried.
+# check says. A solution is folded below each: open it when you have tried. To
+# see it pass, give `solution_1` to the check in place of your answer.
 #
 # ### Exercise 1: move right
 #
@@ -284,12 +285,10 @@ move_right = ...
 
 answers.check_move_right(move_right)
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 # The neighborhoods with left = 1 are entries 4, 5, 6 and 7.
-solution = 2**4 + 2**5 + 2**6 + 2**7
-
-answers.check_move_right(solution)
-
+solution_1 = 2**4 + 2**5 + 2**6 + 2**7
 
 # %% [markdown]
 # ### Exercise 2: from the table to the number
@@ -307,13 +306,11 @@ def make_rule(rule_table):
 answers.check_rule_number(make_rule)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(rule_table):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_2(rule_table):
     """Entry i of the flattened table is bit i of the rule."""
     return sum(int(bit) << i for i, bit in enumerate(rule_table.ravel()))
-
-
-answers.check_rule_number(solution)
 
 
 # %% [markdown]
@@ -332,14 +329,12 @@ def make_two_cells(width):
 answers.check_two_cells(make_two_cells)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(width):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_3(width):
     """Each .set returns a new array, on which the next one works."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[0].set(1).at[-1].set(1)
-
-
-answers.check_two_cells(solution)
 
 
 # %% [markdown]
@@ -359,13 +354,11 @@ def mirror(rule_table):
 answers.check_mirror(mirror)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(rule_table):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_4(rule_table):
     """Axis 0 is left, axis 2 is right: swap them."""
     return rule_table.transpose(2, 1, 0)
-
-
-answers.check_mirror(solution)
 
 
 # %% [markdown]
@@ -384,13 +377,12 @@ def read(array, i):
 answers.check_read(read)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(array, i):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_5(array, i):
     """Out of range is filled, not clamped."""
     return array.at[i].get(mode="fill", fill_value=0)
 
-
-answers.check_read(solution)
 
 # %% [markdown]
 # ## Summary

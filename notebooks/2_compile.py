@@ -441,7 +441,8 @@ with expect_failure(checkify.JaxRuntimeError, "out-of-bounds"):
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. A solution is folded below each: open it when you have tried.
+# check says. A solution is folded below each: open it when you have tried. To
+# see it pass, give `solution_1` to the check in place of your answer.
 #
 # ### Exercise 1: how many programs?
 #
@@ -456,11 +457,10 @@ num_programs = ...
 
 answers.check_num_programs(num_programs)
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 # (int, 8, 8); (int, 9, 8); the keyword; (bool, 9, 8).
-solution = 4
-
-answers.check_num_programs(solution)
+solution_1 = 4
 
 # %% [markdown]
 # ### Exercise 2: a shape from an argument
@@ -479,14 +479,12 @@ def make_stripes(width):
 answers.check_stripes(make_stripes)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 @jax.jit(static_argnames="width")
-def solution(width):
+def solution_2(width):
     """The width shapes the program: it is static."""
     return jnp.arange(width, dtype=jnp.uint8) % 2
-
-
-answers.check_stripes(solution)
 
 
 # %% [markdown]
@@ -508,9 +506,10 @@ def count_live(rule, width, num_steps):
 answers.check_count_live(count_live)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 @jax.jit(static_argnames=("width", "num_steps"))
-def solution(rule, width, num_steps):
+def solution_3(rule, width, num_steps):
     """As simulate, but for what is recorded."""
     rule_table = stage5_scan.make_rule_table(rule)
     initial_state = stage5_scan.make_initial_state(width)
@@ -521,9 +520,6 @@ def solution(rule, width, num_steps):
 
     _, counts = jax.lax.scan(advance, initial_state, length=num_steps)
     return counts
-
-
-answers.check_count_live(solution)
 
 
 # %% [markdown]
@@ -547,15 +543,14 @@ def advance_twice(state, rule_table):
 answers.check_advance_twice(advance_twice)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 @jax.jit
-def solution(state, rule_table):
+def solution_4(state, rule_table):
     """One function, jitted where it is defined; the table is an argument."""
     state = stage5_scan.step(state, rule_table)
     return stage5_scan.step(state, rule_table)
 
-
-answers.check_advance_twice(solution)
 
 # %% [markdown]
 # ## Summary

@@ -386,7 +386,8 @@ print(f"rule {other} draws the same triangle")
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. A solution is folded below each: open it when you have tried.
+# check says. A solution is folded below each: open it when you have tried. To
+# see it pass, give `solution_1` to the check in place of your answer.
 #
 # ### Exercise 1: what can be mapped?
 #
@@ -398,11 +399,10 @@ mappable = ...
 
 answers.check_mappable(mappable)
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 # Width and num_steps shape the result, and all results have one shape.
-solution = {"rule", "seed"}
-
-answers.check_mappable(solution)
+solution_1 = {"rule", "seed"}
 
 # %% [markdown]
 # ### Exercise 2: how much lives
@@ -421,17 +421,15 @@ def live_fractions(rules):
 answers.check_live_fractions(live_fractions)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(rules):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_2(rules):
     """One rule's fraction, mapped."""
 
     def live_fraction(rule):
         return stage6_vmap.simulate(rule, width=32, num_steps=32)[-1].mean()
 
     return jax.vmap(live_fraction)(rules)
-
-
-answers.check_live_fractions(solution)
 
 
 # %% [markdown]
@@ -451,8 +449,9 @@ def count_differences(states):
 answers.check_differences(count_differences)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(states):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_3(states):
     """One pair, mapped over the second row, then over the first."""
 
     def differences(row, other):
@@ -460,9 +459,6 @@ def solution(states):
 
     with_all = jax.vmap(differences, in_axes=(None, 0))
     return jax.vmap(with_all, in_axes=(0, None))(states, states)
-
-
-answers.check_differences(solution)
 
 
 # %% [markdown]
@@ -483,8 +479,9 @@ def influence(cells, rule_table):
 answers.check_influence(influence)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(cells, rule_table):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_4(cells, rule_table):
     """The gradient of the sum, with respect to the cells."""
 
     def num_live(cells):
@@ -492,8 +489,6 @@ def solution(cells, rule_table):
 
     return jax.grad(num_live)(cells)
 
-
-answers.check_influence(solution)
 
 # %% [markdown]
 # ### Exercise 5: the shortest lesson
@@ -507,11 +502,10 @@ initial_state = ...
 
 answers.check_lesson(initial_state)
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 # A de Bruijn sequence: each word of three bits once, around the ring.
-solution = [0, 0, 0, 1, 0, 1, 1, 1]
-
-answers.check_lesson(solution)
+solution_5 = [0, 0, 0, 1, 0, 1, 1, 1]
 
 # %% [markdown]
 # ## Summary

@@ -358,7 +358,8 @@ assert "equal to stage 0's" in done.stdout.splitlines()[-1]
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. A solution is folded below each: open it when you have tried.
+# check says. A solution is folded below each: open it when you have tried. To
+# see it pass, give `solution_1` to the check in place of your answer.
 #
 # ### Exercise 1: where is it?
 #
@@ -375,13 +376,11 @@ def find_cell(cell, num_words):
 answers.check_find_cell(find_cell)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(cell, num_words):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_1(cell, num_words):
     """A lane is a stretch of num_words cells."""
     return divmod(cell, num_words)
-
-
-answers.check_find_cell(solution)
 
 
 # %% [markdown]
@@ -401,13 +400,11 @@ def rule_110(left, center, right):
 answers.check_rule_110(rule_110)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(left, center, right):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_2(left, center, right):
     """Live if center or right is, but not if all three are."""
     return (center | right) & ~(left & center & right)
-
-
-answers.check_rule_110(solution)
 
 
 # %% [markdown]
@@ -427,13 +424,12 @@ def count_exchanges(num_steps, halo):
 answers.check_exchanges(count_exchanges)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
-def solution(num_steps, halo):
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
+def solution_3(num_steps, halo):
     """num_steps - 1 steps, divided by halo, rounded up."""
     return -(-(num_steps - 1) // halo)
 
-
-answers.check_exchanges(solution)
 
 # %% [markdown]
 # ### Exercise 4: move right, over eight devices
@@ -457,17 +453,16 @@ def move_right(share):
 answers.check_move_right_sharded(move_right)
 
 
-# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution
 @jax.jit
 @jax.shard_map(mesh=mesh, in_specs=spec, out_specs=spec)
-def solution(share):
+def solution_4(share):
     """What comes in from the left, then all but the last."""
     to_the_right = [(i, (i + 1) % 8) for i in range(8)]
     from_left = jax.lax.ppermute(share[-1:], "ring", to_the_right)
     return jnp.concatenate([from_left, share[:-1]])
 
-
-answers.check_move_right_sharded(solution)
 
 # %% [markdown]
 # ## Summary

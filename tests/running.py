@@ -34,6 +34,7 @@ class Run(NamedTuple):
     """An executed notebook, and what was seen from within."""
 
     notebook: nbformat.NotebookNode
+    verdicts: list[str]  # of the check of each solution
     python: str
     axes: list[list[str]]
 
@@ -46,12 +47,30 @@ def make_notebook(name: str) -> nbformat.NotebookNode:
 def run_notebook(name: str) -> Run:
     """A notebook, run top to bottom."""
     notebook = make_notebook(name)
-    code = [nbformat.v4.new_code_cell(source) for source in (WATCH, REPORT)]
-    notebook.cells = [code[0], *notebook.cells, code[1]]
+    cells = [nbformat.v4.new_code_cell(WATCH)]
+    checks = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if "exercise" in cell.metadata.get("tags", []):
+            check = cell.source.splitlines()[-1].partition("(")[0]
+        if "solution" in cell.metadata.get("tags", []):
+            call = f"{check}(solution_{len(checks) + 1})"
+            checks.append(nbformat.v4.new_code_cell(call))
+            cells.append(checks[-1])
+    cells.append(nbformat.v4.new_code_cell(REPORT))
+    notebook.cells, given = cells, notebook.cells
     convert.execute(notebook)
-    (report,) = notebook.cells.pop().outputs
-    notebook.cells.pop(0)
-    return Run(notebook, *json.loads(report.text))
+    notebook.cells = given
+    return Run(
+        notebook,
+        [printed(check) for check in checks],
+        *json.loads(printed(cells[-1])),
+    )
+
+
+def printed(cell: nbformat.NotebookNode) -> str:
+    """What a cell printed."""
+    return "".join(output.get("text", "") for output in cell.outputs)
 
 
 @functools.cache

@@ -39,9 +39,12 @@ SWITCHES = [
 ]
 PATIENCE = 240  # seconds
 
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
-)
+pytestmark = [
+    pytest.mark.xdist_group("notebooks"),  # where they have been run already
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def lab(tmp_path):
             *(sys.executable, "-m", "jupyterlab", "--no-browser"),
             *("--ip=127.0.0.1", f"--port={port}", "--allow-root"),
             f"--IdentityProvider.token={token}",
-            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--LabApp.expose_app_in_browser=True",
         ],
         cwd=tmp_path,
