@@ -1,6 +1,8 @@
 """Strict JAX, checked annotations, two devices: for every test."""
 
 import contextlib
+import functools
+import importlib
 import os
 import signal
 import subprocess
@@ -41,6 +43,16 @@ def capture_compilations():
             jax.monitoring.unregister_event_duration_listener(listen)
 
     return capture
+
+
+@pytest.fixture(scope="session")
+def run_notebook(tmp_path_factory):
+    """Run a notebook, once for all tests in all processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of this process is in it
+    run_once = importlib.import_module("running").run_once
+    return functools.partial(run_once, folder=folder)
 
 
 @pytest.fixture

@@ -1,16 +1,19 @@
 """The notebooks, run once for all tests that look at them."""
 
-import functools
 import json
-from concurrent.futures import ThreadPoolExecutor
+import pickle
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+from nbclient.exceptions import CellExecutionError
 
 import convert
 
 NAMES = [source.stem for source in convert.SOURCES]
+PATIENCE = 240  # seconds
 
 # Run before a notebook: remembers the names of the axes of what is drawn.
 WATCH = """
@@ -44,7 +47,7 @@ def make_notebook(name: str) -> nbformat.NotebookNode:
     return convert.make_notebook(convert.FOLDER / f"{name}.py")
 
 
-def run_notebook(name: str) -> Run:
+def run_watched(name: str) -> Run:
     """A notebook, run top to bottom."""
     notebook = make_notebook(name)
     cells = [nbformat.v4.new_code_cell(WATCH)]
@@ -73,15 +76,35 @@ def printed(cell: nbformat.NotebookNode) -> str:
     return "".join(output.get("text", "") for output in cell.outputs)
 
 
-@functools.cache
-def run_notebooks() -> dict[str, Run]:
-    """All notebooks by name, run the first time that a test asks."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return dict(zip(NAMES, pool.map(run_notebook, NAMES), strict=True))
+def run_once(name: str, folder: Path) -> Run:
+    """The notebook, run by the first process that asks; the others wait.
+
+    Tests run in several processes at once. They share the folder.
+    """
+    result = folder / f"{name}.pickle"
+    try:
+        (folder / f"{name}.claim").touch(exist_ok=False)
+    except FileExistsError:
+        for _ in range(5 * PATIENCE):
+            if result.exists():
+                break
+            time.sleep(0.2)
+    else:
+        part = result.with_suffix(".part")
+        try:
+            run = run_watched(name)
+        except CellExecutionError as error:
+            run = RuntimeError(str(error))  # the other cannot be pickled
+        part.write_bytes(pickle.dumps(run))
+        part.replace(result)
+    run = pickle.loads(result.read_bytes())
+    if isinstance(run, Exception):
+        raise run
+    return run
 
 
-def write_pages(folder: Path) -> None:
+def write_pages(folder: Path, run_notebook: Callable[[str], Run]) -> None:
     """Write the pages of all notebooks into that folder."""
     convert.write_pages(
-        folder, {name: run.notebook for name, run in run_notebooks().items()}
+        folder, {name: run_notebook(name).notebook for name in NAMES}
     )

@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import convert
-from running import run_notebooks, write_pages
+from running import NAMES, PATIENCE, make_notebook, write_pages
 from support import ROOT
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -37,14 +37,10 @@ SWITCHES = [
     "--disable-sync",
     "--window-size=1200,1000",
 ]
-PATIENCE = 240  # seconds
 
-pytestmark = [
-    pytest.mark.xdist_group("notebooks"),  # where they have been run already
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
+)
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +149,13 @@ def test_run_all_in_jupyterlab_and_the_slider_moves_the_picture(browser, lab):
     assert readout.text == "111"
 
 
-def test_pages_show_their_pictures(browser, tmp_path):
-    write_pages(tmp_path)
-    for name, run in run_notebooks().items():
+def test_pages_show_their_pictures(browser, run_notebook, tmp_path):
+    write_pages(tmp_path, run_notebook)
+    for name in NAMES:
         browser.get((tmp_path / "index.html").as_uri())
         link = f'h2 a[href="{name}.html"]'
         browser.find_element(By.CSS_SELECTOR, link).click()
-        assert browser.title == convert.find_title(run.notebook)
+        assert browser.title == convert.find_title(make_notebook(name))
         pictures = browser.find_elements(By.TAG_NAME, "img")
         assert pictures
         for picture in pictures:

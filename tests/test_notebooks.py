@@ -10,14 +10,11 @@ import nbformat
 import pytest
 
 import convert
-from running import NAMES, make_notebook, printed, run_notebooks, write_pages
+from running import NAMES, make_notebook, printed, write_pages
 from support import REFERENCE, ROOT, run_python
 from workshop import answers, notebook
 from workshop.catalog import find_stages
 from workshop.links import read_table
-
-# All in one process, so that the notebooks are run once.
-pytestmark = pytest.mark.xdist_group("notebooks")
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
 
@@ -28,16 +25,20 @@ def tagged(cells, tag):
 
 
 @each_notebook
-def test_it_runs_in_this_python_and_every_plot_names_its_axes(name):
-    run = run_notebooks()[name]
+def test_it_runs_in_this_python_and_every_plot_names_its_axes(
+    run_notebook, name
+):
+    run = run_notebook(name)
     assert run.python == sys.executable
     assert len(run.axes) > 0
     assert all(xlabel and ylabel for xlabel, ylabel in run.axes)
 
 
 @each_notebook
-def test_unsolved_exercises_fail_their_checks_and_solutions_pass(name):
-    run = run_notebooks()[name]
+def test_unsolved_exercises_fail_their_checks_and_solutions_pass(
+    run_notebook, name
+):
+    run = run_notebook(name)
     cells = run.notebook.cells
     exercises, solutions = tagged(cells, "exercise"), tagged(cells, "solution")
     assert len(exercises) == len(solutions) >= 4
@@ -189,8 +190,8 @@ def test_a_notebook_with_outputs_is_noticed(copied):
     convert.check_notebooks()
 
 
-def test_pages_need_nothing_else(tmp_path):
-    write_pages(tmp_path)
+def test_pages_need_nothing_else(run_notebook, tmp_path):
+    write_pages(tmp_path, run_notebook)
     pages = {path.stem: path for path in tmp_path.glob("*.html")}
     assert set(pages) == {"index", "links", *NAMES}
     for name, path in pages.items():
@@ -205,7 +206,7 @@ def test_pages_need_nothing_else(tmp_path):
         if name in NAMES:
             assert len(sources) == sum(
                 "image/png" in output.get("data", {})
-                for cell in run_notebooks()[name].notebook.cells
+                for cell in run_notebook(name).notebook.cells
                 for output in cell.get("outputs", [])
             )
             assert all(re.findall(r"<img[^>]*\salt=\"[^\"]+\"", page))
@@ -213,8 +214,8 @@ def test_pages_need_nothing_else(tmp_path):
             assert "Right: " not in page
 
 
-def test_the_explorer_has_a_picture_for_pages_without_a_kernel():
-    cells = run_notebooks()["1_port"].notebook.cells
+def test_the_explorer_has_a_picture_for_pages_without_a_kernel(run_notebook):
+    cells = run_notebook("1_port").notebook.cells
     cell = next(c for c in cells if c.source.startswith("explore("))
     (output,) = cell.outputs
     assert convert.WIDGET in output.data
