@@ -38,11 +38,9 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
     return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
 
 
-def split(width: int, num_devices: int) -> tuple[int, int, int]:
-    """Cells of a share, cells of the last one, and words to hold either."""
-    share = width // num_devices
-    last_share = width - (num_devices - 1) * share
-    return share, last_share, -(-last_share // LANES)
+def split(width: int, num_devices: int) -> list[int]:
+    """The cell at which the share of each device begins, and `width`."""
+    return [i * width // num_devices for i in range(num_devices + 1)]
 
 
 def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
@@ -51,8 +49,10 @@ def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
     Cell `lane * num_words + word` of the share is bit `lane` of that word.
     Where the share ends before its words do, the ring goes on in them.
     """
-    share, _, num_words = split(width, jax.lax.axis_size("ring"))
-    first_live = (width // 2 - jax.lax.axis_index("ring") * share) % width
+    num_devices = jax.lax.axis_size("ring")
+    num_words = -(-width // (LANES * num_devices))
+    start = jnp.array(split(width, num_devices))[jax.lax.axis_index("ring")]
+    first_live = (width // 2 - start) % width
     live = first_live + jnp.arange(0, LANES * num_words, width)
     lanes = (live // num_words).astype(jnp.uint32)
     bits = jnp.where(lanes < LANES, jnp.uint32(1) << lanes % LANES, 0)
@@ -90,7 +90,8 @@ def step(
     rule_table: UInt32[Array, "2 2 2"],
 ) -> UInt32[Array, " num_words"]:
     """The next state, wrong in the first and the last word: they are halo."""
-    padded = jnp.pad(words, 1)
+    edge = jnp.zeros(1, dtype=jnp.uint32)
+    padded = jnp.concatenate([edge, words, edge])
     # Fused with what follows, XLA would ask of each word where it came from.
     padded = jax.lax.optimization_barrier(padded)
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
@@ -105,12 +106,10 @@ def add_halo(
     """The words, and at both ends what `halo` steps will need beyond them."""
     num_devices = jax.lax.axis_size("ring")
     device = jax.lax.axis_index("ring")
-    share, last_share, num_words = split(width, num_devices)
-    own = jnp.where(device == num_devices - 1, last_share, share)
-    before = jnp.where(device == 0, last_share, share)
+    sizes = jnp.diff(jnp.array(split(width, num_devices)))
     # The last cells here, and the first that the words before do not have.
-    ends = get_cells(words, own - halo + jnp.arange(halo))
-    next_cell = LANES * num_words - before
+    ends = get_cells(words, sizes[device] - halo + jnp.arange(halo))
+    next_cell = LANES * len(words) - sizes[device - 1]
     starts = get_cells(words, next_cell + jnp.arange(halo))
     forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
     back = [(j, i) for i, j in forward]
@@ -121,10 +120,29 @@ def add_halo(
     return jnp.concatenate([seam_left, words, seam_right])
 
 
-def choose_halo(width: int, num_devices: int) -> int:
-    """A deep one, though not deeper than a share, or than its words."""
-    share, _, num_words = split(width, num_devices)
-    return min(MAX_HALO, share, num_words)
+def scan_share(rule, width, num_steps, record):
+    """What `record` makes of this device's words at every step, and the last.
+
+    Steps after `num_steps`, that fill up the last halo, change nothing.
+    """
+    rule_table = -make_rule_table(rule).astype(jnp.uint32)
+    initial_state = make_initial_state(width)
+    share = width // jax.lax.axis_size("ring")
+    halo = min(MAX_HALO, share, len(initial_state))
+
+    def advance(words, t):
+        next_words = step(words, rule_table)
+        next_words = jnp.where(t < num_steps, next_words, words)
+        return next_words, record(words[halo:-halo])
+
+    def exchange(words, times):
+        words = add_halo(words, width, halo)
+        words, records = jax.lax.scan(advance, words, times)
+        return words[halo:-halo], records
+
+    num_exchanges = -(-num_steps // halo)
+    times = jnp.arange(num_exchanges * halo).reshape(-1, halo)
+    return jax.lax.scan(exchange, initial_state, times)
 
 
 @jax.jit(static_argnames=("width", "num_steps", "num_devices"))
@@ -139,36 +157,25 @@ def simulate(
     If not, or if there are several processes, every device gets all cells.
     """
     mesh = make_mesh(width, num_devices)
-    share, last_share, num_words = split(width, mesh.size)
-    halo = choose_halo(width, mesh.size)
-    rule_table = -make_rule_table(rule).astype(jnp.uint32)
-
-    def advance(words, _):
-        return step(words, rule_table), unpack(words[halo:-halo])
-
-    def exchange(words, _):
-        words = add_halo(words, width, halo)
-        words, states = jax.lax.scan(advance, words, length=halo)
-        return words[halo:-halo], states
+    share = -(-width // mesh.size)
 
     def simulate_share():
-        _, states = jax.lax.scan(
-            exchange, make_initial_state(width), length=-(-num_steps // halo)
-        )
-        states = states.reshape(-1, LANES * num_words)
-        return states[:num_steps, :last_share]
+        _, states = scan_share(rule, width, num_steps, record=unpack)
+        num_rows = states.shape[0] * states.shape[1]
+        return states.reshape(num_rows, -1)[:num_steps, :share]
 
+    out_specs = PartitionSpec(None, "ring")
     shares = jax.shard_map(
-        simulate_share,
-        mesh=mesh,
-        in_specs=(),
-        out_specs=PartitionSpec(None, "ring"),
+        simulate_share, mesh=mesh, in_specs=(), out_specs=out_specs
     )()
-    if share == last_share and jax.process_count() == 1:
+    if width % mesh.size == 0 and jax.process_count() == 1:
         return shares
-    shares = shares.reshape(num_steps, mesh.size, last_share)
-    most = shares[:, :-1, :share].reshape(num_steps, -1)
-    states = jnp.concatenate([most, shares[:, -1]], axis=1)
+    shares = shares.reshape(num_steps, mesh.size, share)
+    starts = split(width, mesh.size)
+    parts = [
+        shares[:, i, : starts[i + 1] - starts[i]] for i in range(mesh.size)
+    ]
+    states = jnp.concatenate(parts, axis=1)
     everywhere = NamedSharding(mesh, PartitionSpec())
     return jax.lax.with_sharding_constraint(states, everywhere)
 
@@ -182,22 +189,10 @@ def simulate_last(
 ) -> UInt32[Array, "num_devices num_words"]:
     """Row `num_steps - 1` alone, as words, which stay where they are."""
     mesh = make_mesh(width, num_devices)
-    halo = choose_halo(width, mesh.size)
-    rule_table = -make_rule_table(rule).astype(jnp.uint32)
-
-    def exchange(i, words):
-        words = add_halo(words, width, halo)
-        num_left = jnp.minimum(halo, num_steps - 1 - i * halo)
-        words = jax.lax.fori_loop(
-            0, num_left, lambda _, words: step(words, rule_table), words
-        )
-        return words[halo:-halo]
 
     def simulate_share():
-        num_exchanges = -(-(num_steps - 1) // halo)
-        initial_state = make_initial_state(width)
-        words = jax.lax.fori_loop(0, num_exchanges, exchange, initial_state)
-        return words[None]
+        last, _ = scan_share(rule, width, num_steps - 1, lambda words: None)
+        return last[None]
 
     out_specs = PartitionSpec("ring")
     return jax.shard_map(

@@ -44,11 +44,13 @@ def run_stage(*arguments):
 
 def cells_of(words, width, num_devices):
     """The state whose words lie on the devices, a row for each."""
-    share, last_share, _ = stage9_shard.split(width, num_devices)
+    shares = np.diff(stage9_shard.split(width, num_devices))
     lanes = np.arange(32, dtype=np.uint32)[:, None]
     cells = np.asarray(words)[:, None] >> lanes & 1
     cells = cells.reshape(num_devices, -1).astype(np.uint8)
-    return np.append(cells[:-1, :share].ravel(), cells[-1, :last_share])
+    return np.concatenate(
+        [part[:share] for part, share in zip(cells, shares, strict=True)]
+    )
 
 
 def equations(jaxpr):
@@ -71,6 +73,25 @@ def sent(num_devices, width=100_000, num_steps=1000):
     ]
 
 
+def exchanges(name, num_devices, width=100_000, num_steps=1000):
+    """How many there are, and the steps that follow each."""
+    traced = getattr(stage9_shard, name).trace(
+        110, width=width, num_steps=num_steps, num_devices=num_devices
+    )
+    lengths = [
+        equation.params["length"]
+        for equation in equations(traced.jaxpr.jaxpr)
+        if equation.primitive.name == "scan"
+    ]
+    return lengths
+
+
+def count_words(width, num_devices):
+    """Words of each device: those that hold the largest share."""
+    largest_share = -(-width // num_devices)
+    return -(-largest_share // 32)
+
+
 @pytest.mark.parametrize("num_devices", [1, 2])
 @pytest.mark.parametrize("width", [2, 3, 31, 33, 64, 97, 1031])
 def test_history_and_last_row_equal_the_reference(num_devices, width):
@@ -86,7 +107,9 @@ def test_history_and_last_row_equal_the_reference(num_devices, width):
 def test_deepest_halo_equals_the_reference():
     """A ring that is wide enough for the deepest halo, over two exchanges."""
     width, num_steps = 2 * 32 * stage9_shard.MAX_HALO + 1, 300
-    assert stage9_shard.choose_halo(width, 2) == stage9_shard.MAX_HALO
+    assert {message.size for message in sent(2, width, num_steps)} == {
+        stage9_shard.MAX_HALO
+    }
     expected = stage0_numpy.simulate(30, width, num_steps)
     words = stage9_shard.simulate_last(30, width, num_steps, 2)
     np.testing.assert_array_equal(cells_of(words, width, 2), expected[-1])
@@ -108,12 +131,10 @@ def test_three_four_and_eight_devices_equal_the_reference():
 @pytest.mark.parametrize("num_devices", [1, 2])
 def test_bytes_sent_in_a_step(num_devices):
     """Two messages an exchange, a byte a cell: two bytes a step and device."""
-    halo = stage9_shard.choose_halo(100_000, num_devices)
     messages = sent(num_devices)
     assert [message.dtype for message in messages] == [np.uint8] * 2
-    num_bytes = sum(message.size for message in messages)
-    assert num_bytes == 2 * halo
-    assert num_bytes / halo == 2
+    _, halo = exchanges("simulate_last", num_devices)
+    assert [message.size for message in messages] == [halo] * 2
 
 
 @pytest.mark.parametrize(
@@ -121,16 +142,9 @@ def test_bytes_sent_in_a_step(num_devices):
 )
 def test_number_of_exchanges(name, num_advanced):
     """That many steps, divided by the halo, rounded up."""
-    halo = stage9_shard.choose_halo(100_000, 2)
-    traced = getattr(stage9_shard, name).trace(
-        110, width=100_000, num_steps=1000, num_devices=2
-    )
-    scans = [
-        equation
-        for equation in equations(traced.jaxpr.jaxpr)
-        if equation.primitive.name == "scan"
-    ]
-    assert scans[0].params["length"] == -(-num_advanced // halo)
+    num_exchanges, halo = exchanges(name, 2)
+    assert halo == stage9_shard.MAX_HALO
+    assert num_exchanges == -(-num_advanced // halo)
 
 
 def test_words_computed_in_a_step():
@@ -138,8 +152,8 @@ def test_words_computed_in_a_step():
     traced = stage9_shard.simulate_last.trace(
         110, width=100_000, num_steps=1000, num_devices=2
     )
-    halo = stage9_shard.choose_halo(100_000, 2)
-    _, _, num_words = stage9_shard.split(100_000, 2)
+    _, halo = exchanges("simulate_last", 2)
+    num_words = count_words(100_000, 2)
     sizes = [
         equation.outvars[0].aval.size
         for equation in equations(traced.jaxpr.jaxpr)
@@ -165,25 +179,22 @@ def test_last_row_is_never_gathered():
     for gathering in ("all-gather", "all-reduce", "all-to-all"):
         assert gathering not in program
     words = stage9_shard.simulate_last(110, width, 100, 2)
-    _, _, num_words = stage9_shard.split(width, 2)
     shapes = {shard.data.shape for shard in words.addressable_shards}
-    assert shapes == {(1, num_words)}
+    assert shapes == {(1, count_words(width, 2))}
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 31, 1000, 10**6 + 3])
 @pytest.mark.parametrize("num_devices", [1, 2, 3, 8, 4096])
 def test_shares_hold_the_ring(width, num_devices):
-    """The shares add up, and their words have room for the largest."""
+    """No cell is left over, and no share a cell larger than it must be."""
     if num_devices > width:
         with pytest.raises(ValueError, match="num_devices must be between"):
             stage9_shard.make_mesh(width, num_devices)
         return
-    share, last_share, num_words = stage9_shard.split(width, num_devices)
-    assert (num_devices - 1) * share + last_share == width
-    assert 1 <= share <= last_share < share + num_devices
-    assert 32 * (num_words - 1) < last_share <= 32 * num_words
-    halo = stage9_shard.choose_halo(width, num_devices)
-    assert 1 <= halo <= min(share, num_words, stage9_shard.MAX_HALO)
+    starts = stage9_shard.split(width, num_devices)
+    assert (starts[0], starts[-1]) == (0, width)
+    share = width // num_devices
+    assert set(np.diff(starts)) <= {share, share + bool(width % num_devices)}
 
 
 @pytest.mark.parametrize("name", ["make_rule_table", "unpack", "choose"])
