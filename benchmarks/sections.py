@@ -36,7 +36,7 @@ class Settings:
     waiting_width: int = 20000
     waiting_steps: int = 200
     """One call of that shape takes long enough to see the wait."""
-    probe_steps: tuple[int, int] = (20, 160)
+    probe_steps: tuple[int, int] = (160, 640)
     """Rows of the two first calls that an extrapolation rests on."""
     patience: float = 10
     """Seconds: a longer first call is not run, but extrapolated."""
@@ -48,8 +48,10 @@ QUICK = Settings(
     small=40,
     large=1000,
     each_rule=20,
-    compile_steps=(10, 20, 40),
-    probe_steps=(5, 40),
+    compile_steps=(10, 40),
+    waiting_width=10000,
+    waiting_steps=100,
+    probe_steps=(10, 40),
     patience=1,
     budget=0.1,
 )

@@ -477,8 +477,6 @@ def test_the_table_between_the_markers_is_replaced():
 
 def test_the_table_in_the_readme_has_the_stages_that_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    if START not in text:
-        pytest.skip("README.md has no markers for the table yet")
     table = text.partition(START)[2].partition(END)[0]
     rows = re.findall(r"^\| (\d+ \w+)", table, flags=re.MULTILINE)
     assert sorted(set(rows)) == sorted(stage.label for stage in STAGES)
