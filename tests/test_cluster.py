@@ -4,10 +4,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import pytest
 
+from support import ROOT
 from workshop import cluster, devices, harness
 from workshop.catalog import find_stages
 
@@ -15,9 +17,22 @@ STAGE = str(find_stages()[9])
 GRACE_SECONDS = 15  # to start Python, and to end it
 
 
-def start(process_id, port, *arguments):
+IMPATIENT = """
+import runpy
+import sys
+
+sys.path.insert(0, sys.argv[1])
+from workshop import devices
+
+devices.CONNECT_SECONDS = 2
+sys.argv[:] = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def start(process_id, port, *arguments, program=(STAGE,)):
     """One process of two."""
-    command = [sys.executable, "-u", STAGE, "--num-processes", "2"]
+    command = [sys.executable, "-u", *program, "--num-processes", "2"]
     command += ["--coordinator", f"127.0.0.1:{port}"]
     command += ["--process-id", str(process_id), *arguments]
     return subprocess.Popen(
@@ -53,13 +68,21 @@ def test_only_process_0_prints_and_saves(tmp_path):
 
 def test_alone_each_ends_in_time():
     """Nobody listens, or nobody comes: one line, status 1."""
-    alone = [start(i, cluster.free_port()) for i in (0, 1)]
-    limit = devices.CONNECT_SECONDS + GRACE_SECONDS
+    program = ["-c", IMPATIENT, str(Path(STAGE).parent), STAGE]
+    alone = [start(i, cluster.free_port(), program=program) for i in (0, 1)]
     for process in alone:
-        out, err = process.communicate(timeout=limit)
+        out, err = process.communicate(timeout=2 + GRACE_SECONDS)
         assert process.returncode == 1
         assert "not all processes connected" in err
+        assert "within 2 seconds" in err
         assert "rule:" not in out
+
+
+def test_the_readme_says_how_long_they_wait():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = " ".join(readme.split())
+    assert f"connect within {devices.CONNECT_SECONDS} seconds" in readme
+    assert f"after {devices.HEARTBEAT_SECONDS} seconds of its" in readme
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -102,16 +102,16 @@ def test_every_flag(number, tmp_path):
 
 
 @pytest.mark.parametrize("number", STAGES)
-def test_no_picture_and_no_file_unless_asked(number, tmp_path):
-    done = run_python(STAGES[number], "--no-print-image", cwd=tmp_path)
+def test_nothing_but_text_unless_asked(number, tmp_path):
+    """No picture, no file; compiled stages say what each time is of."""
+    done = run_python(
+        STAGES[number], "--no-print-image", "--num-steps", 5, cwd=tmp_path
+    )
     assert done.returncode == 0
-    assert "█" not in done.stdout
+    assert not set("▀▄█") & set(done.stdout)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [n for n in WORKING if n > 0])
-def test_jax_stages_print_two_times_and_say_of_what(number):
-    done = run_python(STAGES[number], "--no-print-image", "--num-steps", 5)
+    if number == 0 or number in FAILING:
+        return
     lines = done.stdout.splitlines()
     first, second, *_ = lines[lines.index("simulation complete!") + 1 :]
     assert first.startswith("first call:  ")
@@ -222,8 +222,9 @@ def test_help_is_plain_text_that_fits(env, run_in_terminal):
     assert max(map(len, options.splitlines())) <= columns
 
 
-@pytest.mark.parametrize("columns", [40, 80])
-@pytest.mark.parametrize("number", STAGES)
+@pytest.mark.parametrize(
+    ("number", "columns"), [*((n, 40) for n in STAGES), (0, 80), (6, 80)]
+)
 def test_no_line_is_longer_than_the_terminal(number, columns):
     env = {"COLUMNS": str(columns)}
     done = run_python(STAGES[number], "--num-steps", 20, env=env)
