@@ -4,8 +4,10 @@ import contextlib
 import functools
 import importlib
 import os
+import runpy
 import signal
 import subprocess
+import sys
 
 import jax
 import pytest
@@ -22,6 +24,32 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(
     [path.stem for path in find_stages().values()], "beartype.beartype"
 )
+
+
+@pytest.fixture
+def run_stage_here(monkeypatch, capsys):
+    """Run a stage's script in this process, where JAX is imported already."""
+
+    def find_no_cluster(*_, **__):
+        raise ValueError  # and not that JAX has been used: it has, here
+
+    monkeypatch.setattr(jax.distributed, "initialize", find_no_cluster)
+
+    def run(number, *arguments):
+        """The exit status, and what it wrote on standard output and error."""
+        path = str(find_stages()[number])
+        monkeypatch.setattr(sys, "argv", [path, *arguments])
+        handler = signal.getsignal(signal.SIGINT)
+        status = 0
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

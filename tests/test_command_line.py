@@ -1,7 +1,6 @@
 """The command line, the same for every stage, used as its users use it."""
 
 import inspect
-import runpy
 import signal
 import subprocess
 import sys
@@ -47,24 +46,6 @@ def read_png(path):
         return 1 - np.asarray(image.convert("1"), dtype=np.uint8)
 
 
-@pytest.fixture
-def run_stage_here(monkeypatch, capsys):
-    """Run a stage's script in this process: faster, when it ends early."""
-
-    def run(number, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(STAGES[number]), *arguments])
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            with pytest.raises(SystemExit) as end:
-                runpy.run_path(str(STAGES[number]), run_name="__main__")
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return run
-
-
 def test_stage_0_prints_what_the_readme_shows():
     done = run_python(STAGES[0], "--num-steps", 80)
     assert done.returncode == 0
@@ -102,17 +83,20 @@ def test_every_flag(number, tmp_path):
 
 
 @pytest.mark.parametrize("number", STAGES)
-def test_nothing_but_text_unless_asked(number, tmp_path):
-    """No picture, no file; compiled stages say what each time is of."""
-    done = run_python(
-        STAGES[number], "--no-print-image", "--num-steps", 5, cwd=tmp_path
+def test_nothing_but_text_unless_asked(
+    number, tmp_path, monkeypatch, run_stage_here
+):
+    """No picture, no file; JAX stages say what each time is of."""
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run_stage_here(
+        number, "--no-print-image", "--num-steps", "5"
     )
-    assert done.returncode == 0
-    assert not set("▀▄█") & set(done.stdout)
+    assert status == 0
+    assert not set("▀▄█") & set(out)
     assert list(tmp_path.iterdir()) == []
     if number == 0 or number in FAILING:
         return
-    lines = done.stdout.splitlines()
+    lines = out.splitlines()
     first, second, *_ = lines[lines.index("simulation complete!") + 1 :]
     assert first.startswith("first call:  ")
     assert "compile" in first
@@ -225,10 +209,12 @@ def test_help_is_plain_text_that_fits(env, run_in_terminal):
 @pytest.mark.parametrize(
     ("number", "columns"), [*((n, 40) for n in STAGES), (0, 80), (6, 80)]
 )
-def test_no_line_is_longer_than_the_terminal(number, columns):
-    env = {"COLUMNS": str(columns)}
-    done = run_python(STAGES[number], "--num-steps", 20, env=env)
-    lines = done.stdout.splitlines()
+def test_no_line_is_longer_than_the_terminal(
+    number, columns, monkeypatch, run_stage_here
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = run_stage_here(number, "--num-steps", "20")
+    lines = out.splitlines()
     if number in FAILING:  # the traceback is JAX's own
         start = lines.index("Traceback (most recent call last):")
         lines = lines[:start] + lines[-3:]

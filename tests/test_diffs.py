@@ -119,8 +119,11 @@ def test_what_is_above_the_main_guard_can_be_pasted(number):
     source = STAGES[number].read_text(encoding="utf-8")
     above, guard, _ = source.partition('\n\nif __name__ == "__main__":\n')
     assert guard
-    done = run_python("-", input=f"{above}\nprint(simulate.__name__)")
-    assert (done.returncode, done.stdout) == (0, "simulate\n")
+    pasted = {"__name__": "__main__"}
+    exec(above, pasted)
+    simulate, rule_table = pasted["simulate"], pasted["make_rule_table"](110)
+    assert simulate.__module__ == "__main__"
+    assert rule_table.ravel().tolist() == [0, 1, 1, 1, 0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("number", STAGES)

@@ -209,8 +209,7 @@ def test_bad_input_is_one_line(arguments, message):
 
 
 @pytest.mark.parametrize("number", [0, 5, 7])
-def test_only_this_stage_has_a_seed(number):
+def test_only_this_stage_has_a_seed(number, run_stage_here):
     """The other stages do not offer what they would not use."""
-    command = [sys.executable, str(find_stages()[number]), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert ("--seed" in done.stdout) == (number == 7)
+    _, out, _ = run_stage_here(number, "--help")
+    assert ("--seed" in out) == (number == 7)

@@ -28,7 +28,7 @@ import stage0_numpy
 import stage9_shard
 
 for num_devices in (3, 4, 8):
-    for width in (9, 33, 97, 1031):
+    for width in (9, 97, 1031):
         expected = stage0_numpy.simulate(30, width, 70)
         states = stage9_shard.simulate(30, width, 70, num_devices)
         np.testing.assert_array_equal(states, expected)
@@ -93,7 +93,7 @@ def count_words(width, num_devices):
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
-@pytest.mark.parametrize("width", [2, 3, 31, 33, 64, 97, 1031])
+@pytest.mark.parametrize("width", [2, 3, 33, 64, 1031])
 def test_history_and_last_row_equal_the_reference(num_devices, width):
     """70 rows: halos of 1 to 16 cells, and steps left over at the end."""
     expected = stage0_numpy.simulate(110, width, 70)
@@ -243,22 +243,20 @@ def test_script_simulates_devices():
         ),
     ],
 )
-def test_bad_input_is_one_line(arguments, message):
+def test_bad_input_is_one_line(arguments, message, run_stage_here):
     """Refused before any work, with status 2."""
-    done = run_stage(*arguments.split())
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    status, out, err = run_stage_here(9, *arguments.split())
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [0, 5, 9])
-def test_only_this_stage_has_devices(number):
+def test_only_this_stage_has_devices(number, run_stage_here):
     """The other stages do not offer what they would not use."""
-    command = [sys.executable, str(find_stages()[number]), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    _, out, _ = run_stage_here(number, "--help")
     for option in ("--num-devices", "--coordinator", "--process-id"):
-        assert (option in done.stdout) == (number == 9)
+        assert (option in out) == (number == 9)
 
 
 def test_stage_0_needs_no_jax(tmp_path):
