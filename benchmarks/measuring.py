@@ -15,6 +15,7 @@ import numpy as np
 from workshop.catalog import find_stages
 from workshop.compare import explain_difference
 from workshop.harness import time_call
+from workshop.jaxprs import count_equations
 
 RULE = 110
 MIN_CALLS, MAX_CALLS = 3, 100
@@ -110,17 +111,6 @@ def load_stages(folder: Path) -> list[Stage]:
         is_jitted = hasattr(module.simulate, "lower")
         stages.append(Stage(f"{number} {name}", module, is_jitted))
     return stages
-
-
-def count_equations(jaxpr: Any) -> int:
-    """Equations of a jaxpr and of those nested in it, a loop's body once."""
-    total = len(jaxpr.eqns)
-    for equation in jaxpr.eqns:
-        for value in jax.tree.leaves(list(equation.params.values())):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                total += count_equations(inner)
-    return total
 
 
 def measure(

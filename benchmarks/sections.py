@@ -15,10 +15,10 @@ from measuring import (
     Row,
     Stage,
     check_equal,
-    count_equations,
     measure,
 )
 from workshop.harness import ALL_RULES, time_call
+from workshop.jaxprs import count_equations
 
 
 @dataclasses.dataclass(frozen=True)

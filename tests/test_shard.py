@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 import stage0_numpy
 import stage8_bitpack
 import stage9_shard
 from workshop.catalog import find_stages
+from workshop.jaxprs import equations
 
 STAGE = find_stages()[9]
 MANY_DEVICES = """
@@ -51,14 +51,6 @@ def cells_of(words, width, num_devices):
     return np.concatenate(
         [part[:share] for part, share in zip(cells, shares, strict=True)]
     )
-
-
-def equations(jaxpr):
-    """Every equation of a program, those of inner programs included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in jaxprs_in_params(equation.params):
-            yield from equations(inner)
 
 
 def sent(num_devices, width=100_000, num_steps=1000):

@@ -6,7 +6,7 @@ raises NotYet. It asks JAX what the file does; how it is written is free.
 
 import ast
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from workshop.catalog import find_stages
 from workshop.compare import explain_difference
+from workshop.jaxprs import count_equations, equations
 from workshop.mistakes import load_reference
 
 SHAPE = {"width": 16, "num_steps": 16}
@@ -280,22 +281,6 @@ def count_traces() -> list[str]:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return events
-
-
-def count_equations(jaxpr: Any) -> int:
-    """Equations of the program, those of its inner programs included."""
-    return sum(1 for _ in equations(jaxpr))
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """The equations of a jaxpr and of all jaxprs in their parameters."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for parameter in equation.params.values():
-            inner = parameter if isinstance(parameter, tuple) else (parameter,)
-            for value in inner:
-                if hasattr(value, "eqns"):
-                    yield from equations(value)
 
 
 POINTS = {
