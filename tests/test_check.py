@@ -33,6 +33,11 @@ MADE_IN_JAX = [
     ("length=num_steps", "length=num_steps + 1"),
     ("length=num_steps", "length=num_steps - 1"),
     ("return state.at[width // 2].set(1)", "return state"),
+    (
+        "return step(state, rule_table), state",
+        "return state, step(state, rule_table)",
+    ),
+    ("_, states = ", "states, _ = "),
 ]
 
 

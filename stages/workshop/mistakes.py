@@ -57,6 +57,18 @@ MISTAKES = [
         "state[width // 2] = 1",
         "state[width // 2]",
     ),
+    (
+        "the pair is swapped: the body of a scan returns the next carry"
+        " first, then what to record",
+        "states.append(state)\n        state = step(state, rule_table)",
+        "states.append(step(state, rule_table))",
+    ),
+    (
+        "the carry was taken for the states: scan returns the last carry"
+        " first, then what was recorded",
+        "np.stack(states)",
+        "state",
+    ),
 ]
 
 
