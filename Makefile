@@ -14,7 +14,7 @@ STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
 STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be the number of a stage, got '$(N)'))
 EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
-  $(error N must be an exercise that you have begun, got '$(N)'))
+  $(error no exercise is begun for N=$(N): make exercise N=$(N)))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
   notebooks lab html links wheelhouse bench bench-readme bench-peers \

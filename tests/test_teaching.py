@@ -35,6 +35,8 @@ ELSEWHERE = {
     "make watch": "tests/test_exercise.py",
     "make links": "tests/test_links.py",
     "make bench": "tests/test_bench.py",
+    "make lab": "tests/test_browser.py, without make",
+    "make cluster": "tests/test_cluster.py, and CI",
     "make doctor": "CI",
     "make tour": "CI",
     "make test": "CI",
