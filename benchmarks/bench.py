@@ -28,13 +28,13 @@ from records import (
     explain_changes,
     replace_table,
     split_at_markers,
-    write_whole,
 )
 from sections import PLANS, QUICK, Settings
 from tables import COLUMNS, Screen
 from workshop.catalog import STAGES_FOLDER, find_stages
 from workshop.command_line import parse
 from workshop.doctor import stray_variables
+from workshop.files import write_whole
 from workshop.harness import check_writable, time_call
 from workshop.terminal import fail, reader_may_leave
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 from machine import machine_line
@@ -44,18 +43,6 @@ class Record:
         for section in record.sections.values():
             section["rows"] = [Row(**row) for row in section["rows"]]
         return record
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(
-            content.encode() if isinstance(content, str) else content
-        )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def explain_changes(before: Record, now: Record) -> str:

@@ -38,7 +38,7 @@ def test_widths_and_num_steps(number, width, num_steps):
 @given(
     rule=st.integers(0, 255),
     width=st.integers(1, 70),
-    num_steps=st.integers(1, 40),
+    num_steps=st.integers(1, 24),
 )
 def test_any_rule_and_size(number, rule, width, num_steps):
     assert_equals_reference(

@@ -17,6 +17,7 @@ from typing import TextIO
 import numpy as np
 from PIL import Image
 
+from workshop.files import write_whole
 from workshop.terminal import (
     say,
     shows_blocks,
@@ -142,13 +143,7 @@ def save_image(states: np.ndarray, path: Path) -> None:
     The suffix of path chooses the format. The file appears whole or not at
     all. ValueError says what is wrong with the suffix, OSError with the disk.
     """
-    encoded = encode_image(states, path.suffix)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(encoded)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, encode_image(states, path.suffix))
 
 
 def encode_image(states: np.ndarray, suffix: str) -> bytes:

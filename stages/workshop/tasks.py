@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from workshop.catalog import STAGES_FOLDER, find_stages
+from workshop.files import write_whole
 from workshop.terminal import fail
 
 TEXTS = Path(__file__).with_name("tasks.toml")
@@ -99,6 +100,4 @@ def remember(number: int, **facts: object) -> None:
     progress = read_progress()
     progress[str(number)] = progress.get(str(number), {}) | facts
     FOLDER.mkdir(exist_ok=True)
-    part = PROGRESS.with_suffix(".part")
-    part.write_text(json.dumps(progress, indent=1), encoding="utf-8")
-    part.replace(PROGRESS)
+    write_whole(PROGRESS, json.dumps(progress, indent=1))
