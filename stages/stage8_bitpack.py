@@ -2,11 +2,11 @@
 
 What changes: a state becomes words, and the table lookup becomes bitwise
 logic: one operation on a word works on its 32 cells. Neighbors of cells are
-the same bits of the neighboring words, except at the seam: the first and the
-last word of the ring meet with their bits rotated by one.
+the same bits of the neighboring words, except at the seam: where the last
+word meets the first, the bits move on by one, and one cell closes the ring.
 What to notice: the states equal stage 0's for any width, a prime as well.
-`simulate_packed` keeps them as words: an eighth of the bytes. The program
-still does not grow with width or num_steps.
+`simulate_packed` keeps them as words, a bit for each cell. The program still
+does not grow with width or num_steps.
 
     python stages/stage8_bitpack.py --width 8000 --num-steps 8000
 """
@@ -33,10 +33,10 @@ def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
     ends before its words do, it begins again: some cells are there twice.
     """
     num_words = -(-width // LANES)
-    live = jnp.arange(width // 2, LANES * num_words, width, dtype=jnp.uint32)
-    lanes, words = live // num_words, live % num_words
-    state = jnp.zeros(num_words, dtype=jnp.uint32)
-    return state.at[words].add(jnp.uint32(1) << lanes)
+    cells = jnp.arange(LANES * num_words).reshape(LANES, num_words)
+    live = (cells % width == width // 2).astype(jnp.uint32)
+    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
+    return jnp.sum(live << lanes, axis=0, dtype=jnp.uint32)
 
 
 def unpack(
@@ -72,16 +72,17 @@ def step(
     seam_left = words[-1:] << 1 | get_cell(words, width - 1)
     seam_right = words[:1] >> 1 | get_cell(words, after_last) << LANES - 1
     padded = jnp.concatenate([seam_left, words, seam_right])
-    # Fused with what follows, XLA would ask of each word where it came from.
+    # Else XLA fuses this into the lookup, and asks of every word which of the
+    # three pieces it comes from.
     padded = jax.lax.optimization_barrier(padded)
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
-    by_right = [choose(right, *rule_table[n // 2, n % 2]) for n in range(4)]
-    by_center = choose(center, *by_right[:2]), choose(center, *by_right[2:])
+    by_right = [[choose(right, *pair) for pair in half] for half in rule_table]
+    by_center = [choose(center, *pair) for pair in by_right]
     return choose(left, *by_center)
 
 
 def scan_words(rule, width, num_steps, record):
-    """What `record` makes of the words of every state, and the last words."""
+    """The words after `num_steps` steps; what `record` made before each."""
     rule_table = -make_rule_table(rule).astype(jnp.uint32)
     initial_state = make_initial_state(width)
 

@@ -13,7 +13,8 @@ the end it is thrown away. So devices wait for each other once in k steps.
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Integer, UInt8, UInt32
 
@@ -39,8 +40,8 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
 
 
 def split(width: int, num_devices: int) -> list[int]:
-    """The cell at which the share of each device begins, and `width`."""
-    return [i * width // num_devices for i in range(num_devices + 1)]
+    """The number of cells of each device's share, larger ones last."""
+    return [(width + i) // num_devices for i in range(num_devices)]
 
 
 def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
@@ -50,14 +51,14 @@ def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
     Where the share ends before its words do, the ring goes on in them.
     """
     num_devices = jax.lax.axis_size("ring")
+    device = jax.lax.axis_index("ring")
+    shares = jnp.array(split(width, num_devices))
+    start = jnp.cumsum(shares)[device] - shares[device]
     num_words = -(-width // (LANES * num_devices))
-    start = jnp.array(split(width, num_devices))[jax.lax.axis_index("ring")]
-    first_live = (width // 2 - start) % width
-    live = first_live + jnp.arange(0, LANES * num_words, width)
-    lanes = (live // num_words).astype(jnp.uint32)
-    bits = jnp.where(lanes < LANES, jnp.uint32(1) << lanes % LANES, 0)
-    state = jnp.zeros(num_words, dtype=jnp.uint32)
-    return state.at[live % num_words].add(bits)
+    cells = start + jnp.arange(LANES * num_words).reshape(LANES, num_words)
+    live = (cells % width == width // 2).astype(jnp.uint32)
+    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
+    return jnp.sum(live << lanes, axis=0, dtype=jnp.uint32)
 
 
 def unpack(
@@ -92,11 +93,12 @@ def step(
     """The next state, wrong in the first and the last word: they are halo."""
     edge = jnp.zeros(1, dtype=jnp.uint32)
     padded = jnp.concatenate([edge, words, edge])
-    # Fused with what follows, XLA would ask of each word where it came from.
+    # Else XLA fuses this into the lookup, and asks of every word which of the
+    # three pieces it comes from.
     padded = jax.lax.optimization_barrier(padded)
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
-    by_right = [choose(right, *rule_table[n // 2, n % 2]) for n in range(4)]
-    by_center = choose(center, *by_right[:2]), choose(center, *by_right[2:])
+    by_right = [[choose(right, *pair) for pair in half] for half in rule_table]
+    by_center = [choose(center, *pair) for pair in by_right]
     return choose(left, *by_center)
 
 
@@ -106,29 +108,28 @@ def add_halo(
     """The words, and at both ends what `halo` steps will need beyond them."""
     num_devices = jax.lax.axis_size("ring")
     device = jax.lax.axis_index("ring")
-    sizes = jnp.diff(jnp.array(split(width, num_devices)))
-    # The last cells here, and the first that the words before do not have.
-    ends = get_cells(words, sizes[device] - halo + jnp.arange(halo))
-    next_cell = LANES * len(words) - sizes[device - 1]
-    starts = get_cells(words, next_cell + jnp.arange(halo))
+    shares = jnp.array(split(width, num_devices))
+    # The last cells here, and the first that the device before has not.
+    last = get_cells(words, shares[device] - halo + jnp.arange(halo))
+    missing = LANES * len(words) - shares[device - 1]
+    first = get_cells(words, missing + jnp.arange(halo))
     forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
     back = [(j, i) for i, j in forward]
-    left = jax.lax.ppermute(ends, "ring", forward).astype(jnp.uint32)
-    right = jax.lax.ppermute(starts, "ring", back).astype(jnp.uint32)
+    left = jax.lax.ppermute(last, "ring", forward).astype(jnp.uint32)
+    right = jax.lax.ppermute(first, "ring", back).astype(jnp.uint32)
     seam_left = words[-halo:] << 1 | left
     seam_right = words[:halo] >> 1 | right << LANES - 1
     return jnp.concatenate([seam_left, words, seam_right])
 
 
 def scan_share(rule, width, num_steps, record):
-    """What `record` makes of this device's words at every step, and the last.
+    """This device's words after `num_steps` steps; what `record` made before.
 
-    Steps after `num_steps`, that fill up the last halo, change nothing.
+    Steps beyond, which use up the last halo, change nothing.
     """
     rule_table = -make_rule_table(rule).astype(jnp.uint32)
     initial_state = make_initial_state(width)
-    share = width // jax.lax.axis_size("ring")
-    halo = min(MAX_HALO, share, len(initial_state))
+    halo = min(MAX_HALO, len(initial_state), max(num_steps, 1))
 
     def advance(words, t):
         next_words = step(words, rule_table)
@@ -157,27 +158,21 @@ def simulate(
     If not, or if there are several processes, every device gets all cells.
     """
     mesh = make_mesh(width, num_devices)
-    share = -(-width // mesh.size)
+    shares = split(width, mesh.size)
 
+    @jax.shard_map(mesh=mesh, in_specs=(), out_specs=P(None, "ring"))
     def simulate_share():
         _, states = scan_share(rule, width, num_steps, record=unpack)
-        num_rows = states.shape[0] * states.shape[1]
-        return states.reshape(num_rows, -1)[:num_steps, :share]
+        states = states.reshape(-1, LANES * states.shape[-1])
+        return states[:num_steps, : shares[-1]]
 
-    out_specs = PartitionSpec(None, "ring")
-    shares = jax.shard_map(
-        simulate_share, mesh=mesh, in_specs=(), out_specs=out_specs
-    )()
-    if width % mesh.size == 0 and jax.process_count() == 1:
-        return shares
-    shares = shares.reshape(num_steps, mesh.size, share)
-    starts = split(width, mesh.size)
-    parts = [
-        shares[:, i, : starts[i + 1] - starts[i]] for i in range(mesh.size)
-    ]
+    states = simulate_share()
+    if shares[0] == shares[-1] and jax.process_count() == 1:
+        return states
+    states = states.reshape(num_steps, mesh.size, shares[-1])
+    parts = [states[:, i, :share] for i, share in enumerate(shares)]
     states = jnp.concatenate(parts, axis=1)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    return jax.lax.with_sharding_constraint(states, everywhere)
+    return jax.lax.with_sharding_constraint(states, NamedSharding(mesh, P()))
 
 
 @jax.jit(static_argnames=("width", "num_steps", "num_devices"))
@@ -190,14 +185,12 @@ def simulate_last(
     """Row `num_steps - 1` alone, as words, which stay where they are."""
     mesh = make_mesh(width, num_devices)
 
+    @jax.shard_map(mesh=mesh, in_specs=(), out_specs=P("ring"))
     def simulate_share():
         last, _ = scan_share(rule, width, num_steps - 1, lambda words: None)
         return last[None]
 
-    out_specs = PartitionSpec("ring")
-    return jax.shard_map(
-        simulate_share, mesh=mesh, in_specs=(), out_specs=out_specs
-    )()
+    return simulate_share()
 
 
 if __name__ == "__main__":
