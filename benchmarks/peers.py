@@ -161,21 +161,18 @@ def unpack_bits(words: np.ndarray) -> np.ndarray:
     return np.unpackbits(little_endian, axis=1, bitorder="little")
 
 
-def stage_peers(stages: list[Stage]) -> list[Peer]:
+def stage_peers(stages: list[Stage], width: int) -> list[Peer]:
     """The reference, scan, and what stages pack into words."""
 
     def make(simulate: Callable) -> Callable:
-        return lambda: partial(call, simulate)
-
-    def call(simulate: Callable, width: int, num_steps: int) -> Any:
-        return simulate(RULE, width=width, num_steps=num_steps)
+        return lambda: partial(simulate, RULE)
 
     chosen = stages[:1] + find_scan(stages)
     chosen += [s for s in stages if hasattr(s.module, "simulate_packed")]
     return [
         Peer(label, make(simulate), to_states)
         for stage in chosen
-        for label, simulate, to_states in variants(stage)
+        for label, simulate, to_states in variants(stage, width)
     ]
 
 
@@ -246,7 +243,7 @@ def main() -> int:
     if size < WORD_BITS or size % WORD_BITS:
         fail(f"size must be a multiple of {WORD_BITS}, got {size}")
     stages = load_stages(STAGES_FOLDER)
-    peers = stage_peers(stages) + LIBRARIES
+    peers = stage_peers(stages, size) + LIBRARIES
     reference = peers[0].make_simulate()
     tasks = [
         (peer.label, partial(time_peer, peer, reference, size))

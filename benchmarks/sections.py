@@ -78,14 +78,16 @@ class Reference:
         """Nothing is expected yet."""
         self.states: np.ndarray | None = None
 
-    def check(self, label: str, states: Any) -> None:
+    def check(
+        self, label: str, states: Any, num_rows: int | None = None
+    ) -> None:
         """MismatchError unless the states are those of the reference.
 
-        They may be fewer rows, if JAX was asked for fewer.
+        num_rows: how many were asked for, if not all.
         """
         if self.states is None:
             self.states = np.array(states)
-        check_equal(label, states, self.states[: len(states)])
+        check_equal(label, states, self.states[:num_rows])
 
 
 def plan_small(stages: list[Stage], settings: Settings) -> Section:
@@ -142,7 +144,7 @@ def plan_large(stages: list[Stage], settings: Settings) -> Section:
             run = partial(extrapolate, stage, size, reference, settings)
             tasks.append((stage.label, run))
             continue
-        for label, simulate, to_states in variants(stage):
+        for label, simulate, to_states in variants(stage, size):
             run = partial(
                 time_simulate,
                 *(label, simulate, size, reference, settings, to_states),
@@ -294,14 +296,19 @@ def find_scan(stages: list[Stage]) -> list[Stage]:
     ][:1]
 
 
-def variants(stage: Stage) -> Iterator[tuple[str, Callable, Callable]]:
+def variants(
+    stage: Stage, width: int
+) -> Iterator[tuple[str, Callable, Callable]]:
     """The ways in which a stage simulates: label, how, how to get states.
 
-    On one device and on all, if it can choose; and packed, if it can.
+    On one device and on as many as divide the width, if it can choose; and
+    packed, if it can.
     """
     label, simulate = stage.label, stage.module.simulate
     if "num_devices" in signature(simulate).parameters:
-        for n in sorted({1, jax.device_count()}):
+        counts = range(1, jax.device_count() + 1)
+        most = max(n for n in counts if width % n == 0)
+        for n in sorted({1, most}):
             devices = f"{n} device" if n == 1 else f"{n} devices"
             run = partial(simulate, num_devices=n)
             yield f"{label}, {devices}", run, np.asarray
@@ -377,7 +384,7 @@ def extrapolate(
         states, first = time_call(
             stage.module.simulate, RULE, width=size, num_steps=num_steps
         )
-        reference.check(stage.label, states)
+        reference.check(stage.label, states, num_steps)
         seconds.append(first)
     # The line through the probes can be flat by noise, and a call of minutes
     # would look short: whether to run it is decided in proportion instead.
@@ -388,7 +395,7 @@ def extrapolate(
     about = (
         f"{estimate / 60:.1f} min" if estimate > 60 else f"{estimate:.0f} s"
     )
-    remark = f"about {about} or more, extrapolated from {few} and {many} rows"
+    remark = f"at least {about}, extrapolated from {few} and {many} rows"
     return Row(stage.label, remark=remark)
 
 
@@ -419,7 +426,7 @@ def time_phases(
     )
     lowered, lower = time_call(traced.lower)
     compiled, compile_ = time_call(lowered.compile)
-    reference.check(label, compiled(RULE))
+    reference.check(label, compiled(RULE), num_steps)
     return Row(
         label,
         {"trace": [trace], "lower": [lower], "compile": [compile_]},

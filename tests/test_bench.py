@@ -112,7 +112,7 @@ def test_only_stages_that_grow_are_extrapolated():
     assert extrapolated == ["2 at_set", "4 static_args"]
     for label in extrapolated:
         assert re.match(
-            r"about .* extrapolated from 2 and 4", rows[label].remark
+            r"at least .* extrapolated from 2 and 4", rows[label].remark
         )
     assert any("not run" in note for note in notes)
 
@@ -135,7 +135,7 @@ def test_noise_does_not_make_a_long_call_look_short(monkeypatch):
     settings = dataclasses.replace(TINY, patience=10)
     stages = [STAGES[0], find_stage("4 static_args")]
     rows, _ = measure_section("large", stages, settings)
-    assert rows["4 static_args"].remark.startswith("about 4 s or more")
+    assert rows["4 static_args"].remark.startswith("at least 4 s, ")
 
 
 def test_large_has_a_row_for_each_program_and_each_way():
@@ -172,8 +172,16 @@ def test_stages_are_told_apart_by_what_jax_sees():
     assert [stage.label for stage in find_scan(STAGES)] == ["5 scan"]
 
 
-def broken(stage):
-    """The stage, with a simulate whose last cell is wrong."""
+def last_cell_wrong(states):
+    return states.at[-1, -1].set(1 - states[-1, -1])
+
+
+def last_row_missing(states):
+    return states[:-1]
+
+
+def broken(stage, spoil=last_cell_wrong):
+    """The stage, with a simulate whose states are spoiled."""
 
     class Module:
         """Stands for the module of the stage."""
@@ -181,17 +189,29 @@ def broken(stage):
         @staticmethod
         @jax.jit(static_argnames=("width", "num_steps"))
         def simulate(rule, width, num_steps):
-            states = stage.module.simulate(rule, width, num_steps)
-            return states.at[-1, -1].set(1 - states[-1, -1])
+            return spoil(stage.module.simulate(rule, width, num_steps))
 
     return Stage(stage.label, Module, stage.is_jitted)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (last_cell_wrong, r"^5 scan.* is wrong: row \d+, c"),
+        (last_row_missing, r"^5 scan.* is wrong: shape"),
+    ],
+)
 @pytest.mark.parametrize("name", PLANS)
-def test_a_wrong_cell_ends_every_section(name):
-    stages = [STAGES[0], broken(find_stage("5 scan"))]
-    with pytest.raises(MismatchError, match=r"^5 scan.* is wrong: row \d+, c"):
+def test_wrong_states_end_every_section(name, spoil, message):
+    stages = [STAGES[0], broken(find_stage("5 scan"), spoil)]
+    with pytest.raises(MismatchError, match=message):
         measure_section(name, stages)
+
+
+def test_wrong_states_end_a_probe():
+    stages = [STAGES[0], broken(find_stage("4 static_args"), last_row_missing)]
+    with pytest.raises(MismatchError, match=r"^4 static.* is wrong: shape"):
+        measure_section("large", stages)
 
 
 def test_a_stage_that_should_fail_must_fail():

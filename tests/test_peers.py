@@ -12,7 +12,9 @@ from peers import LIBRARIES, Peer, time_peer
 from workshop.catalog import STAGES_FOLDER
 
 SIZE = peers.WORD_BITS
-REFERENCE = peers.stage_peers(load_stages(STAGES_FOLDER))[0].make_simulate()
+REFERENCE = peers.stage_peers(load_stages(STAGES_FOLDER), 80)[
+    0
+].make_simulate()
 
 
 @pytest.mark.filterwarnings("default")  # those of a library are its own
