@@ -5,7 +5,7 @@ entry by x or by 1 - x, which is exact on 0 and 1, and smooth in between. So
 the error of a guessed table has a gradient; following it downhill is a scan.
 Integers have no gradient: for a uint8 table JAX raises a TypeError.
 What to notice: a neighborhood that never occurs has gradient 0: its entry
-stays at 0.5, undetermined. `jax.vmap(learn_rule)` learns from many states.
+stays at 0.5, undetermined. `jax.vmap(learn_rule)` learns many rules at once.
 
     python stages/stage7_grad.py --rule 110 --seed 1
 """
@@ -44,7 +44,7 @@ def step(
     state: Float32[Array, " width"],
     rule_table: Float32[Array, "2 2 2"],
 ) -> Float32[Array, " width"]:
-    """The table's entries, each weighted by how much it applies."""
+    """Multilinear interpolation of the table: exact for cells 0 and 1."""
     padded = jnp.pad(state, 1, mode="wrap")
     neighborhood = padded[:-2], padded[1:-1], padded[2:]
     left, center, right = (jnp.stack([1 - x, x]) for x in neighborhood)
@@ -81,7 +81,10 @@ def prediction_error(
     rule_table: Float32[Array, "2 2 2"],
     states: Float32[Array, "num_steps width"],
 ) -> Float32[Array, ""]:
-    """The squared error per cell, if each row is to predict the next one."""
+    """The squared errors of predicting each row from the one before.
+
+    Divided by all cells, so that a single row has no error.
+    """
     predict = jax.vmap(step, in_axes=(0, None))
     errors = predict(states[:-1], rule_table) - states[1:]
     return jnp.sum(errors**2) / states.size
@@ -95,7 +98,7 @@ def learn_rule(
 
     An entry above 0.5 means live, one below means dead. One that is still
     0.5 is undetermined: its neighborhood never occurs. float32 resolves one
-    occurrence among up to 2**24 cells.
+    occurrence among fewer than 2**24 cells.
     """
     undecided = jnp.full((2, 2, 2), 0.5)
 

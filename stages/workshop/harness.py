@@ -29,7 +29,7 @@ from workshop.terminal import fail, moves_cursor, reader_may_leave, say
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
 ALL_RULES = np.arange(256, dtype=np.uint8)
-MAX_LEARNING_CELLS = 2**24  # float32 resolves one cell among so many
+MAX_LEARNING_CELLS = 2**24 - 1  # float32 resolves one cell among so many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,8 @@ def run(
     with reader_may_leave():
         arguments = parse(kind, title)
         num_copies = len(ALL_RULES) if simulate_rules else 1
-        if sharded:  # every simulated device gets the whole of the states
-            num_copies = arguments.num_devices or 1
+        if sharded:
+            num_copies = count_copies(arguments)
         check_arguments(arguments, num_copies)
         if sharded:
             arguments = set_up_devices(arguments)
@@ -290,11 +290,12 @@ def check_arguments(arguments: Arguments, num_copies: int) -> None:
     if arguments.num_steps < 1:
         fail(f"num_steps must be at least 1, got {arguments.num_steps}")
     num_bytes = num_copies * arguments.num_steps * arguments.width
+    factor = f"{num_copies} x " if num_copies > 1 else ""
     available = psutil.virtual_memory().available
     if COPIES * num_bytes > available:
         fail(
-            f"num_steps x width must fit {COPIES} times into the memory"
-            f" available, {available:,} bytes, got {num_bytes:,} bytes"
+            f"{factor}num_steps x width must fit {COPIES} times into the"
+            f" memory available, {available:,} bytes, got {num_bytes:,} bytes"
         )
     if isinstance(arguments, LearningArguments):
         check_learning(arguments)
@@ -302,6 +303,17 @@ def check_arguments(arguments: Arguments, num_copies: int) -> None:
         check_devices(arguments)
     if arguments.save_image:
         check_output(arguments.output)
+
+
+def count_copies(arguments: ShardingArguments) -> int:
+    """How many of simulated devices hold all of the states in the end.
+
+    Cells that divide evenly stay where they are.
+    """
+    num_devices = arguments.num_devices or 1
+    if arguments.coordinator is None and arguments.width % num_devices == 0:
+        return 1
+    return num_devices
 
 
 def check_learning(arguments: LearningArguments) -> None:
