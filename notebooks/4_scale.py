@@ -289,8 +289,8 @@ for num_devices in (2, 8):
 #
 # ## One ring, 1 to 8 devices
 #
-# The states must not depend on how many devices computed them. The width below
-# is odd: no share is like the next.
+# The states must not depend on how many devices computed them. Neither 3 nor
+# 8 divides the width below: not all shares are equal.
 
 # %%
 want = stage0_numpy.simulate(110, width=1001, num_steps=60)

@@ -291,7 +291,7 @@ SPOILED = [
         "last = simulate_last\n"
         "def simulate_last(rule, width, num_steps):\n"
         "    row = last(rule, width, num_steps)\n"
-        "    everywhere = NamedSharding(row.sharding.mesh, PartitionSpec())\n"
+        "    everywhere = NamedSharding(row.sharding.mesh, P())\n"
         "    return jax.device_put(row, everywhere)\n",
         "up to 512 bytes on one",
     ),

@@ -20,8 +20,8 @@ def test_all_is_well_here():
     what = [re.split(r"  +", line)[1] for line in findings if line[0] != " "]
     assert what == [
         "Python", "jax, jaxlib", "numpy", "jaxtyping", "tyro", "pillow",
-        "jupyter kernel", "matthewplotlib", "devices", "memory", "terminal",
-        "variables",
+        "psutil", "rich", "matplotlib", "watchfiles", "jupyter kernel",
+        "matthewplotlib", "devices", "memory", "terminal", "variables",
     ]  # fmt: skip
     assert re.search(r"OK    Python +\d+\.\d+\.\d+", done.stdout)
     assert re.search(r"OK    devices +\S*cpu", done.stdout, flags=re.I)

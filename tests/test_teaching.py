@@ -108,7 +108,7 @@ def test_there_are_ten_pitfalls_and_each_says_where_it_is_shown():
     )
     assert [int(number) for number, _ in rows] == list(range(1, 11))
     for _, place in rows:
-        assert re.search(r"stages? \d|`make |every compiled stage", place)
+        assert re.search(r"(stages?|notebook) \d|`make |every compiled", place)
 
 
 def test_every_command_says_where_it_is_typed():

@@ -3,7 +3,8 @@
 python stages/workshop/cluster.py
 
 Starts the processes on this machine, each with simulated devices of its own.
-On real machines start each process there, with the same arguments.
+On real machines start each process there, with the same arguments but for
+--process-id.
 """
 
 import contextlib

@@ -30,6 +30,10 @@ from workshop.terminal import (
 )
 
 OLDEST_PYTHON = (3, 11)
+PACKAGES = (
+    *("numpy", "jaxtyping", "tyro", "pillow", "psutil"),
+    *("rich", "matplotlib", "watchfiles"),
+)
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 WINDOWS = sys.platform == "win32"
@@ -220,7 +224,7 @@ def examine() -> Iterator[Finding]:
     """All findings, in order."""
     yield check_python()
     yield check_jax()
-    for package in ("numpy", "jaxtyping", "tyro", "pillow"):
+    for package in PACKAGES:
         yield check_package(package)
     yield check_kernel()
     yield check_matthewplotlib()

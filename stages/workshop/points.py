@@ -235,28 +235,19 @@ def learn(module: ModuleType, states: np.ndarray) -> np.ndarray:
 
 
 def carry_bytes(simulate: Callable, width: int, num_steps: int) -> int:
-    """The most bytes that a loop of the program carries from turn to turn.
-
-    What scan stacks has one axis more outside than inside; the carry has not.
-    """
+    """The most bytes that a loop of the program carries from turn to turn."""
     require_jit(simulate, "simulate")
     jaxpr = simulate.trace(30, width=width, num_steps=num_steps).jaxpr
     sizes = []
     for equation in equations(jaxpr):
         if equation.primitive.name == "scan":
-            inside = equation.params["jaxpr"].out_avals
+            carried = equation.outvars[: equation.params["num_carry"]]
         elif equation.primitive.name == "while":
-            inside = equation.params["body_jaxpr"].out_avals
+            carried = equation.outvars
         else:
             continue
-        outside = [variable.aval for variable in equation.outvars]
-        sizes.append(
-            sum(
-                after.size * after.dtype.itemsize
-                for after, before in zip(outside, inside, strict=True)
-                if after.shape == before.shape
-            )
-        )
+        arrays = [variable.aval for variable in carried]
+        sizes.append(sum(a.size * a.dtype.itemsize for a in arrays))
     if not sizes:
         raise NotYet("There is no scan in simulate any more.")
     return max(sizes)
