@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from workshop.catalog import find_stages
+from workshop.catalog import find_stages, load_stage
 from workshop.compare import explain_difference
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
@@ -104,9 +103,7 @@ def load_stages(folder: Path) -> list[Stage]:
     """The stages of a folder, in order."""
     stages = []
     for number, path in find_stages(folder).items():
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_stage(path)
         name = path.stem.partition("_")[2]
         is_jitted = hasattr(module.simulate, "lower")
         stages.append(Stage(f"{number} {name}", module, is_jitted))

@@ -5,13 +5,14 @@ import base64
 import re
 import sys
 
+import jax
 import jax.numpy as jnp
 import nbformat
 import pytest
 
 import convert
 from running import NAMES, make_notebook, printed, write_pages
-from support import REFERENCE, ROOT, run_python
+from support import REFERENCE, ROOT, import_stage, run_python
 from workshop import answers, notebook
 from workshop.catalog import find_stages
 from workshop.links import read_table
@@ -263,6 +264,13 @@ def raise_error(*_):
     raise KeyError("mine")
 
 
+@jax.jit
+def loop_over_rules(rules):
+    """One equation for the jit; the loop is inside it."""
+    simulate = import_stage(5).simulate
+    return jnp.stack([simulate(rule, 32, 32)[-1].mean() for rule in rules])
+
+
 WRONG = [
     (answers.check_move_right, 170, "row 1, cell 9: got 1, want 0"),
     (answers.check_move_right, 256, "a rule is a whole number"),
@@ -275,6 +283,7 @@ WRONG = [
     (answers.check_mappable, {"rule", "width"}, "width shapes the states"),
     (answers.check_mappable, {"rule"}, "there is one more"),
     (answers.check_lesson, [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
+    (answers.check_live_fractions, loop_over_rules, "that is a loop"),
     (answers.check_find_cell, lambda i, n: divmod(i, 8), "cell 3 of 3 words"),
     (answers.check_exchanges, lambda n, halo: n // halo, "(258, 256)"),
     (

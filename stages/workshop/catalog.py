@@ -1,8 +1,10 @@
 """Find the stages: nothing in this repository lists them by hand."""
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 from workshop.terminal import fail
 
@@ -32,6 +34,14 @@ def stage_number(path: Path) -> int | None:
     """The 5 of stage5_scan.py, None if the file is no stage."""
     match = re.fullmatch(r"stage(\d+)_\w+", path.stem)
     return None if match is None else int(match[1])
+
+
+def load_stage(path: Path) -> ModuleType:
+    """The stage as a module of its own, its main guard not run."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def strip_docstring(source: str) -> str:

@@ -5,7 +5,6 @@ raises NotYet. It asks JAX what the file does; how it is written is free.
 """
 
 import ast
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from workshop.catalog import find_stages
+from workshop.catalog import find_stages, load_stage
 from workshop.compare import explain_difference
 from workshop.jaxprs import count_equations, equations
 from workshop.mistakes import load_reference
@@ -152,7 +151,7 @@ def gradient_by_jax(module: ModuleType) -> str:
 def fewer_bytes_in_the_carry(module: ModuleType) -> str:
     """The carry is 20 times smaller than that of stage 7, and right."""
     shape = {"width": 1024, "num_steps": 8}
-    before = carry_bytes(load_stage(7).simulate, **shape)
+    before = carry_bytes(load_stage(find_stages()[7]).simulate, **shape)
     now = carry_bytes(module.simulate, **shape)
     if now * 20 > before:
         raise NotYet(
@@ -251,15 +250,6 @@ def carry_bytes(simulate: Callable, width: int, num_steps: int) -> int:
     if not sizes:
         raise NotYet("There is no scan in simulate any more.")
     return max(sizes)
-
-
-def load_stage(number: int) -> ModuleType:
-    """The stage of that number, to compare with."""
-    path = find_stages()[number]
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def count_traces() -> list[str]:
