@@ -76,7 +76,7 @@ def step(
     # three pieces it comes from.
     padded = jax.lax.optimization_barrier(padded)
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
-    by_right = [[choose(right, *pair) for pair in half] for half in rule_table]
+    by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
     return choose(left, *by_center)
 
