@@ -78,6 +78,17 @@ def test_alone_each_ends_in_time():
         assert "rule:" not in out
 
 
+def test_processes_for_other_states_end():
+    """The halves would not belong together: one line, status 1."""
+    port = cluster.free_port()
+    processes = [start(i, port, "--rule", str(30 + i)) for i in (0, 1)]
+    for process in processes:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "all processes must have the same rule, width, num" in err
+        assert "[[30, 80, 80], [31, 80, 80]]" in err
+
+
 def test_the_readme_says_how_long_they_wait():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     readme = " ".join(readme.split())

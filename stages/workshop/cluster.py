@@ -25,7 +25,7 @@ from PIL import Image
 from workshop.catalog import find_stages
 from workshop.command_line import parse
 from workshop.compare import explain_difference
-from workshop.terminal import fail, say
+from workshop.terminal import fail, reader_may_leave, say
 
 REFERENCE, SHARDED = 0, 9  # the numbers of the stages
 RUN_SECONDS = 120
@@ -132,4 +132,8 @@ def run_processes(commands: list[list[str]]) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        with reader_may_leave():
+            main()
+    except KeyboardInterrupt:
+        sys.exit(130)

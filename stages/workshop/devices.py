@@ -54,6 +54,7 @@ def set_up_devices(arguments: Any) -> Any:
     if arguments.num_devices is not None:
         jax.config.update("jax_num_cpu_devices", arguments.num_devices)
     connect(arguments)
+    check_agreement(arguments)
     wanted = arguments.num_devices or jax.local_device_count()
     if wanted > jax.local_device_count():
         fail(
@@ -105,6 +106,27 @@ def connect(arguments: Any) -> None:
         end(f"coordinator {arguments.coordinator} does not work: {reason}")
     finally:
         late.cancel()
+
+
+def check_agreement(arguments: Any) -> None:
+    """End if another process was started for other states.
+
+    Their shares would not belong together.
+    """
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return
+    names = ("rule", "width", "num_steps")
+    own = np.array([getattr(arguments, name) for name in names])
+    everyone = multihost_utils.process_allgather(own)
+    if np.any(everyone != own):
+        end(
+            f"all processes must have the same {', '.join(names)}, got"
+            f" {everyone.tolist()}"
+        )
 
 
 def end_late(coordinator: str | None) -> NoReturn:

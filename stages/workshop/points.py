@@ -6,6 +6,7 @@ raises NotYet. It asks JAX what the file does; how it is written is free.
 
 import ast
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -170,10 +171,21 @@ def fewer_bytes_in_the_carry(module: ModuleType) -> str:
 
 
 def result_on_all_devices(module: ModuleType) -> str:
-    """The last row has a share on each device, and is right."""
-    shape = {"width": 4096, "num_steps": 40}
-    last = module.simulate_last(30, **shape)
+    """The last row has a share on each device, sent by neighbors, and right.
+
+    Over so many steps the pattern runs around the ring more than once.
+    """
     num_devices = len(jax.devices())
+    width = 32 * 4 * num_devices
+    shape = {"width": width, "num_steps": 4 * width}
+    jaxpr = jax.make_jaxpr(partial(module.simulate_last, **shape))(30)
+    sent = {equation.primitive.name for equation in equations(jaxpr)}
+    if "ppermute" not in sent or "all_gather" in sent:
+        raise NotYet(
+            "simulate_last: each device must send cells to its neighbors by"
+            " jax.lax.ppermute, and gather nothing."
+        )
+    last = module.simulate_last(30, **shape)
     largest = max(shard.data.nbytes for shard in last.addressable_shards)
     used = len(last.sharding.device_set)
     if used < num_devices or largest * num_devices > last.nbytes:
@@ -182,8 +194,20 @@ def result_on_all_devices(module: ModuleType) -> str:
             f" {num_devices} devices, up to {largest} bytes on one. Each must"
             " keep its share and no more."
         )
-    states = np.asarray(module.simulate(30, **shape))
-    require_live_cells(np.asarray(last)[None], states[-1:], "simulate_last")
+    states = load_reference().simulate(30, **shape)
+    for num_steps in (1, width, 4 * width):
+        words = np.asarray(module.simulate_last(30, width, num_steps))
+        bits = np.bitwise_count(words.reshape(num_devices, -1)).sum(axis=1)
+        cells = states[num_steps - 1].astype(int)
+        stretches = cells.reshape(num_devices, -1).sum(axis=1)
+        # Or the words of stage 8 are shared out, each with cells far apart.
+        shares = cells.reshape(32, num_devices, -1).sum(axis=(0, 2))
+        if bits.tolist() not in (stretches.tolist(), shares.tolist()):
+            raise NotYet(
+                f"simulate_last(30, width={width}, num_steps={num_steps}):"
+                f" bits set on each device: got {bits.tolist()}, want"
+                f" {stretches.tolist()}."
+            )
     return f"a share of the last row on each of {num_devices} devices"
 
 
