@@ -31,13 +31,6 @@ def code_that_works(source):
         for node in tree.body
         if not ast.unparse(node).startswith("FAILS_WITH = ")
     ]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            node.keywords = [
-                keyword
-                for keyword in node.keywords
-                if keyword.arg != "fails_with"
-            ]
     return ast.unparse(tree)
 
 
@@ -47,7 +40,9 @@ def test_an_exercise_is_the_stage_before_with_a_task_on_top(number):
     exercise = make_exercise(TASKS[number])
     assert "fails_with" not in exercise.lower()
     code = ast.unparse(ast.parse(strip_docstring(exercise)))
-    assert code == code_that_works(before)
+    *above, _ = code_that_works(before).partition("\nif __name__ ==")
+    after = ast.unparse(ast.parse(STAGES[number].read_text(encoding="utf-8")))
+    assert code == "".join(above) + after.partition(above[-1])[2]
     docstring = exercise.split('"""')[1]
     assert TASKS[number].task in " ".join(docstring.split())
     assert f"make check N={number}" in docstring
@@ -58,7 +53,8 @@ def test_an_exercise_is_the_stage_before_with_a_task_on_top(number):
 def test_an_exercise_is_formatted_as_the_stages_are(number, tmp_path):
     path = tmp_path / "exercise.py"
     path.write_text(make_exercise(TASKS[number]), encoding="utf-8")
-    rules = ["--select", "E,F,W,I,D", "--ignore", "F722"]
+    # F821: run is given a function that is still to be written.
+    rules = ["--select", "E,F,W,I,D", "--ignore", "F722,F821"]
     convention = "lint.pydocstyle.convention='google'"
     settings = ["--line-length", "79", "--isolated"]
     for command in (

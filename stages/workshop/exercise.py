@@ -33,15 +33,16 @@ class Arguments:
 def make_exercise(task: Task) -> str:
     """The source of the stage before, under a docstring with the task.
 
-    A stage that fails on purpose declares it; the exercise does not.
+    A stage that fails on purpose declares it; the exercise does not. It runs
+    as the stage to arrive at does: the main guard is that stage's.
     """
     stages = find_stages()
     before = stages[task.number - 1].read_text(encoding="utf-8")
-    code = strip_docstring(before)
+    code, guard, _ = strip_docstring(before).partition("\nif __name__ ==")
     code = re.sub(r"^FAILS_WITH = .*\n\n+", "\n", code, flags=re.MULTILINE)
-    code = code.replace(", fails_with=FAILS_WITH", "")
     code = re.sub(r"\n{4,}", "\n\n\n", code)
     after = stages[task.number].read_text(encoding="utf-8")
+    code += guard + after.partition(guard)[2]
     _, title = after.partition("\n")[0].split(": ", 1)
     return (
         f'"""Exercise {task.number}: {title}\n\n'

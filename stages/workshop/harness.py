@@ -132,6 +132,12 @@ def time_call(
     return result, time.perf_counter() - start
 
 
+def only_taken(simulate: Callable, **options: Any) -> dict[str, Any]:
+    """Those options that simulate takes; an exercise's may not."""
+    taken = inspect.signature(simulate).parameters
+    return {name: options[name] for name in options if name in taken}
+
+
 def run_one_rule(
     simulate: Callable, arguments: Arguments, **options: Any
 ) -> np.ndarray:
@@ -160,7 +166,7 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
             for rule in ALL_RULES
         )
     elif arguments.print_image:
-        say(f"rule {arguments.rule}; --save-image writes all of them")
+        say(f"rule {arguments.rule} of all {len(ALL_RULES)}")
         print_states(states[arguments.rule])
     if arguments.save_image:
         save(make_grid(states), arguments.output)
@@ -169,8 +175,9 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
 def run_sharded(simulate: Callable, arguments: ShardingArguments) -> None:
     """Simulate one rule on many devices, and show it."""
     jax = sys.modules["jax"]
+    options = only_taken(simulate, num_devices=arguments.num_devices)
     try:
-        run_one_rule(simulate, arguments, num_devices=arguments.num_devices)
+        run_one_rule(simulate, arguments, **options)
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
@@ -181,8 +188,10 @@ def run_learning(
     simulate: Callable, learn_rule: Callable, arguments: LearningArguments
 ) -> None:
     """Simulate one rule, learn it back from its states, and compare."""
-    say(f"row 0 is random, from seed {arguments.seed}")
-    states = run_one_rule(simulate, arguments, seed=arguments.seed)
+    options = only_taken(simulate, seed=arguments.seed)
+    if options:
+        say(f"row 0 is random, from seed {arguments.seed}")
+    states = run_one_rule(simulate, arguments, **options)
     (rule_table, losses), seconds = time_call(learn_rule, states)
     say("learning the table from the states; at first all entries are 0.5")
     say(f"first call:  {seconds:.5f} seconds (trace, compile, run)")
@@ -191,7 +200,7 @@ def run_learning(
         print(f"loss after {i:3d} updates: {losses[i]:.1e}")
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)
     num_steps, width = states.shape
-    again = simulate(learned_rule, width, num_steps, seed=arguments.seed)
+    again = simulate(learned_rule, width, num_steps, **options)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
     say(f"rule {learned_rule}, as learned, reproduces the states exactly")
