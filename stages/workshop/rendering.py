@@ -109,10 +109,14 @@ def play_flip_book(
     columns, lines = terminal_size()
     rows_a_line = 2 if shows_blocks(sys.stdout) else 1
     max_rows = max(1, lines - 3) * rows_a_line
-    shown = ""
+    shown, interrupts = "", []
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # KeyboardInterrupt would be lost where it comes in a callback.
+        signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
         for title, states in titles_and_states:
+            if interrupts:
+                print()
+                break
             if shown:
                 time.sleep(seconds_each)
                 num_lines = len(shown.splitlines())
@@ -121,8 +125,6 @@ def play_flip_book(
             picture = draw(scale_down(states, factor), sys.stdout)
             shown = f"{title}\n{picture}"
             print(shown, flush=True)
-    except KeyboardInterrupt:
-        print()
     finally:
         signal.signal(signal.SIGINT, previous)
 
