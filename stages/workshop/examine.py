@@ -23,6 +23,7 @@ from types import ModuleType
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import jax
 import numpy as np
 
 from workshop.compare import explain_difference
@@ -122,6 +123,12 @@ def describe(error: BaseException) -> str:
     """The type of the error and the first paragraph of its message."""
     if isinstance(error, SystemExit):
         return "The file ends the program here (SystemExit)."
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return (
+            "UnexpectedTracerError: a traced value has left the function that"
+            " is traced,\nby `append` say. The body of a scan returns what it"
+            " records, as second result."
+        )
     paragraphs = re.split(r"\n\s*\n", str(error).strip())
     end = 2 if paragraphs[0].endswith(":") else 1
     message = "\n".join(paragraphs[:end])

@@ -203,7 +203,10 @@ def run_learning(
     again = simulate(learned_rule, width, num_steps, **options)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
-    say(f"rule {learned_rule}, as learned, reproduces the states exactly")
+    note = " (undetermined entries as 0)" if np.any(rule_table == 0.5) else ""
+    say(
+        f"rule {learned_rule}, as learned{note}, reproduces the states exactly"
+    )
 
 
 def print_learned(entries: np.ndarray, rule: int) -> int:
