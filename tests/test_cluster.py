@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from support import ROOT
+from support import ROOT, import_stage
 from workshop import cluster, devices, harness
 from workshop.catalog import find_stages
 
@@ -148,7 +148,7 @@ def test_only_among_several_an_error_is_a_lost_connection(
 ):
     """One process alone shows the error as it is."""
     error = jax.errors.JaxRuntimeError("Connection reset")
-    ends = []
+    simulate, ends = import_stage(9).simulate, []
 
     def fail_to_run(*_, **__):
         raise error
@@ -159,10 +159,10 @@ def test_only_among_several_an_error_is_a_lost_connection(
     arguments = harness.ShardingArguments(num_devices=1)
     if num_processes == 1:
         with pytest.raises(jax.errors.JaxRuntimeError):
-            harness.run_sharded(None, arguments)
+            harness.run_sharded(simulate, arguments)
         assert not ends
     else:
-        harness.run_sharded(None, arguments)
+        harness.run_sharded(simulate, arguments)
         assert ends == [error]
 
 
