@@ -258,19 +258,28 @@ def learn(module: ModuleType, states: np.ndarray) -> np.ndarray:
 
 
 def carry_bytes(simulate: Callable, width: int, num_steps: int) -> int:
-    """The most bytes that a loop of the program carries from turn to turn."""
+    """The most bytes that a loop of the program carries from turn to turn.
+
+    What scan stacks has one axis more outside than inside; the carry has not.
+    """
     require_jit(simulate, "simulate")
     jaxpr = simulate.trace(30, width=width, num_steps=num_steps).jaxpr
     sizes = []
     for equation in equations(jaxpr):
         if equation.primitive.name == "scan":
-            carried = equation.outvars[: equation.params["num_carry"]]
+            inside = equation.params["jaxpr"].out_avals
         elif equation.primitive.name == "while":
-            carried = equation.outvars
+            inside = equation.params["body_jaxpr"].out_avals
         else:
             continue
-        arrays = [variable.aval for variable in carried]
-        sizes.append(sum(a.size * a.dtype.itemsize for a in arrays))
+        outside = [variable.aval for variable in equation.outvars]
+        sizes.append(
+            sum(
+                after.size * after.dtype.itemsize
+                for after, before in zip(outside, inside, strict=True)
+                if after.shape == before.shape
+            )
+        )
     if not sizes:
         raise NotYet("There is no scan in simulate any more.")
     return max(sizes)
