@@ -109,7 +109,7 @@ def add_halo(
     num_devices = jax.lax.axis_size("ring")
     device = jax.lax.axis_index("ring")
     shares = jnp.array(split(width, num_devices))
-    # The last cells here, and the first that the device before has not.
+    # The last cells here, and the first that the device before lacks.
     last = get_cells(words, shares[device] - halo + jnp.arange(halo))
     missing = LANES * len(words) - shares[device - 1]
     first = get_cells(words, missing + jnp.arange(halo))

@@ -85,8 +85,8 @@ def run(
     fails_with: the type and a keyword of the error that a stage raises on
     purpose. The exit status is then 0 only if the stage raises just that.
     learn_rule: states to a rule table and the losses on the way to it. Then
-    simulate also takes a seed.
-    sharded: simulate also takes num_devices.
+    simulate may also take a seed.
+    sharded: simulate may also take num_devices.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     title = (sys.modules["__main__"].__doc__ or "").partition("\n")[0]

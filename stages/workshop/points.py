@@ -177,38 +177,51 @@ def result_on_all_devices(module: ModuleType) -> str:
     """
     num_devices = len(jax.devices())
     width = 32 * 4 * num_devices
-    shape = {"width": width, "num_steps": 4 * width}
-    jaxpr = jax.make_jaxpr(partial(module.simulate_last, **shape))(30)
+    many = 4 * width
+    simulate_last = partial(module.simulate_last, width=width)
+    jaxpr = jax.make_jaxpr(partial(simulate_last, num_steps=many))(30)
     sent = {equation.primitive.name for equation in equations(jaxpr)}
     if "ppermute" not in sent or "all_gather" in sent:
         raise NotYet(
             "simulate_last: each device must send cells to its neighbors by"
             " jax.lax.ppermute, and gather nothing."
         )
-    last = module.simulate_last(30, **shape)
-    largest = max(shard.data.nbytes for shard in last.addressable_shards)
-    used = len(last.sharding.device_set)
-    if used < num_devices or largest * num_devices > last.nbytes:
+    states = load_reference().simulate(30, width, many)
+    for num_steps in (1, width, many):
+        row = simulate_last(30, num_steps=num_steps)
+        require_shares(row, num_devices)
+        call = f"simulate_last(30, width={width}, num_steps={num_steps})"
+        require_live_shares(np.asarray(row), states[num_steps - 1], call)
+    return f"a share of the last row on each of {num_devices} devices"
+
+
+def require_shares(row: jax.Array, num_devices: int) -> None:
+    """NotYet if the row is not spread evenly over all devices."""
+    largest = max(shard.data.nbytes for shard in row.addressable_shards)
+    used = len(row.sharding.device_set)
+    if used < num_devices or largest * num_devices > row.nbytes:
         raise NotYet(
-            f"simulate_last: the row of {last.nbytes} bytes lies on {used} of"
+            f"simulate_last: the row of {row.nbytes} bytes lies on {used} of"
             f" {num_devices} devices, up to {largest} bytes on one. Each must"
             " keep its share and no more."
         )
-    states = load_reference().simulate(30, **shape)
-    for num_steps in (width, 4 * width):
-        words = np.asarray(module.simulate_last(30, width, num_steps))
-        bits = np.bitwise_count(words.reshape(num_devices, -1)).sum(axis=1)
-        cells = states[num_steps - 1].astype(int)
-        stretches = cells.reshape(num_devices, -1).sum(axis=1)
-        # Or the words of stage 8 are shared out, each with cells far apart.
-        shares = cells.reshape(32, num_devices, -1).sum(axis=(0, 2))
-        if bits.tolist() not in (stretches.tolist(), shares.tolist()):
-            raise NotYet(
-                f"simulate_last(30, width={width}, num_steps={num_steps}):"
-                f" bits set on each device: got {bits.tolist()}, want"
-                f" {stretches.tolist()}."
-            )
-    return f"a share of the last row on each of {num_devices} devices"
+
+
+def require_live_shares(
+    words: np.ndarray, state: np.ndarray, call: str
+) -> None:
+    """NotYet if a device has not as many bits set as its cells are live."""
+    num_devices = len(jax.devices())
+    cells = state.astype(int)
+    bits = np.bitwise_count(words.reshape(num_devices, -1)).sum(axis=1)
+    stretches = cells.reshape(num_devices, -1).sum(axis=1)
+    # Or the words of stage 8 are shared out, each with cells far apart.
+    words_of_all = cells.reshape(32, num_devices, -1).sum(axis=(0, 2))
+    if bits.tolist() not in (stretches.tolist(), words_of_all.tolist()):
+        raise NotYet(
+            f"{call}: bits set on each device: got {bits.tolist()}, want"
+            f" {stretches.tolist()}."
+        )
 
 
 def require_jit(function: Callable, name: str) -> None:
