@@ -139,11 +139,13 @@ def speedup(row: Row, rows: list[Row]) -> str:
 
 
 def pays_off(row: Row, rows: list[Row]) -> str:
-    """From which call on it was worth its first one."""
+    """From which call on it was worth its first one, in a million calls."""
     if row is rows[0]:
         return ""
     call = break_even(row, rows[0])
-    return "never" if call == math.inf else f"call {call}"
+    if call > 999_000:
+        return "never"
+    return f"call {call}" if call < 1000 else f"call {math.ceil(call / 1000)}k"
 
 
 def three_digits(number: float) -> str:
@@ -197,7 +199,7 @@ LATER = (
 )
 THROUGHPUT = Column("Mcells/s", 8, lambda row, _: throughput(row), rank=2)
 SPEEDUP = Column("vs NumPy", 8, speedup)
-PAYS_OFF = Column("pays off", 8, pays_off, rank=1)
+PAYS_OFF = Column("pays off", 9, pays_off, rank=1)
 COLUMNS = {
     "small": (FIRST, *LATER, THROUGHPUT, SPEEDUP, PAYS_OFF),
     "large": (FIRST, *LATER, THROUGHPUT, SPEEDUP),

@@ -310,6 +310,23 @@ def test_a_section_fits_the_screen(name, columns, monkeypatch):
     assert len(lines) + header_lines <= 24 or columns == 40
 
 
+@pytest.mark.parametrize(
+    ("first", "text"),
+    [
+        (1.0, "call 1"),
+        (999.5, "call 999"),
+        (1499.5, "call 2k"),
+        (998_999.5, "call 999k"),
+        (10.0**9, "never"),
+    ],
+)
+def test_a_late_break_even_fits_its_column(first, text):
+    baseline = Row("0 numpy", {"first": [1.5], "later": [1.5]})
+    row = Row("2 at_set", {"first": [first], "later": [0.5]})
+    assert tables.pays_off(row, [baseline, row]) == text
+    assert len(text) <= tables.PAYS_OFF.width
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 @pytest.mark.parametrize("name", PLANS)
 def test_slow_machines_fit_the_screen_too(name, columns):
