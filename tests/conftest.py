@@ -15,6 +15,9 @@ from jaxtyping import install_import_hook
 
 from workshop.catalog import find_stages
 
+# The tests run in as many processes as there are cores: to XLA, each has one.
+os.environ["NPROC"] = "1"
+
 jax.config.update("jax_enable_x64", False)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -59,14 +59,14 @@ def test_stage_0_prints_what_the_readme_shows():
 
 
 @pytest.mark.parametrize("number", WORKING)
-def test_every_flag(number, tmp_path):
+def test_every_flag(number, tmp_path, run_stage_here):
     output = tmp_path / "picture.png"
-    done = run_python(
-        STAGES[number], "--rule", 30, "--width", 31, "--num-steps", 24,
-        "--print-image", "--save-image", "--output", output,
+    status, out, err = run_stage_here(
+        number, "--rule", "30", "--width", "31", "--num-steps", "24",
+        "--print-image", "--save-image", "--output", str(output),
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
     assert "rule:  30 (0b00011110)" in lines
     assert "simulation complete!" in lines
     assert any(str(output) in line for line in lines)
