@@ -159,7 +159,7 @@ np.testing.assert_array_equal(unpacked, stage0_numpy.simulate(30, 128, 9)[-1])
 # is different from stage 5:
 
 # %%
-show_diff(8, since=5)
+show_diff(8)
 
 # %% [markdown]
 # What if 32 does not divide the width? Then the words begin the ring again,

@@ -1,9 +1,10 @@
 """Stage 8: another algorithm: 32 cells in a word, looked up all at once.
 
-What changes: a state becomes words, and the table lookup becomes bitwise
-logic: one operation on a word works on its 32 cells. Neighbors of cells are
-the same bits of the neighboring words, except at the seam: where the last
-word meets the first, the bits move on by one, and one cell closes the ring.
+What changes, from stage 5: a state becomes words, and the lookup becomes
+bitwise logic: one operation on a word works on its 32 cells. Neighbors of
+cells are the same bits of the neighboring words, except at the seam: where
+the last word meets the first, the bits move on by one, and one cell closes
+the ring.
 What to notice: the states equal stage 0's for any width, a prime as well.
 `simulate_packed` keeps them as words, a bit for each cell. The program still
 does not grow with width or num_steps.

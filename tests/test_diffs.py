@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from support import ROOT, STAGES, run_python
-from workshop.catalog import strip_docstring
+from workshop.catalog import stage_before, strip_docstring
 from workshop.diff import diff_lines
 
 DIFF = ROOT / "stages" / "workshop" / "diff.py"
@@ -62,6 +62,12 @@ def test_the_diff_fits_the_projector(number):
     assert all(len(line) <= 79 for line in diff_lines(number))
 
 
+def test_stage_8_changes_stage_5_and_every_other_the_one_before():
+    before = {number: stage_before(number) for number in STAGES if number > 0}
+    assert before == {n: 5 if n == 8 else n - 1 for n in before}
+    assert diff_lines(8)[0] == f"--- {STAGES[5].name}"
+
+
 def test_the_diff_of_stage_5_is_the_scan():
     done = run_python(DIFF, 5)
     assert done.returncode == 0
@@ -105,7 +111,7 @@ def test_the_form_of_a_stage(number):
     source = STAGES[number].read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring.startswith(f"Stage {number}: ")
-    assert "What changes: " in docstring
+    assert re.search(r"^What changes(, from stage \d)?: ", docstring, re.M)
     assert "What to notice: " in docstring
     assert docstring.splitlines()[0].endswith(".")
     imports = re.findall(r"^(?:import|from) (\w+)", source, flags=re.M)

@@ -36,6 +36,16 @@ def stage_number(path: Path) -> int | None:
     return None if match is None else int(match[1])
 
 
+def stage_before(number: int) -> int:
+    """The stage that this one changes: a neighbor, unless it names another.
+
+    It does so in its docstring, by "What changes, from stage 5:".
+    """
+    source = find_stages()[number].read_text(encoding="utf-8")
+    named = re.search(r"^What changes, from stage (\d+):", source, flags=re.M)
+    return number - 1 if named is None else int(named[1])
+
+
 def load_stage(path: Path) -> ModuleType:
     """The stage as a module of its own, its main guard not run."""
     spec = importlib.util.spec_from_file_location(path.stem, path)

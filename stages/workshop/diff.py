@@ -13,7 +13,7 @@ if not __package__:  # run as a script
 
 import tyro
 
-from workshop.catalog import find_stages, strip_docstring
+from workshop.catalog import find_stages, stage_before, strip_docstring
 from workshop.command_line import parse
 from workshop.terminal import fail, reader_may_leave, shows_color
 
@@ -22,22 +22,18 @@ COLORS |= dict.fromkeys(("+++", "---"), "\x1b[1m")  # names: bold
 RESET = "\x1b[0m"
 
 
-def diff_lines(
-    number: int, docstrings: bool = False, since: int | None = None
-) -> list[str]:
-    """The unified diff from the stage before, or an earlier one, to this one.
+def diff_lines(number: int, docstrings: bool = False) -> list[str]:
+    """The unified diff from the stage that this one changes.
 
     Without docstrings, the two modules' docstrings are left out: code only.
     KeyError if there is no such stage, or none before it.
     """
     stages = find_stages()
-    since = number - 1 if since is None else since
-    before, after = (
-        stages[n].read_text(encoding="utf-8") for n in (since, number)
-    )
+    paths = [stages[n] for n in (stage_before(number), number)]
+    before, after = (path.read_text(encoding="utf-8") for path in paths)
     if not docstrings:
         before, after = strip_docstring(before), strip_docstring(after)
-    names = (stages[since].name, stages[number].name)
+    names = [path.name for path in paths]
     return list(
         difflib.unified_diff(
             before.splitlines(), after.splitlines(), *names, lineterm="", n=2

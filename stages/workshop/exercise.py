@@ -14,7 +14,7 @@ if not __package__:  # run as a script
 
 import tyro
 
-from workshop.catalog import find_stages, strip_docstring
+from workshop.catalog import find_stages, stage_before, strip_docstring
 from workshop.command_line import parse
 from workshop.tasks import FOLDER, Task, find_task, remember, shown
 from workshop.terminal import fail, reader_may_leave, say
@@ -31,13 +31,13 @@ class Arguments:
 
 
 def make_exercise(task: Task) -> str:
-    """The source of the stage before, under a docstring with the task.
+    """The source of the stage to change, under a docstring with the task.
 
     A stage that fails on purpose declares it; the exercise does not. It runs
     as the stage to arrive at does: the main guard is that stage's.
     """
     stages = find_stages()
-    before = stages[task.number - 1].read_text(encoding="utf-8")
+    before = stages[stage_before(task.number)].read_text(encoding="utf-8")
     code, guard, _ = strip_docstring(before).partition("\nif __name__ ==")
     code = re.sub(r"^FAILS_WITH = .*\n\n+", "\n", code, flags=re.MULTILINE)
     code = re.sub(r"\n{4,}", "\n\n\n", code)

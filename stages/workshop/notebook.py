@@ -43,9 +43,9 @@ plt.rcParams.update(
 )
 
 
-def show_diff(number: int, since: int | None = None) -> None:
-    """Show the code that a stage changes, since the one before by default."""
-    lines = "\n".join(diff_lines(number, since=since))
+def show_diff(number: int) -> None:
+    """Show the code that a stage changes."""
+    lines = "\n".join(diff_lines(number))
     display(Markdown(f"```diff\n{lines}\n```"))
 
 
