@@ -427,6 +427,12 @@ def test_a_broken_file_gets_a_short_message_with_its_own_line(
     assert len(printed.splitlines()) <= 24
 
 
+def test_a_long_line_of_the_file_is_cut_and_says_so(check_file):
+    line = f"print({'1 + ' * 20}none)"
+    _, printed = check_file(f"{line}\n", columns=40)
+    assert f"    {line[:33]}...\n" in printed
+
+
 @pytest.mark.parametrize("columns", [80, 40])
 def test_the_first_mismatch_is_a_picture_that_fits(columns, check_file):
     source = read_stage(5).replace('mode="wrap"', 'mode="constant"')

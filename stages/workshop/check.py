@@ -94,13 +94,15 @@ def item(verdict: str, what: str) -> None:
 
 
 def show(text: str) -> None:
-    """Print wrapped lines; indented ones, pictures and code, are cut."""
+    """Print wrapped lines; of an indented one, code say, what fits."""
     columns, _ = terminal_size()
     for line in text.splitlines():
-        if line.startswith(" "):
-            print(line[:columns])
-        else:
+        if not line.startswith(" "):
             say(line)
+        elif len(line) <= columns:
+            print(line)
+        else:
+            print(line[: columns - 3] + "...")
 
 
 def congratulate(task: Task) -> None:
