@@ -60,12 +60,7 @@ def main() -> None:
         f" of {arguments.num_devices} devices"
     )
     sys.stdout.flush()
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "states.png")
-        statuses = run_processes(make_commands(arguments, output))
-        if any(statuses):
-            fail(f"the processes ended with status {statuses}", status=1)
-        states = (np.asarray(Image.open(output)) == 0).astype(np.uint8)
+    states = run_cluster(arguments)
     reference = importlib.import_module(find_stages()[REFERENCE].stem)
     expected = reference.simulate(
         arguments.rule, arguments.width, arguments.num_steps
@@ -78,6 +73,16 @@ def main() -> None:
         f" devices: {arguments.num_steps} x {arguments.width} states, equal"
         f" to stage {REFERENCE}'s"
     )
+
+
+def run_cluster(arguments: Arguments) -> np.ndarray:
+    """The states that the processes compute together."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "states.png")
+        statuses = run_processes(make_commands(arguments, output))
+        if any(statuses):
+            fail(f"the processes ended with status {statuses}", status=1)
+        return (np.asarray(Image.open(output)) == 0).astype(np.uint8)
 
 
 def make_commands(arguments: Arguments, output: Path) -> list[list[str]]:

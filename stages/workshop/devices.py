@@ -55,28 +55,38 @@ def set_up_devices(arguments: Any) -> Any:
         jax.config.update("jax_num_cpu_devices", arguments.num_devices)
     connect(arguments)
     check_agreement(arguments)
-    wanted = arguments.num_devices or jax.local_device_count()
+    num_devices = count_devices(arguments.num_devices, arguments.width)
+    arguments = dataclasses.replace(arguments, num_devices=num_devices)
+    if jax.process_index() == 0:
+        say(f"devices: {num_devices}, processes: {jax.process_count()}")
+        return arguments
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return dataclasses.replace(arguments, print_image=False, save_image=False)
+
+
+def count_devices(wanted: int | None, width: int) -> int:
+    """The devices to use of all processes; wanted: of this one, else all.
+
+    Ends with one line and status 2 if there are not so many, or too many.
+    """
+    import jax
+
+    wanted = wanted or jax.local_device_count()
     if wanted > jax.local_device_count():
         fail(
             f"num_devices must be at most {jax.local_device_count()},"
             f" what JAX sees here, got {wanted}"
         )
-    num_processes = jax.process_count()
-    num_devices = wanted * num_processes
-    if num_processes == 1:
-        num_devices = min(num_devices, arguments.width)
-    elif num_devices != jax.device_count() or num_devices > arguments.width:
+    if jax.process_count() == 1:
+        return min(wanted, width)
+    num_devices = wanted * jax.process_count()
+    if num_devices != jax.device_count() or num_devices > width:
         fail(
             "several processes must use all of their"
             f" {jax.device_count()} devices, each for at least one cell,"
-            f" got {num_devices} for width {arguments.width}"
+            f" got {num_devices} for width {width}"
         )
-    arguments = dataclasses.replace(arguments, num_devices=num_devices)
-    if jax.process_index() == 0:
-        say(f"devices: {num_devices}, processes: {num_processes}")
-        return arguments
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return dataclasses.replace(arguments, print_image=False, save_image=False)
+    return num_devices
 
 
 def connect(arguments: Any) -> None:

@@ -85,13 +85,10 @@ def no_growth_with_num_steps(module: ModuleType) -> str:
 def one_call_for_all_rules(module: ModuleType) -> str:
     """All 256 rules, right, in a program that does not grow with them."""
     rules = np.arange(256, dtype=np.uint8)
+    simulate_rules = partial(module.simulate_rules, **SHAPE)
     try:
         few, many = (
-            count_equations(
-                jax.make_jaxpr(
-                    lambda some: module.simulate_rules(some, **SHAPE)
-                )(rules[:num_rules])
-            )
+            count_equations(jax.make_jaxpr(simulate_rules)(rules[:num_rules]))
             for num_rules in (2, 8)
         )
     except jax.errors.ConcretizationTypeError as error:
@@ -105,7 +102,12 @@ def one_call_for_all_rules(module: ModuleType) -> str:
             " Python loop copies `simulate` for each. Map over all rules in"
             " one call."
         )
-    states = np.asarray(module.simulate_rules(rules, **SHAPE))
+    require_states_of(rules, np.asarray(simulate_rules(rules)))
+    return f"{few} equations for 2 rules, {many} for 8"
+
+
+def require_states_of(rules: np.ndarray, states: np.ndarray) -> None:
+    """NotYet unless these are the states of all rules, in order."""
     shape = (len(rules), SHAPE["num_steps"], SHAPE["width"])
     if states.shape != shape:
         raise NotYet(
@@ -118,7 +120,6 @@ def one_call_for_all_rules(module: ModuleType) -> str:
         difference = explain_difference(states[rule], expected)
         if difference:
             raise NotYet(f"simulate_rules, rule {rule}:\n{difference}")
-    return f"{few} equations for 2 rules, {many} for 8"
 
 
 def gradient_by_jax(module: ModuleType) -> str:
