@@ -501,7 +501,10 @@ def test_the_exit_status_says_whether_it_passes(file, status, workshop):
         ([99], "got 99: there is no stage 99"),
         ([5], "exercises/stage5_scan.py does not exist yet: make exercise"),
         ([5, "no.py"], "path must be a file, got no.py"),
-        (["five"], "must be an integer, got 'five'"),
+        (["five"], "N must be an integer, got 'five'"),
+        ([], "N is missing"),
+        ([5, "--seconds", "x"], "--seconds must be a number, got 'x'"),
+        ([5, "--seconds"], "--seconds needs a value"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, said, workshop):

@@ -128,6 +128,7 @@ BAD_INPUT = [
     (["--save-image", "--output", "picture.such"], "got picture.such"),
     (["--save-image", "--output", "picture"], "got picture"),
     (["--save-image", "--output", "folder.png"], "got the folder"),
+    (["--output", "x.png"], "output needs --save-image, got x.png"),
 ]
 
 

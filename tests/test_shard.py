@@ -218,6 +218,7 @@ def test_script_simulates_devices():
     [
         ("--num-devices 0", "num_devices must be between 1 and 80"),
         ("--num-devices 81", "num_devices must be between 1 and 80"),
+        ("--num-devices two", "--num-devices must be an integer, got 'two'"),
         ("--coordinator h:1", "must be given together, got only coordinator"),
         (
             "--coordinator h --num-processes 2 --process-id 0",

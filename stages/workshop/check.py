@@ -19,7 +19,7 @@ if not __package__:  # run as a script
 import tyro
 
 from workshop.catalog import find_stages
-from workshop.command_line import parse
+from workshop.command_line import StageNumber, parse
 from workshop.sandbox import Limits, run_examiner
 from workshop.tasks import (
     Task,
@@ -36,7 +36,7 @@ from workshop.terminal import fail, reader_may_leave, say, terminal_size
 class Arguments:
     """The command line."""
 
-    number: tyro.conf.Positional[int]
+    number: StageNumber
     """The stage to arrive at."""
     path: tyro.conf.Positional[Path | None] = None
     """The file to check; without it, the one in exercises/."""

@@ -5,13 +5,34 @@ import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
+from tyro.conf import Positional, arg
 
 from workshop.terminal import fail
 
 Arguments = TypeVar("Arguments")
+StageNumber = Positional[Annotated[int, arg(metavar="N")]]
+
+# tyro's sentences, and what is said instead.
+PLAINER = [
+    (
+        r"Error parsing (\S+): invalid literal for int\(\).*: (.*)",
+        r"\1 must be an integer, got \2",
+    ),
+    (
+        r"Error parsing (\S+): no type matching \S*INT .* from \[(.*)\]\.",
+        r"\1 must be an integer, got \2",
+    ),
+    (
+        r"Error parsing (\S+): could not convert string to float: (.*)",
+        r"\1 must be a number, got \2",
+    ),
+    (r"Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
+    (r"Missing from \S+: (\S+) .*", r"\1 is missing (--help says what it is)"),
+    (r"(Unrecognized options: .*)", r"\1 (--help lists the options)"),
+]
 
 
 def parse(arguments: type[Arguments], description: str) -> Arguments:
@@ -33,8 +54,8 @@ def parse(arguments: type[Arguments], description: str) -> Arguments:
             print(usage.getvalue(), end="")
             raise
     sentence = first_sentence(explanation.getvalue())
-    if sentence.startswith("Unrecognized"):
-        sentence += " (--help lists the options)"
+    for pattern, plainer in PLAINER:
+        sentence = re.sub(pattern, plainer, sentence)
     fail(sentence)
 
 
@@ -47,8 +68,4 @@ def first_sentence(box: str) -> str:
             sentence.append(line)
         elif sentence:
             break
-    return re.sub(
-        r"Error parsing (\S+): invalid literal for int\(\).*: (.*)",
-        r"\1 must be an integer, got \2",
-        " ".join(sentence or lines),
-    )
+    return " ".join(sentence or lines)

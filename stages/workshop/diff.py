@@ -11,10 +11,8 @@ from pathlib import Path
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import tyro
-
 from workshop.catalog import find_stages, stage_before, strip_docstring
-from workshop.command_line import parse
+from workshop.command_line import StageNumber, parse
 from workshop.terminal import fail, reader_may_leave, shows_color
 
 COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
@@ -45,7 +43,7 @@ def diff_lines(number: int, docstrings: bool = False) -> list[str]:
 class Arguments:
     """The command line."""
 
-    number: tyro.conf.Positional[int | None] = None
+    number: StageNumber
     """The stage."""
     docstrings: bool = False
     """Show also what changes in the text on top of the file."""
@@ -56,8 +54,7 @@ def main() -> None:
     arguments = parse(Arguments, "Show what a stage changes: code only.")
     last = max(find_stages())
     if arguments.number not in range(1, last + 1):
-        got = "nothing" if arguments.number is None else arguments.number
-        fail(f"N must be between 1 and {last}, got {got}")
+        fail(f"N must be between 1 and {last}, got {arguments.number}")
     color = shows_color(sys.stdout)
     with reader_may_leave():
         for line in diff_lines(arguments.number, arguments.docstrings):

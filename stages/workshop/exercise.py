@@ -12,10 +12,8 @@ from pathlib import Path
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import tyro
-
 from workshop.catalog import find_stages, stage_before, strip_docstring
-from workshop.command_line import parse
+from workshop.command_line import StageNumber, parse
 from workshop.tasks import FOLDER, Task, find_task, remember, shown
 from workshop.terminal import fail, reader_may_leave, say
 
@@ -24,7 +22,7 @@ from workshop.terminal import fail, reader_may_leave, say
 class Arguments:
     """The command line."""
 
-    number: tyro.conf.Positional[int]
+    number: StageNumber
     """The stage to arrive at."""
     force: bool = False
     """Start again; what is there is kept beside it."""

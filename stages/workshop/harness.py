@@ -315,6 +315,8 @@ def check_arguments(arguments: Arguments, num_copies: int) -> None:
         check_devices(arguments)
     if arguments.save_image:
         check_output(arguments.output)
+    elif arguments.output != Arguments.output:
+        fail(f"output needs --save-image, got {arguments.output}")
 
 
 def count_copies(arguments: ShardingArguments) -> int:

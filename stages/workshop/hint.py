@@ -10,9 +10,7 @@ from pathlib import Path
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import tyro
-
-from workshop.command_line import parse
+from workshop.command_line import StageNumber, parse
 from workshop.tasks import find_task, read_progress, remember
 from workshop.terminal import reader_may_leave, say
 
@@ -21,7 +19,7 @@ from workshop.terminal import reader_may_leave, say
 class Arguments:
     """The command line."""
 
-    number: tyro.conf.Positional[int]
+    number: StageNumber
     """The stage to arrive at."""
 
 

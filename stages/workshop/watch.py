@@ -11,11 +11,10 @@ from pathlib import Path
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import tyro
 import watchfiles
 
 from workshop.check import check_own
-from workshop.command_line import parse
+from workshop.command_line import StageNumber, parse
 from workshop.sandbox import Limits
 from workshop.tasks import find_task, require_file, shown
 from workshop.terminal import moves_cursor, reader_may_leave
@@ -25,7 +24,7 @@ from workshop.terminal import moves_cursor, reader_may_leave
 class Arguments:
     """The command line."""
 
-    number: tyro.conf.Positional[int]
+    number: StageNumber
     """The stage to arrive at."""
 
 
