@@ -265,6 +265,23 @@ def test_a_closed_pipe_gives_no_traceback(command):
     assert err == b""
 
 
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="elsewhere there is no file that is always full",
+)
+def test_a_full_disk_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, STAGES[0], "--num-steps", "3000"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=clean_environment(None),
+        )
+    assert done.returncode == 1
+    assert done.stderr == "the output cannot be written: no space is left\n"
+
+
 def test_ctrl_c_ends_the_flip_book(run_in_terminal):
     output, status = run_in_terminal(
         [sys.executable, STAGES[6], "--width", 9, "--num-steps", 6],

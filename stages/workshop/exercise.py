@@ -1,4 +1,4 @@
-"""Make an exercise: the stage before, with the task on top.
+"""Make an exercise: the stage to change, with the task on top.
 
 python stages/workshop/exercise.py 5
 """
@@ -61,7 +61,7 @@ def keep_backup(path: Path) -> Path:
 
 def main() -> None:
     """Write the exercise, unless there is work already."""
-    arguments = parse(Arguments, "Copy the stage before, to be changed.")
+    arguments = parse(Arguments, "Write the stage to change and its task.")
     task = find_task(arguments.number)
     again = f"make exercise N={task.number} FORCE=1"
     if task.path.exists() and not arguments.force:

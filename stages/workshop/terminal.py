@@ -54,16 +54,22 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End quietly when the reader of our output, `| head` say, has left."""
+    """End quietly when the reader of our output, `| head` say, has left.
+
+    A full disk ends it with one line and status 1.
+    """
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EINVAL):  # EINVAL: Windows
+        gone = (errno.EPIPE, errno.EINVAL)  # EINVAL: on Windows
+        if error.errno not in (*gone, errno.ENOSPC):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.ENOSPC:
+            fail("the output cannot be written: no space is left", status=1)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
