@@ -97,6 +97,12 @@ def connect(arguments: Any) -> None:
     """
     import jax
 
+    if arguments.coordinator is not None:
+        say(
+            f"waiting for {arguments.num_processes} processes to connect to"
+            f" {arguments.coordinator}, at most {CONNECT_SECONDS} seconds",
+            sys.stderr,
+        )
     late = threading.Timer(CONNECT_SECONDS, end_late, [arguments.coordinator])
     late.daemon = True
     late.start()
