@@ -165,7 +165,7 @@ OFF_THE_POINT = [
         4,
         '@jax.jit(static_argnames=("width", "num_steps"))\n',
         "",
-        "jax.jit is missing",
+        "simulate itself is not compiled",
     ),
     (
         5,
@@ -189,6 +189,13 @@ OFF_THE_POINT = [
         "    return simulate_each(rules, width, num_steps)",
         "    return simulate_each(rules[::-1], width, num_steps)",
         "simulate_rules, rule 0:\n",
+    ),
+    (
+        6,
+        "    return simulate_each(rules, width, num_steps)",
+        "    rules = jnp.arange(256, dtype=jnp.uint8)\n"
+        "    return simulate_each(rules, width, num_steps)",
+        "simulate_rules of 4 rules: shape is (256, 16, 16)",
     ),
     (
         6,
@@ -248,6 +255,18 @@ SPOILED = [
     (7, FINITE_DIFFERENCES, "There is no gradient of JAX's"),
     (
         7,
+        FINITE_DIFFERENCES.replace("error(table", "error(jax.nn.relu(table)"),
+        "There is no gradient of JAX's",
+    ),
+    (7, "NUM_UPDATES = 2\n", "the loss goes from 0.23 to 0.18"),
+    (
+        7,
+        "learned = learn_rule\n"
+        "def learn_rule(states):\n    return learned(states)[0], None\n",
+        "want one for each update",
+    ),
+    (
+        7,
         "learned = learn_rule\n"
         "def learn_rule(states):\n"
         "    table, losses = learned(states)\n"
@@ -271,9 +290,17 @@ SPOILED = [
     (
         8,
         f"from {STAGES[5].stem} import simulate\n",
-        "the loop carries 1024 bytes (1024 in stage 5, 4096 in stage 7)",
+        "the loop carries 1024 bytes, 1024 in stage 5",
     ),
     (8, "simulate_packed = simulate\n", "keep them packed"),
+    (
+        8,
+        "bitwise = step\n"
+        "def step(words, rule_table, width):\n"
+        "    cells = unpack(words).astype(jnp.uint32)\n"
+        "    return bitwise(words, rule_table, width) | 0 * cells[0]\n",
+        "has values of 1024 elements for 1024 cells",
+    ),
     (
         8,
         "packed = simulate_packed\n"
@@ -299,6 +326,13 @@ SPOILED = [
         9,
         "last = simulate_last\n"
         "def simulate_last(rule, width, num_steps):\n"
+        "    return last(rule, width, num_steps).astype(jnp.uint8)\n",
+        "simulate_last returns uint8, want uint32",
+    ),
+    (
+        9,
+        "last = simulate_last\n"
+        "def simulate_last(rule, width, num_steps):\n"
         "    return last(rule, width, num_steps - 1)\n",
         "simulate_last(30, width=256, num_steps=256): bits set",
     ),
@@ -315,6 +349,42 @@ SPOILED = [
 def test_the_later_points_can_be_missed(number, code, said, tmp_path):
     source = read_stage(number).partition("\n\nif __name__")[0]
     assert said in miss_the_point(number, f"{source}\n{code}", tmp_path)
+
+
+# Right, and unlike the stage itself.
+UNUSUAL = {
+    7: """
+def learn_rule(states):
+    value_and_grad = jax.jit(jax.value_and_grad(prediction_error))
+    table, losses = jnp.full((2, 2, 2), 0.5), []
+    while not losses or losses[-1] > 1e-3:
+        loss, slope = value_and_grad(table, states.astype(jnp.float32))
+        table = table - 0.5 * slope
+        losses.append(float(loss))
+    return table, losses
+""",
+    8: """
+@jax.jit(static_argnames=("width", "num_steps"))
+def simulate(rule, width, num_steps):
+    rule_table = -make_rule_table(rule).astype(jnp.uint32)
+    words = make_initial_state(width)
+    states = jnp.zeros((num_steps, len(words)), dtype=jnp.uint32)
+
+    def turn(t, carry):
+        words, states = carry
+        return step(words, rule_table, width), states.at[t].set(words)
+
+    _, states = jax.lax.fori_loop(0, num_steps, turn, (words, states))
+    return jax.vmap(unpack)(states).reshape(num_steps, -1)[:, :width]
+""",
+}
+
+
+@pytest.mark.parametrize("number", UNUSUAL)
+def test_an_unusual_solution_passes(number, tmp_path):
+    source = read_stage(number).partition("\n\nif __name__")[0]
+    _, fact, why = examine_source(number, source + UNUSUAL[number], tmp_path)
+    assert fact, why
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,31 @@ def equations(jaxpr: Any) -> Iterator[Any]:
             yield from equations(inner)
 
 
+def loops(jaxpr: Any) -> Iterator[Any]:
+    """Its loops, those within others included."""
+    for equation in equations(jaxpr):
+        if equation.primitive.name in ("scan", "while"):
+            yield equation
+
+
+def largest_value(loop: Any) -> int:
+    """The most elements of a value that the body of a loop computes."""
+    return max(
+        variable.aval.size
+        for body in jaxprs_in_params(loop.params)
+        for equation in equations(body)
+        for variable in equation.outvars
+    )
+
+
+def takes_a_gradient(jaxpr: Any) -> bool:
+    """Whether some of it was made by one of JAX's derivatives.
+
+    They leave their mark, jvp(...), in the names of what they make.
+    """
+    return "jvp(" in jaxpr.pretty_print(name_stack=True)
+
+
 def count_equations(jaxpr: Any) -> int:
     """How many there are."""
     return sum(1 for _ in equations(jaxpr))
