@@ -1,6 +1,9 @@
 """The checker: what is right passes, what is wrong is named."""
 
+import sys
+
 import numpy as np
+import psutil
 import pytest
 
 from workplace import copy_workshop, run_script
@@ -495,6 +498,25 @@ def test_a_broken_file_gets_a_short_message_with_its_own_line(
     assert printed.endswith(end)
     assert "Traceback" not in printed
     assert len(printed.splitlines()) <= 24
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no sessions of processes"
+)
+def test_what_the_file_has_started_ends_with_it(check_file, tmp_path):
+    script = "import time; open('begun', 'w'); time.sleep(100)"
+    body = (
+        "import subprocess, sys, time\nfrom pathlib import Path\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {script!r}])\n"
+        "while not Path('begun').exists(): time.sleep(0.01)\n"
+        "Path('pid').write_text(str(child.pid))\n"
+    )
+    _, printed = check_file(body)
+    assert "no function `simulate`" in printed
+    child = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(child) or (
+        psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    )
 
 
 def test_a_long_line_of_the_file_is_cut_and_says_so(check_file):

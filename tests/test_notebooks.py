@@ -12,7 +12,7 @@ import pytest
 
 import convert
 from running import NAMES, make_notebook, printed, write_pages
-from support import REFERENCE, ROOT, run_python
+from support import REFERENCE, ROOT, import_stage, run_python
 from workshop import answers, notebook
 from workshop.catalog import find_stages
 from workshop.links import read_table
@@ -264,14 +264,37 @@ def raise_error(*_):
     raise KeyError("mine")
 
 
+def answers_for_all():
+    """What is asked for, of all rules and not of those that are given."""
+    last_rows = [REFERENCE.simulate(rule, 32, 32)[-1] for rule in range(256)]
+    return jnp.array([row.mean() for row in last_rows])
+
+
 @jax.jit
 def loop_over_rules(rules):
     """Right, and one equation for the jit: the loop is inside it."""
-    last_rows = [REFERENCE.simulate(rule, 32, 32)[-1] for rule in range(256)]
-    fractions = jnp.array([row.mean() for row in last_rows])[: len(rules)]
+    fractions = answers_for_all()[rules]
     for _ in range(len(rules)):
         fractions = fractions + jnp.zeros_like(fractions)
     return fractions
+
+
+def loop_over_rows(states):
+    """Right, row by row."""
+    return jnp.array(
+        [[jnp.sum(a != b, dtype=jnp.int32) for b in states] for a in states]
+    )
+
+
+def influence_by_differences(cells, rule_table):
+    """Right, with two steps for each cell."""
+    step = import_stage(7).step
+
+    def grown(cell):
+        low, high = (cells.at[cell].set(value) for value in (0.0, 1.0))
+        return step(high, rule_table).sum() - step(low, rule_table).sum()
+
+    return jnp.stack([grown(cell) for cell in range(len(cells))])
 
 
 WRONG = [
@@ -287,6 +310,13 @@ WRONG = [
     (answers.check_mappable, {"rule"}, "there is one more"),
     (answers.check_lesson, [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
     (answers.check_live_fractions, loop_over_rules, "that is a loop"),
+    (
+        answers.check_live_fractions,
+        lambda rules: answers_for_all(),
+        "4 rules: shape: got (256,), want (4,)",
+    ),
+    (answers.check_differences, loop_over_rows, "that is a loop"),
+    (answers.check_influence, influence_by_differences, "no gradient"),
     (answers.check_find_cell, lambda i, n: divmod(i, 8), "cell 3 of 3 words"),
     (answers.check_exchanges, lambda n, halo: n // halo, "(258, 256)"),
     (

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from workshop.compare import explain_difference
-from workshop.jaxprs import count_equations
+from workshop.jaxprs import count_equations, equations, takes_a_gradient
 from workshop.mistakes import load_reference
 from workshop.notebook import LONGEST_MESSAGE, count_compilations
 from workshop.points import NotYet
@@ -65,10 +65,10 @@ def require_result(result: Any, call: str) -> None:
 def require_rule(answer: Any) -> int:
     """The answer as a rule number."""
     require(
-        isinstance(answer, int) and 0 <= answer <= 255,
+        isinstance(answer, int | np.integer) and 0 <= answer <= 255,
         f"a rule is a whole number from 0 to 255, got {answer!r}.",
     )
-    return answer
+    return int(answer)
 
 
 def require_equal(got: Any, want: np.ndarray, what: str) -> None:
@@ -79,6 +79,18 @@ def require_equal(got: Any, want: np.ndarray, what: str) -> None:
         got, want = got[None], want[None]
     difference = explain_difference(got, want)
     require(difference is None, f"{what}: {difference}")
+
+
+def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
+    """NotYet if for more values the program has more operations."""
+    few, many = (
+        count_equations(jax.make_jaxpr(function)(jax.numpy.asarray(some)))
+        for some in (values[:2], values[:8])
+    )
+    require(
+        few == many,
+        f"2 {kind} take {few} operations, 8 {kind} {many}: that is a loop.",
+    )
 
 
 def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
@@ -259,26 +271,21 @@ def check_mappable(names: Any) -> str:
 def check_live_fractions(live_fractions: Any) -> str:
     """The fraction of live cells in row 31, for rules in an array."""
     rules = np.arange(256, dtype=np.uint8)
-    fractions = live_fractions(rules)
-    require_result(fractions, "live_fractions(rules)")
-    require(
-        np.shape(fractions) == rules.shape,
-        f"256 rules: shape: got {np.shape(fractions)}, want {rules.shape}.",
-    )
-    for rule, got in enumerate(np.asarray(fractions)):
-        want = reference.simulate(rule, 32, 32)[-1].mean()
+    for some in (rules, np.array([110, 30, 30, 7], dtype=np.uint8)):
+        fractions = live_fractions(some)
+        require_result(fractions, "live_fractions(rules)")
+        got_shape = np.shape(fractions)
         require(
-            np.isclose(got, want),
-            f"rule {rule}: got {got:.4f}, want {want:.4f}.",
+            got_shape == some.shape,
+            f"{len(some)} rules: shape: got {got_shape}, want {some.shape}.",
         )
-    few, many = (
-        count_equations(jax.make_jaxpr(live_fractions)(rules[:n]))
-        for n in (2, 8)
-    )
-    require(
-        few == many,
-        f"2 rules take {few} operations, 8 rules {many}: that is a loop.",
-    )
+        for rule, got in zip(some, np.asarray(fractions), strict=True):
+            want = reference.simulate(rule, 32, 32)[-1].mean()
+            require(
+                np.isclose(got, want),
+                f"rule {rule}: got {got:.4f}, want {want:.4f}.",
+            )
+    require_no_loop(live_fractions, rules, "rules")
     return "8 rules take as many operations as 2."
 
 
@@ -297,6 +304,7 @@ def check_differences(count_differences: Any) -> str:
     if len(wrong):
         i, j = wrong[0]
         raise NotYet(f"rows {i}, {j}: got {got[i, j]}, want {want[i, j]}.")
+    require_no_loop(count_differences, states, "rows")
     return "two maps, and no loop."
 
 
@@ -314,14 +322,17 @@ def check_influence(influence: Any) -> str:
                 changed[cell] = value
                 sums.append(int(reference.step(changed, rule_table).sum()))
             want.append(sums[1] - sums[0])
-        got = jax.jit(influence)(
-            *(jax.numpy.asarray(x, dtype=float) for x in (cells, rule_table))
-        )
+        floats = [jax.numpy.asarray(x, float) for x in (cells, rule_table)]
+        got = jax.jit(influence)(*floats)
         require_result(got, f"rule {rule}")
         require(
             np.shape(got) == cells.shape and np.allclose(got, want, atol=1e-5),
             f"rule {rule}: got {np.asarray(got)}, want {want}.",
         )
+    require(
+        takes_a_gradient(jax.make_jaxpr(influence)(*floats)),
+        "that is right, but no gradient: use jax.grad.",
+    )
     return "one gradient tells of all cells at once."
 
 
@@ -413,4 +424,12 @@ def check_move_right_sharded(move_right: Any) -> str:
         raise NotYet(f"place {i}: got {moved[i]}, want {np.roll(ring, 1)[i]}.")
     num_devices = len(moved.sharding.device_set)
     require(num_devices == 8, f"the result is on {num_devices} devices.")
+    program = jax.make_jaxpr(move_right)(jax.numpy.asarray(ring))
+    require(
+        "ppermute" in {x.primitive.name for x in equations(program)},
+        "that is right, but who sends what is left to the compiler: use"
+        " jax.lax.ppermute.",
+    )
+    largest = max(shard.data.size for shard in moved.addressable_shards)
+    require(largest == 5, f"a device holds {largest} cells, its share is 5.")
     return "one message from each device, and the ring closes."

@@ -62,16 +62,17 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=examiner_environment(),
+            start_new_session=True,
         ) as process:
             reader = threading.Thread(
-                target=keep_tail, args=(process.stdout, tail)
+                target=keep_tail, args=(process.stdout, tail), daemon=True
             )
             reader.start()
             try:
                 broken = wait_within(process, limits, report)
             finally:
-                process.kill()
-                reader.join()
+                end_with_children(process)
+                reader.join(timeout=1)
         if not report.exists():
             fail("The check could not start. What is wrong: make doctor", 1)
         lines = report.read_text(encoding="utf-8").splitlines()
@@ -85,6 +86,14 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
         return Outcome(steps, why=broken + find_place(printed, path))
     ended = f"The file ended Python, status {process.returncode}."
     return Outcome(steps, why=ended)
+
+
+def end_with_children(process: subprocess.Popen) -> None:
+    """End it, and on POSIX whatever it has started: they are one session."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def examiner_environment() -> dict[str, str]:
