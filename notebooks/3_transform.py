@@ -223,9 +223,9 @@ show_points(
 # %% [markdown]
 # At the bottom are the rules that stop, or stand still. In the band above them
 # pieces travel sideways without end, as those of rule 2 do; this compressor
-# sees less well that they repeat. Noise lies on top, since nothing shorter
-# says it. The few in between are worth a look: go back to the explorer of the
-# first notebook with them.
+# sees less well that they repeat. Noise lies on top: this compressor finds
+# nothing shorter, though a rule and one row say it all. The few in between are
+# worth a look: go back to the explorer of the first notebook with them.
 #
 # ## From a lookup to arithmetic
 #
@@ -312,8 +312,8 @@ show_table(
 # %% [markdown]
 # Where the true entry is 1, more of it makes the error smaller: the gradient
 # is negative. The last column is the same by hand: nudge an entry, and look
-# how the error changes. That takes two runs for each entry; the gradient takes
-# one for all of them, be they eight or a billion.
+# how the error changes. That takes two runs for each entry; the gradient of
+# all of them together takes as long as a few runs, be they eight or a billion.
 #
 # ## Learn the rule back
 #
@@ -516,7 +516,7 @@ solution_5 = [0, 0, 0, 1, 0, 1, 1, 1]
 #    their first axis.
 # 3. `jax.value_and_grad` needs floats, and operations with a slope: a lookup
 #    becomes a weighted sum, exact on 0 and 1.
-# 4. One gradient costs about one run, however many numbers it is for.
+# 4. One gradient costs as much as a few runs, for however many numbers.
 # 5. What the data never show cannot be learned from them; its gradient is 0.
 #
 # More: [jax.vmap](../LINKS.md#jax.vmap),

@@ -34,7 +34,8 @@ import os
 
 import jax
 
-jax.config.update("jax_num_cpu_devices", 8)  # only before the first use of JAX
+jax.config.update("jax_platforms", "cpu")  # only before the first use of JAX
+jax.config.update("jax_num_cpu_devices", 8)
 
 import jax.numpy as jnp
 import numpy as np
@@ -118,9 +119,9 @@ show_table(
 )
 
 # %% [markdown]
-# A processor has instructions that xor many bytes at once. It has none of that
-# kind for "look each of these up in a table": there an address is computed for
-# every single cell. So the lookup was the first bottleneck.
+# A processor has instructions that xor many bytes at once, and XLA uses them.
+# But XLA makes the lookup a gather, which computes an address for every single
+# cell. So the lookup was the first bottleneck.
 #
 # The second is the padding. XLA fuses operations, so that a result need not be
 # written and read again. Mostly that is a gain. Here it means that for each
@@ -178,9 +179,9 @@ print("stage 8 computes the states of stage 0")
 # ## The ladder
 #
 # How fast can it be at all? Whoever wants all states as bytes has to write
-# them. So the time to fill as many bytes with zeros, by `np.full`, is a floor
-# for all of them. Packed states are an eighth of the bytes, and may be
-# faster still.
+# them. So the yardstick is the time to fill as many bytes of fresh memory with
+# zeros, by `np.full`, on one core. Packed states are an eighth of the bytes,
+# and may be faster still.
 #
 # **Predict.** Write down an order for the five rows below `np.full`, and how
 # many times the first is slower than the last.
@@ -325,7 +326,8 @@ show_table(["devices", "bytes on each", "milliseconds"], rows)
 # %% [markdown]
 # ## From here to a cluster
 #
-# **A GPU, or several.** Nothing in the stages changes. Install JAX for it:
+# **A GPU, or several.** Nothing in the stages changes. (This notebook asks for
+# the CPU, to simulate eight devices.) Install JAX for it:
 # `jax.devices()` then lists the GPUs, and the same programs are compiled for
 # them. Two things to know: JAX takes most of the GPU's memory at the start
 # (`XLA_CLIENT_MEM_FRACTION` says how much), and small rings cannot fill a GPU,

@@ -1,6 +1,5 @@
 """Strict JAX, checked annotations, two devices: for every test."""
 
-import contextlib
 import functools
 import importlib
 import os
@@ -53,27 +52,6 @@ def run_stage_here(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def capture_compilations():
-    """A context manager that lists what JAX compiles while it is open."""
-
-    @contextlib.contextmanager
-    def capture():
-        events = []
-
-        def listen(event, duration, **kwargs):
-            if event == "/jax/core/compile/backend_compile_duration":
-                events.append(event)
-
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        try:
-            yield events
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
-
-    return capture
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,7 @@ BAD_INPUT = [
     (["--rule", "ten"], "--rule must be an integer, got 'ten'"),
     (["--rule"], "--rule"),
     (["--width", "0"], "width must be at least 1, got 0"),
+    (["--width", f"{2**31}"], "width must be at most 2147483647, got 2147483"),
     (["--num-steps", "0"], "num_steps must be at least 1, got 0"),
     (["--num-steps", "9" * 12], "must fit 4 times into the memory"),
     (["--no-such-flag"], "--no-such-flag"),

@@ -111,7 +111,7 @@ def test_the_form_of_a_stage(number):
     source = STAGES[number].read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring.startswith(f"Stage {number}: ")
-    assert re.search(r"^What changes(, from stage \d)?: ", docstring, re.M)
+    assert re.search(r"^What changes(, from stage \d+)?: ", docstring, re.M)
     assert "What to notice: " in docstring
     assert docstring.splitlines()[0].endswith(".")
     imports = re.findall(r"^(?:import|from) (\w+)", source, flags=re.M)

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from support import REFERENCE, STAGES, run_from, run_python
+from support import REFERENCE, run_from
 
 simulate = REFERENCE.simulate
 
@@ -97,8 +97,3 @@ def test_the_complemented_rule_gives_the_complemented_diagram(rule):
         run_from(1 - initial_state, complemented(rule), 20),
         1 - simulate(rule, 30, 20),
     )
-
-
-def test_stage_0_imports_no_jax():
-    code = "import sys, stage0_numpy; sys.exit('jax' in sys.modules)"
-    assert run_python("-c", code, cwd=STAGES[0].parent).returncode == 0

@@ -1,9 +1,6 @@
 """Stage 9: the same states from any number of devices, and what is sent."""
 
 import inspect
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import stage0_numpy
 import stage8_bitpack
 import stage9_shard
+from support import run_python
 from workshop.catalog import find_stages
 from workshop.jaxprs import equations
 
@@ -37,12 +35,6 @@ for num_devices in (3, 4, 8):
 kept = stage9_shard.simulate(30, 80, 5, 8)
 assert {{shard.data.shape for shard in kept.addressable_shards}} == {{(5, 10)}}
 """
-
-
-def run_stage(*arguments):
-    """Run the stage as its user does."""
-    command = [sys.executable, str(STAGE), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def cells_of(words, width, num_devices):
@@ -113,12 +105,7 @@ def test_deepest_halo_equals_the_reference():
 def test_three_four_and_eight_devices_equal_the_reference():
     """In a process of its own, which has so many."""
     code = MANY_DEVICES.format(folder=STAGE.parent.as_posix())
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = run_python("-c", code, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["3", "3", "4", "4", "8", "8"]
 
@@ -205,7 +192,7 @@ def test_what_is_not_the_lesson_is_stage_8(name):
 def test_script_simulates_devices():
     """Four on any machine; the picture is the one of one device."""
     one, four = (
-        run_stage("--num-devices", number, "--num-steps", "20")
+        run_python(STAGE, "--num-devices", number, "--num-steps", 20)
         for number in ("1", "4")
     )
     assert one.returncode == four.returncode == 0, four.stderr
@@ -259,11 +246,7 @@ def test_stage_0_needs_no_jax(tmp_path):
     """Not even by way of the harness."""
     blocker = Path(tmp_path, "jax.py")
     blocker.write_text("raise ImportError('stage 0 imports jax')\n")
-    done = subprocess.run(
-        [sys.executable, str(find_stages()[0]), "--num-steps", "2"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    done = run_python(
+        find_stages()[0], "--num-steps", 2, env={"PYTHONPATH": str(tmp_path)}
     )
     assert done.returncode == 0, done.stderr

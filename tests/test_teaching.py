@@ -141,7 +141,7 @@ def test_every_stage_runs_as_the_guide_says(
 ):
     _, script, *arguments = shlex.split(recipe(command, ROOT))
     monkeypatch.chdir(tmp_path)
-    number = int(re.search(r"stage(\d)", script)[1])
+    number = int(re.search(r"stage(\d+)", script)[1])
     status, out, err = run_stage_here(number, *arguments)
     assert (status, err) == (0, "")
     assert "simulation complete!" in out or number in FAILING

@@ -13,9 +13,14 @@ import jax
 import numpy as np
 
 from workshop.compare import explain_difference
-from workshop.jaxprs import count_equations, equations, takes_a_gradient
+from workshop.jaxprs import (
+    count_compilations,
+    count_equations,
+    equations,
+    takes_a_gradient,
+)
 from workshop.mistakes import load_reference
-from workshop.notebook import LONGEST_MESSAGE, count_compilations
+from workshop.notebook import LONGEST_MESSAGE
 from workshop.points import NotYet
 
 DOTS = "put your answer in place of the three dots."

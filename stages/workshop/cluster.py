@@ -10,6 +10,7 @@ On real machines start each process there, with the same arguments but for
 import contextlib
 import dataclasses
 import importlib
+import os
 import socket
 import subprocess
 import sys
@@ -113,6 +114,7 @@ def run_processes(commands: list[list[str]]) -> list[int]:
             stack.enter_context(
                 subprocess.Popen(
                     command,
+                    env={**os.environ, "JAX_PLATFORMS": "cpu"},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,

@@ -75,7 +75,8 @@ def count_devices(wanted: int | None, width: int) -> int:
     if wanted > jax.local_device_count():
         fail(
             f"num_devices must be at most {jax.local_device_count()},"
-            f" what JAX sees here, got {wanted}"
+            f" what JAX sees here, got {wanted}; JAX_PLATFORMS=cpu simulates"
+            " any number"
         )
     if jax.process_count() == 1:
         return min(wanted, width)

@@ -29,6 +29,7 @@ from workshop.terminal import fail, moves_cursor, reader_may_leave, say
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
 ALL_RULES = np.arange(256, dtype=np.uint8)
+MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
 MAX_LEARNING_CELLS = 2**24 - 1  # float32 resolves one cell among so many
 
 
@@ -299,6 +300,8 @@ def check_arguments(arguments: Arguments, num_copies: int) -> None:
         fail(f"rule must be between 0 and 255, got {arguments.rule}")
     if arguments.width < 1:
         fail(f"width must be at least 1, got {arguments.width}")
+    if arguments.width > MAX_WIDTH:
+        fail(f"width must be at most {MAX_WIDTH}, got {arguments.width}")
     if arguments.num_steps < 1:
         fail(f"num_steps must be at least 1, got {arguments.num_steps}")
     num_bytes = num_copies * arguments.num_steps * arguments.width

@@ -1,9 +1,13 @@
-"""What a traced program consists of."""
+"""What JAX makes of a function: the traced program, and what it compiles."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from jax.extend.core import jaxprs_in_params
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -42,3 +46,19 @@ def takes_a_gradient(jaxpr: Any) -> bool:
 def count_equations(jaxpr: Any) -> int:
     """How many there are."""
     return sum(1 for _ in equations(jaxpr))
+
+
+@contextlib.contextmanager
+def count_compilations() -> Iterator[list[float]]:
+    """List the seconds of everything that JAX compiles inside the block."""
+    seconds: list[float] = []
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if event == COMPILED:
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

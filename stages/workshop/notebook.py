@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import ipywidgets as widgets
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
@@ -20,7 +19,6 @@ from workshop.diff import diff_lines
 from workshop.harness import time_call
 from workshop.rendering import encode_image, make_grid
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 LONGEST_MESSAGE = 300  # characters of an error that are shown
 PICTURE_PIXELS = 480  # the least size to which the explorer's picture grows
 
@@ -74,22 +72,6 @@ def expect_failure(error_type: type[Exception], keyword: str) -> Iterator:
     else:
         expected = f"{error_type.__name__} with the word {keyword!r}"
         raise AssertionError(f"this cell has to fail with {expected}")
-
-
-@contextlib.contextmanager
-def count_compilations() -> Iterator[list[float]]:
-    """List the seconds of everything that JAX compiles inside the block."""
-    seconds: list[float] = []
-
-    def listen(event: str, duration: float, **_: Any) -> None:
-        if event == COMPILED:
-            seconds.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seconds
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def show_states(diagrams: Mapping[str, np.ndarray]) -> None:
