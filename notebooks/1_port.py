@@ -124,7 +124,8 @@ explore(stage0_numpy.simulate)
 # ## `np` becomes `jnp`
 #
 # `jax.numpy` has the functions of NumPy under the same names. Stage 1 changes
-# the imports, writes `jnp` for `np`, and touches nothing else:
+# the imports, writes `jnp` for `np`, lets `rule` be a JAX integer, and names
+# the error that it ends in:
 
 # %%
 show_diff(1)
@@ -407,12 +408,14 @@ def solution_5(array, i):
 # |---|---|
 # | carry | what a scan hands from one iteration to the next: the state |
 # | cell | one place of the ring, 0 (dead) or 1 (live) |
+# | concrete | a value that is there: no tracer |
 # | device | what JAX computes on: CPU, GPU or TPU; a CPU can act as many |
 # | dispatch | sending an operation or a compiled program to a device |
 # | eager | without jit: an operation is sent when Python comes to it |
 # | halo | copies of the neighboring devices' cells, beside a share |
 # | jaxpr | JAX's own listing of a traced program, one operation a line |
 # | lane | the same bit of every word: a stretch of the ring |
+# | lower | to turn a traced program into one that the compiler reads |
 # | mesh | the devices, arranged along named axes |
 # | neighborhood | the three cells `left`, `center`, `right` |
 # | packed | a state as words, up to 32 cells in each |
@@ -420,9 +423,11 @@ def solution_5(array, i):
 # | pytree | nested tuples, lists and dicts of arrays |
 # | rule | Wolfram's number of a rule table, 0 to 255 |
 # | rule table | what each neighborhood becomes, `[left, center, right]` |
+# | share | the cells, or words, that one device keeps |
 # | space-time diagram | the picture of all states, time running downwards |
 # | state | all cells at one time; `states` are all of them, one a row |
 # | static argument | is part of the program for jit, not data |
 # | trace | to run a Python function on tracers, and record what it does |
 # | tracer | stands for an array: it has a shape and a dtype, no value |
 # | word | one integer of 32 bits, as a container of cells |
+# | XLA | the compiler behind JAX |

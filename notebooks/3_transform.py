@@ -183,9 +183,9 @@ show_states({f"rule 30, seed {i}": from_seeds[i] for i in range(3)})
 # 3. noise without end;
 # 4. pieces that move, meet, and interact.
 #
-# **Predict.** Which of these four rules is in which class? If each picture
-# were a file, and zipped, which file would be the smallest, and which the
-# largest?
+# **Predict.** The next cell shows four pictures. Which of them is in which
+# class? If each were a file, and zipped, which file would be the smallest, and
+# which the largest?
 
 # %%
 simulate_each = jax.vmap(stage7_grad.simulate, in_axes=(0, None, None, None))

@@ -406,7 +406,7 @@ answers.check_rule_110(rule_110)
 # Solution
 def solution_2(left, center, right):
     """Live if center or right is, but not if all three are."""
-    return (center | right) & ~(left & center & right)
+    return (center | right) ^ (left & center & right)
 
 
 # %% [markdown]

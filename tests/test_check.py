@@ -354,6 +354,31 @@ def test_the_later_points_can_be_missed(number, code, said, tmp_path):
     assert said in miss_the_point(number, f"{source}\n{code}", tmp_path)
 
 
+# Right for the widths that are easy: stage, text there, text instead.
+WRONG_SEAMS = [
+    (
+        8,
+        "get_cell(words, width - 1)",
+        "words[-1:] >> LANES - 1",
+    ),
+    (
+        8,
+        "get_cell(words, after_last)",
+        "(words[:1] & 1)",
+    ),
+    (9, "shares[device - 1]\n", "shares[device]\n"),
+]
+
+
+@pytest.mark.parametrize(("number", "old", "new"), WRONG_SEAMS)
+def test_a_wrong_seam_does_not_pass(number, old, new, tmp_path, capsys):
+    source = read_stage(number)
+    assert source.count(old) == 1
+    path = write_attempt(source.replace(old, new), tmp_path)
+    assert not check(TASKS[number], path, DEFAULT)  # on four devices
+    assert "FAIL  states equal stage 0's" in capsys.readouterr().out
+
+
 # Right, and unlike the stage itself.
 UNUSUAL = {
     7: """

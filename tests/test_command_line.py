@@ -285,11 +285,21 @@ def test_a_full_disk_is_one_line():
 
 def test_ctrl_c_ends_the_flip_book(run_in_terminal):
     output, status = run_in_terminal(
-        [sys.executable, STAGES[6], "--width", 9, "--num-steps", 6],
-        interrupt_at="rule 3 of 255",
+        [
+            sys.executable,
+            STAGES[6],
+            "--rule",
+            254,
+            "--width",
+            9,
+            "--num-steps",
+            6,
+        ],
+        interrupt_at="rule 3 of 0 to 255",
     )
     assert status == 0
-    assert "rule 2 of 255\r\n" in output
+    assert "rule 255 of 0 to 255\r\n" in output
+    assert "rule 2 of 0 to 255\r\n" in output
     assert "\x1b[4A\x1b[J" in output  # up by a title and three lines
     assert "Traceback" not in output
     assert "rule 200 of" not in output

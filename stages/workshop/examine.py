@@ -35,7 +35,10 @@ from workshop.tasks import Task, find_tasks, shown
 CASES = [
     (30, 16, 16),
     *((rule, 16, 16) for rule in (0, 1, 45, 90, 110, 184, 255)),
-    (110, 33, 5),
+    # Long enough for the pattern to run around the ring, and over its seam.
+    (30, 33, 70),
+    (110, 31, 70),
+    (45, 48, 100),
     (30, 1, 1),
 ]
 

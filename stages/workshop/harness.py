@@ -161,13 +161,13 @@ def run_all_rules(simulate_rules: Callable, arguments: Arguments) -> None:
     states = simulate_and_time(simulate_rules, ALL_RULES, arguments)
     states = np.asarray(states)
     if arguments.print_image and moves_cursor(sys.stdout):
-        say("flip-book of all rules; Ctrl-C ends it")
+        say(f"flip-book, from rule {arguments.rule} on; Ctrl-C ends it")
         play_flip_book(
-            (f"rule {rule} of {len(ALL_RULES) - 1}", states[rule])
-            for rule in ALL_RULES
+            (f"rule {rule} of 0 to 255", states[rule])
+            for rule in np.roll(ALL_RULES, -arguments.rule)
         )
     elif arguments.print_image:
-        say(f"rule {arguments.rule} of all {len(ALL_RULES)}")
+        say(f"rule {arguments.rule} of 0 to 255")
         print_states(states[arguments.rule])
     if arguments.save_image:
         save(make_grid(states), arguments.output)
@@ -230,9 +230,8 @@ def simulate_and_time(
     **options: Any,
 ) -> np.ndarray:
     """Call simulate, twice if it is JAX's, and print what each call took."""
-    options["width"] = arguments.width
-    options["num_steps"] = arguments.num_steps
-    states, seconds = time_call(simulate, rule, **options)
+    shape = arguments.width, arguments.num_steps
+    states, seconds = time_call(simulate, rule, *shape, **options)
     print("simulation complete!")
     if isinstance(states, np.ndarray):
         print(f"time taken {seconds:.5f} seconds")
@@ -241,7 +240,7 @@ def simulate_and_time(
     compiling = "trace, compile" if compiled else "compile every operation"
     say(f"first call:  {seconds:.5f} seconds ({compiling}, run)")
     del states
-    states, seconds = time_call(simulate, rule, **options)
+    states, seconds = time_call(simulate, rule, *shape, **options)
     say(f"second call: {seconds:.5f} seconds (run)")
     return states
 

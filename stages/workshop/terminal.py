@@ -48,8 +48,10 @@ def shows_blocks(stream: TextIO) -> bool:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a sentence, wrapped to the terminal."""
-    print(textwrap.fill(text, width=terminal_size()[0]), file=stream)
+    """Print a sentence, wrapped to the terminal; a link stays in one piece."""
+    columns, _ = terminal_size()
+    cut = "://" not in text
+    print(textwrap.fill(text, columns, break_long_words=cut), file=stream)
 
 
 @contextmanager
