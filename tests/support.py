@@ -61,6 +61,15 @@ def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
     return {**inherited, **base, **(env or {})}
 
 
+def plain_environment() -> dict[str, str]:
+    """Where programs are, and nothing else.
+
+    Without the variables by which the make that runs the tests would hand its
+    own arguments to another.
+    """
+    return {"PATH": os.environ["PATH"]}
+
+
 def read_half_blocks(picture: list[str]) -> list[list[int]]:
     """The cells of a picture in half-block characters, two rows a line."""
     upper = [[int(c in "▀█") for c in line] for line in picture]

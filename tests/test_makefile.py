@@ -6,14 +6,11 @@ import subprocess
 
 import pytest
 
-from support import ROOT
+from support import ROOT, plain_environment
 
 pytestmark = pytest.mark.skipif(
     shutil.which("make") is None, reason="make is not installed here"
 )
-# Without the variables by which the make that runs the tests would tell this
-# one that it is not the first.
-PLAIN = {"PATH": os.environ["PATH"]}
 FILES = (
     "Makefile",
     "requirements.txt",
@@ -32,7 +29,7 @@ def make(tmp_path):
         done = subprocess.run(
             ["make", "-n", *arguments],
             cwd=tmp_path,
-            env=PLAIN,
+            env=plain_environment(),
             capture_output=True,
             encoding="utf-8",
         )
@@ -103,7 +100,11 @@ def test_help_lists_every_target():
     phony = text.split(".PHONY:")[1].split("\n\n")[0]
     targets = phony.replace("\\", " ").split()
     done = subprocess.run(
-        ["make"], cwd=ROOT, env=PLAIN, capture_output=True, encoding="utf-8"
+        ["make"],
+        cwd=ROOT,
+        env=plain_environment(),
+        capture_output=True,
+        encoding="utf-8",
     )
     listed = [line.split()[1] for line in done.stdout.splitlines()]
     assert sorted(listed) == sorted(targets)

@@ -27,7 +27,8 @@ def test_all_rules(number):
     ("width", "num_steps"),
     [
         (1, 20),  # 80 rows of one cell, unrolled: XLA compiles for 14 s
-        *((width, 80) for width in (2, 3, 17, 31, 32, 33, 80)),
+        (2, 20),
+        *((width, 80) for width in (3, 31, 32, 33, 80)),
         *((width, num_steps) for width in (1, 33) for num_steps in (1, 2)),
     ],
 )

@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from support import FAILING, ROOT, STAGES, clean_environment, import_stage
+from support import (
+    FAILING,
+    ROOT,
+    STAGES,
+    clean_environment,
+    import_stage,
+    plain_environment,
+)
 from workplace import copy_workshop, run_script
 from workshop.tasks import find_tasks
 
@@ -67,6 +74,7 @@ def recipe(command, folder):
     done = subprocess.run(
         [*words, "--dry-run", "--old-file=setup", "--no-print-directory"],
         cwd=folder,
+        env=plain_environment(),
         capture_output=True,
         encoding="utf-8",
     )

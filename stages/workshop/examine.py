@@ -35,10 +35,7 @@ from workshop.tasks import Task, find_tasks, shown
 CASES = [
     (30, 16, 16),
     *((rule, 16, 16) for rule in (0, 1, 45, 90, 110, 184, 255)),
-    # Long enough for the pattern to run around the ring, and over its seam.
-    (30, 33, 70),
-    (110, 31, 70),
-    (45, 48, 100),
+    (110, 33, 5),
     (30, 1, 1),
 ]
 
@@ -60,7 +57,7 @@ def examine(task: Task, path: Path, begin: Callable[[str], None]) -> str:
     begin("shape and dtype")
     compare(states, *CASES[0], values=False)
     begin("states equal stage 0's")
-    for case in CASES:
+    for case in (*CASES, *task.cases):
         compare(simulate(module, *case), *case)
     begin(task.point)
     return POINTS[task.point](module)

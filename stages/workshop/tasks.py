@@ -25,6 +25,8 @@ class Task:
     hints: tuple[str, ...]
     notice: str
     try_this: str
+    cases: tuple[tuple[int, int, int], ...]
+    """Further rules, widths and num_steps to compare."""
 
     @property
     def path(self) -> Path:
@@ -44,6 +46,7 @@ def find_tasks() -> dict[int, Task]:
             tuple(map(one_paragraph, text["hints"])),
             one_paragraph(text["notice"]),
             text["try"],
+            tuple(map(tuple, text.get("cases", []))),
         )
         for number, text in texts.items()
     }
