@@ -41,7 +41,7 @@ def test_widths_and_num_steps(number, width, num_steps):
 
 
 @pytest.mark.parametrize("number", STAGES_TO_COMPARE)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     rule=st.integers(0, 255),
     width=st.integers(1, 70),
