@@ -144,20 +144,7 @@ def gradient_by_jax(module: ModuleType) -> str:
             " jax.value_and_grad, not finite differences."
         )
     for rule in (30, 110):
-        learned, losses = learn(module, simulate_random_ring(rule))
-        if not losses[-1] < losses[0] / 10:  # nor is NaN
-            raise NotYet(
-                f"learn_rule, from states of rule {rule}: the loss goes from"
-                f" {losses[0]:.2g} to {losses[-1]:.2g}, want it near 0."
-            )
-        table = load_reference().make_rule_table(rule)
-        for entry in range(8):
-            got, want = learned.flat[entry], table.flat[entry]
-            if abs(got - want) > 0.25:
-                raise NotYet(
-                    f"learn_rule, from states of rule {rule}: entry {entry}"
-                    f" of the table is {got:.2f}, want it near {want}"
-                )
+        require_learned(module, rule)
     dead = np.zeros((4, 16), dtype=np.uint8)
     learned, _ = learn(module, dead)
     if learned.flat[0] > 0.5 or np.any(learned.flat[1:] != 0.5):
@@ -166,6 +153,24 @@ def gradient_by_jax(module: ModuleType) -> str:
             f" other entries must stay 0.5, got {learned.flat[1:].round(2)}."
         )
     return "rules 30 and 110 learned, by a gradient of JAX's"
+
+
+def require_learned(module: ModuleType, rule: int) -> None:
+    """NotYet unless the loss falls, and each entry comes near the rule's."""
+    learned, losses = learn(module, simulate_random_ring(rule))
+    if not losses[-1] < losses[0] / 10:  # nor is NaN
+        raise NotYet(
+            f"learn_rule, from states of rule {rule}: the loss goes from"
+            f" {losses[0]:.2g} to {losses[-1]:.2g}, want it near 0."
+        )
+    table = load_reference().make_rule_table(rule)
+    for entry in range(8):
+        got, want = learned.flat[entry], table.flat[entry]
+        if abs(got - want) > 0.25:
+            raise NotYet(
+                f"learn_rule, from states of rule {rule}: entry {entry}"
+                f" of the table is {got:.2f}, want it near {want}"
+            )
 
 
 def uses_gradient(module: ModuleType) -> bool:
@@ -199,16 +204,23 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
             f" for {states.nbytes} cells: keep them packed, as uint32."
         )
     require_live_cells(packed, states, "simulate_packed")
-    require_jit(module.simulate_packed, "simulate_packed")
-    program = module.simulate_packed.trace(30, **shape).jaxpr
+    require_packed_loop(module.simulate_packed, **shape)
+    return f"{now} bytes for 1024 cells, {before} in stage 5"
+
+
+def require_packed_loop(
+    simulate_packed: Callable, width: int, num_steps: int
+) -> None:
+    """NotYet if its loop has a value as large as the cells, unpacked."""
+    require_jit(simulate_packed, "simulate_packed")
+    program = simulate_packed.trace(30, width=width, num_steps=num_steps).jaxpr
     largest = max(map(largest_value, loops(program)), default=0)
-    if largest >= shape["width"]:
+    if largest >= width:
         raise NotYet(
             f"The loop of simulate_packed has values of {largest} elements"
-            " for 1024 cells: it unpacks them to take a step. Look all cells"
-            " of a word up at once, by bitwise operations."
+            f" for {width} cells: it unpacks them to take a step. Look all"
+            " cells of a word up at once, by bitwise operations."
         )
-    return f"{now} bytes for 1024 cells, {before} in stage 5"
 
 
 def result_on_all_devices(module: ModuleType) -> str:
