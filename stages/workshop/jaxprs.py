@@ -27,12 +27,13 @@ def loops(jaxpr: Any) -> Iterator[Any]:
 
 def largest_value(loop: Any) -> int:
     """The most elements of a value that the body of a loop computes."""
-    return max(
+    sizes = (
         variable.aval.size
         for body in jaxprs_in_params(loop.params)
         for equation in equations(body)
         for variable in equation.outvars
     )
+    return max(sizes, default=0)
 
 
 def takes_a_gradient(jaxpr: Any) -> bool:

@@ -16,7 +16,7 @@ PROGRESS = FOLDER / "progress.json"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to do to get from the stage before to stage `number`."""
+    """What to do to get to stage `number` from the one that it changes."""
 
     number: int
     functions: tuple[str, ...]
