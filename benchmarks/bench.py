@@ -31,12 +31,10 @@ from records import (
 )
 from sections import PLANS, QUICK, Settings
 from tables import COLUMNS, Screen
-from workshop.catalog import STAGES_FOLDER, find_stages
-from workshop.command_line import parse
-from workshop.doctor import stray_variables
-from workshop.files import write_whole
+from workshop.devices import stray_variables
 from workshop.harness import check_writable, time_call
-from workshop.terminal import fail, reader_may_leave
+from workshop.stages import STAGES_FOLDER, find_stages
+from workshop.terminal import fail, parse, reader_may_leave, write_whole
 
 MAX_BUSY = 0.1
 BYTES_A_CELL = 6  # of the section large: states, reference, comparison

@@ -29,10 +29,9 @@ from measuring import (
 )
 from sections import find_scan, variants
 from tables import FIRST, LATER, THROUGHPUT, Column, Screen, three_digits
-from workshop.catalog import STAGES_FOLDER
-from workshop.command_line import parse
 from workshop.harness import time_call
-from workshop.terminal import fail
+from workshop.stages import STAGES_FOLDER
+from workshop.terminal import fail, parse
 
 WORD_BITS = 64
 MAX_SECONDS = 60

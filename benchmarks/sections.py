@@ -17,8 +17,9 @@ from measuring import (
     check_equal,
     measure,
 )
-from workshop.harness import ALL_RULES, time_call
+from workshop.harness import time_call
 from workshop.jaxprs import count_equations
+from workshop.shows import ALL_RULES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,4 +114,4 @@ def learn_rule(
 if __name__ == "__main__":
     from workshop.harness import run
 
-    run(simulate, learn_rule=learn_rule)
+    run(simulate)

@@ -7,10 +7,9 @@ import sys
 import pytest
 
 from support import ROOT, STAGES, run_python
-from workshop.catalog import stage_before, strip_docstring
-from workshop.diff import diff_lines
+from workshop.stages import diff_lines, stage_before, strip_docstring
 
-DIFF = ROOT / "stages" / "workshop" / "diff.py"
+DIFF = ROOT / "stages" / "workshop", "diff"
 PORT_TO_VMAP = range(1, 7)  # the stages whose diffs are a few lines
 
 
@@ -69,7 +68,7 @@ def test_stage_8_changes_stage_5_and_every_other_the_one_before():
 
 
 def test_the_diff_of_stage_5_is_the_scan():
-    done = run_python(DIFF, 5)
+    done = run_python(*DIFF, 5)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     added = [line for line in lines if re.match(r"\+(?!\+)", line)]
@@ -79,20 +78,20 @@ def test_the_diff_of_stage_5_is_the_scan():
 
 
 def test_docstrings_on_request():
-    done = run_python(DIFF, 5, "--docstrings")
+    done = run_python(*DIFF, 5, "--docstrings")
     assert '+"""Stage 5' in done.stdout
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "99", "x", None])
 def test_a_stage_that_is_not_there(number):
-    done = run_python(DIFF, *([] if number is None else [number]))
+    done = run_python(*DIFF, *([] if number is None else [number]))
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_plain_text_through_a_pipe():
-    assert "\x1b" not in run_python(DIFF, 5).stdout
+    assert "\x1b" not in run_python(*DIFF, 5).stdout
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_plain_text_through_a_pipe():
     [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)],
 )
 def test_color_on_a_terminal(env, colored, run_in_terminal):
-    output, status = run_in_terminal([sys.executable, DIFF, 5], env)
+    output, status = run_in_terminal([sys.executable, *DIFF, 5], env)
     assert status == 0
     assert ("\x1b[32m+" in output) == colored
     assert "jax.lax.scan" in output
