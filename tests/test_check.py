@@ -242,7 +242,7 @@ def test_a_python_loop_over_the_values_of_the_rules_does_not_pass(tmp_path):
 FINITE_DIFFERENCES = """
 def learn_rule(states):
     def loss(table):
-        return prediction_error(table, states.astype(jnp.float32))
+        return prediction_error(table, states)
 
     def update(table, _):
         slopes = [
@@ -389,7 +389,7 @@ def learn_rule(states):
     value_and_grad = jax.jit(jax.value_and_grad(prediction_error))
     table, losses = jnp.full((2, 2, 2), 0.5), []
     while not losses or losses[-1] > 1e-3:
-        loss, slope = value_and_grad(table, states.astype(jnp.float32))
+        loss, slope = value_and_grad(table, states)
         table = table - 0.5 * slope
         losses.append(float(loss))
     return table, losses

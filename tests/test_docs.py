@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support import FAILING, ROOT, STAGES, run_python
+from support import FAILING, ROOT, STAGES, import_stage, run_python
 from test_teaching import COMMANDS as COMMANDS_OF_TEACHING
 from test_teaching import recipe
 
