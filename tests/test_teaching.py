@@ -5,7 +5,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +35,7 @@ COMMANDS = sorted(
 
 # Run, but not from here.
 ELSEWHERE = {
-    "make setup": "test_a_room_without_a_network, and CI",
+    "make setup": "tests/test_makefile.py, and CI",
     "make wheelhouse": "test_a_room_without_a_network",
     "python -m pip install": "test_a_room_without_a_network, through make",
     "make watch": "tests/test_exercise.py",
@@ -184,53 +183,6 @@ def test_every_command_runs(command, tmp_path):
     assert done.returncode in allowed.get(command, (0,)), done.stderr
     assert done.stderr == ""
     assert done.stdout
-
-
-def make_package(folder):
-    """A wheel of a package with nothing in it but a name."""
-    folder.mkdir()
-    info = "tiny-1.0.dist-info"
-    files = {
-        "tiny.py": "",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\n"
-        "Root-Is-Purelib: true\nTag: py3-none-any",
-        f"{info}/RECORD": "",
-    }
-    wheel = folder / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return wheel
-
-
-def test_a_room_without_a_network(tmp_path):
-    workshop = copy_workshop(tmp_path)
-    (workshop / "requirements.lock").write_text("tiny==1.0\n")
-    (workshop / "requirements-matthewplotlib.txt").write_text("")
-    wheel = make_package(tmp_path / "packages")
-
-    def run(command, **variables):
-        return subprocess.run(
-            command,
-            shell=True,
-            cwd=workshop,
-            env=clean_environment({"PIP_NO_INDEX": "1"} | variables),
-            capture_output=True,
-            encoding="utf-8",
-        )
-
-    # With a network, here a folder of packages, the wheelhouse is filled.
-    download = recipe("make wheelhouse", workshop)
-    done = run(download, PIP_FIND_LINKS=str(wheel.parent))
-    assert done.returncode == 0, done.stderr
-    wheelhouse = workshop / "wheelhouse"
-    assert [path.name for path in wheelhouse.iterdir()] == [wheel.name]
-
-    # Without one, set-up installs from it.
-    done = run(f"make setup PYTHON={shlex.quote(sys.executable)}")
-    assert done.returncode == 0, done.stderr
-    assert run(".venv/bin/python -c 'import tiny'").returncode == 0
 
 
 def test_a_static_by_position_and_by_keyword_is_traced_twice():
