@@ -22,9 +22,9 @@ here = Path.cwd()
 found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
 if not found:
     sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
-sys.path.insert(0, str(found[0] / "stages"))
+sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
-from workshop.kernel import check_kernel
+from kernel import check_kernel
 
 check_kernel()
 
@@ -36,18 +36,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
+import answers
 import stage0_numpy
 import stage3_jit
 import stage4_static_args
 import stage5_scan
-from workshop import answers
-from workshop.harness import time_call
-from workshop.notebook import (
+from figures import (
     expect_failure,
     show_curves,
     show_diff,
     show_table,
 )
+from workshop.harness import time_call
 from workshop.stages import failure
 
 SHAPE_NAMES = ("width", "num_steps")
@@ -566,6 +566,10 @@ def solution_4(state, rule_table):
 #    whatever its length.
 # 5. JAX returns before it has computed: wait before you stop the clock.
 #
-# More: [jit](../LINKS.md#jit), [jax.jit](../LINKS.md#jax.jit),
-# [jax.lax.scan](../LINKS.md#jax.lax.scan), [errors](../LINKS.md#errors). Next:
-# [3 · Transform](3_transform.ipynb).
+# More: [jit], [jax.jit], [jax.lax.scan], [errors]. Next: [3 ·
+# Transform](3_transform.ipynb).
+#
+# [jit]: https://docs.jax.dev/en/latest/201/jit.html
+# [jax.jit]: https://docs.jax.dev/en/latest/_autosummary/jax.jit.html
+# [jax.lax.scan]: https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html
+# [errors]: https://docs.jax.dev/en/latest/errors.html

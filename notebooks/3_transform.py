@@ -24,9 +24,9 @@ here = Path.cwd()
 found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
 if not found:
     sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
-sys.path.insert(0, str(found[0] / "stages"))
+sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
-from workshop.kernel import check_kernel
+from kernel import check_kernel
 
 check_kernel()
 
@@ -38,12 +38,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import answers
 import stage5_scan
 import stage6_vmap
 import stage7_grad
-from workshop import answers
-from workshop.harness import time_call
-from workshop.notebook import (
+from figures import (
     expect_failure,
     show_curves,
     show_diff,
@@ -52,6 +51,7 @@ from workshop.notebook import (
     show_states,
     show_table,
 )
+from workshop.harness import time_call
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
 
@@ -519,6 +519,7 @@ solution_5 = [0, 0, 0, 1, 0, 1, 1, 1]
 # 4. One gradient costs as much as a few runs, for however many numbers.
 # 5. What the data never show cannot be learned from them; its gradient is 0.
 #
-# More: [jax.vmap](../LINKS.md#jax.vmap),
-# [jax.value_and_grad](../LINKS.md#jax.value_and_grad). Next:
-# [4 · Scale](4_scale.ipynb).
+# More: [jax.vmap], [jax.value_and_grad]. Next: [4 · Scale](4_scale.ipynb).
+#
+# [jax.vmap]: https://docs.jax.dev/en/latest/_autosummary/jax.vmap.html
+# [jax.value_and_grad]: https://docs.jax.dev/en/latest/_autosummary/jax.value_and_grad.html
