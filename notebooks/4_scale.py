@@ -23,9 +23,9 @@ here = Path.cwd()
 found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
 if not found:
     sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
-sys.path.insert(0, str(found[0] / "stages"))
+sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
-from workshop.kernel import check_kernel
+from kernel import check_kernel
 
 check_kernel()
 
@@ -41,20 +41,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
+import answers
 import stage0_numpy
 import stage2_at_set
 import stage5_scan
 import stage8_bitpack
 import stage9_shard
-from workshop import answers
-from workshop.harness import time_call
-from workshop.notebook import (
+from figures import (
     show_diff,
     show_halo,
     show_lanes,
     show_rates,
     show_table,
 )
+from workshop.harness import time_call
 
 
 def best_time(function, *args, **kwargs):
@@ -478,7 +478,10 @@ def solution_4(share):
 # 5. Simulated devices prove that it is right; real ones make it fast, with
 #    the same program.
 #
-# More: [jax.shard_map](../LINKS.md#jax.shard_map),
-# [jax.lax.ppermute](../LINKS.md#jax.lax.ppermute),
-# [JAX on many hosts](../LINKS.md#multi-process),
-# [JAX for GPU and TPU](../LINKS.md#install).
+# More: [jax.shard_map], [jax.lax.ppermute], [JAX on many hosts], [JAX for GPU
+# and TPU].
+#
+# [jax.shard_map]: https://docs.jax.dev/en/latest/_autosummary/jax.shard_map.html
+# [jax.lax.ppermute]: https://docs.jax.dev/en/latest/_autosummary/jax.lax.ppermute.html
+# [JAX on many hosts]: https://docs.jax.dev/en/latest/multi_process.html
+# [JAX for GPU and TPU]: https://docs.jax.dev/en/latest/installation.html
