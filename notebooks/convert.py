@@ -125,12 +125,7 @@ def write_pages(
     links = {"Contents": "index.html"}
     for name, notebook in notebooks.items():
         links[find_title(notebook).partition(":")[0]] = f"{name}.html"
-    table = (ROOT / "LINKS.md").read_text(encoding="utf-8")
-    pages = {
-        "index": make_text_page(make_index(notebooks)),
-        **notebooks,
-        "links": make_text_page(table),
-    }
+    pages = {"index": make_text_page(make_index(notebooks)), **notebooks}
     for name, page in pages.items():
         write_page(folder / f"{name}.html", page, links)
 
@@ -173,7 +168,6 @@ def write_page(
         "highlighting": HtmlFormatter(style="bw").get_style_defs(".highlight"),
     }
     body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
-    body = body.replace('href="../LINKS.md', 'href="links.html')
     body = body.replace('.ipynb">', '.html">')
     path.write_text(body, encoding="utf-8")
 

@@ -16,7 +16,6 @@ import convert
 from running import NAMES, make_notebook, printed, write_pages
 from support import REFERENCE, ROOT, import_stage, run_python
 from workshop import answers, notebook
-from workshop.links import read_table
 from workshop.stages import find_stages
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
@@ -107,17 +106,6 @@ def test_the_first_notebook_ends_with_a_glossary_in_order():
     assert terms[1:] == sorted(terms[1:], key=str.lower)
 
 
-@each_notebook
-def test_every_link_leads_somewhere(name):
-    text = "\n".join(cell.source for cell in make_notebook(name).cells)
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    for link in links:
-        path, _, anchor = link.partition("#")
-        assert (convert.FOLDER / path).exists(), link
-        assert not anchor or anchor in read_table(), link
-    assert links
-
-
 def test_all_stages_are_shown_and_none_is_restated():
     text = "\n".join(
         cell.source for name in NAMES for cell in make_notebook(name).cells
@@ -196,7 +184,7 @@ def test_a_notebook_with_outputs_is_noticed(copied):
 def test_pages_need_nothing_else(run_notebook, tmp_path):
     write_pages(tmp_path, run_notebook)
     pages = {path.stem: path for path in tmp_path.glob("*.html")}
-    assert set(pages) == {"index", "links", *NAMES}
+    assert set(pages) == {"index", *NAMES}
     for name, path in pages.items():
         page = path.read_text(encoding="utf-8")
         sources = re.findall(r'\ssrc="([^"]{,30})', page)
