@@ -35,7 +35,7 @@ BY_CI = r"make (tour|test|lint|doctor|bench|cluster|html)\b"
 # Of these, tests of their own: what installs, asks the network, never ends,
 # rewrites files, needs a terminal, or is there for every stage.
 BY_OTHER_TESTS = (
-    r"make (setup|wheelhouse|lab|bench-peers|links|lock|watch|notebooks)\b"
+    r"make (setup|pictures|wheelhouse|lab|notebooks|bench-peers|links|watch)\b"
     r"|make stage N=\d$|make (diff|exercise) N=[^5]|.*--flip-book"
     r"|python3? -m|source|python stages/stage5_scan.py$"
 )
