@@ -1,5 +1,6 @@
 """Stage 9 in several processes: together, alone, and after a death."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -81,15 +82,34 @@ def test_alone_each_ends_in_time():
         assert "rule:" not in out
 
 
-def test_processes_for_other_states_end():
-    """The halves would not belong together: one line, status 1."""
+@pytest.mark.parametrize(
+    ("differs", "named", "got"),
+    [
+        ("--rule", "rule, width, num", "[[1, 80, 80, 1, 0], [2, 80, 80, 1, "),
+        ("--num-devices", "num_devices", "got [1, 2]"),
+    ],
+)
+def test_processes_that_do_not_belong_together_end(differs, named, got):
+    """One line, status 1."""
     port = cluster.free_port()
-    processes = [start(i, port, "--rule", str(30 + i)) for i in (0, 1)]
+    processes = [start(i, port, differs, str(1 + i)) for i in (0, 1)]
     for process in processes:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert "all processes must have the same rule, width, num" in err
-        assert "[[30, 80, 80, 1, 0], [31, 80, 80, 1, 0]]" in err
+        assert f"all processes must have the same {named}" in err
+        assert got in err
+        assert len(err.splitlines()) == 2
+
+
+def test_a_port_in_use_is_one_line():
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        process = start(0, other.getsockname()[1])
+        out, err = process.communicate(timeout=GRACE_SECONDS)
+    assert (process.returncode, out) == (1, "")
+    assert "does not work: " in err
+    assert len(err.splitlines()) == 1
 
 
 def test_the_readme_says_how_long_they_wait():

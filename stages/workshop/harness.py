@@ -22,6 +22,7 @@ from workshop.devices import (
     check_devices,
     peers_may_leave,
     set_up_devices,
+    start_jax,
 )
 from workshop.rendering import encode_image, print_states, save_image
 from workshop.stages import failure, find_stages, stage_number
@@ -76,6 +77,8 @@ def run(simulate: Callable) -> None:
         check_arguments(arguments)
         if isinstance(arguments, DeviceArguments):
             arguments = set_up_devices(arguments)
+        else:
+            start_jax()
         print_rule(arguments.rule)
         if failure(docstring):
             run_failing(simulate, arguments, *failure(docstring))

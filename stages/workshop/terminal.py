@@ -83,8 +83,11 @@ def say(text: str, stream: TextIO | None = None) -> None:
 def reader_may_leave() -> Iterator[None]:
     """End quietly when the reader of our output, `| head` say, has left.
 
-    A full disk ends it with one line and status 1.
+    A full disk, or no standard output at all, ends the program with one line
+    and status 1.
     """
+    if sys.stdout is None:
+        fail("standard output is closed: there is nowhere to write", status=1)
     try:
         try:
             yield
