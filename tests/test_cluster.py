@@ -1,5 +1,6 @@
 """Stage 9 in several processes: together, alone, and after a death."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
+import psutil
 import pytest
 
 from support import ROOT
@@ -15,6 +17,9 @@ from workshop import cluster, devices
 from workshop.stages import find_stages
 
 STAGE = str(find_stages()[9])
+NOT_ON_WINDOWS = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no such signal"
+)
 GRACE_SECONDS = 15  # to start Python, and to end it
 
 
@@ -49,6 +54,23 @@ def test_two_processes_equal_the_reference():
     first, second = done.stdout.splitlines()
     assert first == "starting 2 processes of 2 devices"
     assert second.endswith("50 x 1000 states, equal to stage 0's")
+
+
+@NOT_ON_WINDOWS
+@pytest.mark.parametrize("ended", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_what_a_command_started_ends_with_it(ended):
+    command = [sys.executable, "-u", ROOT / "stages" / "workshop", "cluster"]
+    launcher = subprocess.Popen(
+        [*command, "--num-steps", "400000"], stdout=subprocess.PIPE
+    )
+    launcher.stdout.readline()
+    while len(children := psutil.Process(launcher.pid).children()) < 2:
+        pass
+    launcher.send_signal(getattr(signal, ended))
+    assert launcher.wait(timeout=10) == 128 + getattr(signal, ended)
+    launcher.stdout.close()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
 
 
 def test_only_process_0_prints_and_saves(tmp_path):

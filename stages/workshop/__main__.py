@@ -66,12 +66,19 @@ def call_command(name: str, arguments: list[str]) -> int | None:
     return command(*rest)
 
 
+def leave(number: int, _: object) -> None:
+    """End as an exception does, so that what was started is ended too."""
+    sys.exit(128 + number)
+
+
 def main() -> int | None:
     """Call the command that is named; the exit status, 130 for Ctrl-C.
 
     It is 1 if the reader of the output left before the end.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ended in {"SIGTERM", "SIGHUP"} & vars(signal).keys():
+        signal.signal(getattr(signal, ended), leave)
     name, *arguments = sys.argv[1:] or ["--help"]
     status: int | None = 1
     try:

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -23,6 +24,19 @@ from workshop.terminal import fail, say
 
 CONNECT_SECONDS = 30  # to wait for the other processes
 HEARTBEAT_SECONDS = 20  # without a sign of life, and JAX ends the process
+# Copies what JAX's runtime says, but of a lost process one line, not a page.
+COPY_ERRORS = """
+import re, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for line in sys.stdin:
+    if re.match(r"[EF]\\d{4} .*(coordination_service|client.h)", line):
+        sys.stderr.write("another process does not answer any more\\n")
+        break
+    sys.stderr.write(line)
+    sys.stderr.flush()
+for line in sys.stdin:
+    pass
+"""
 
 
 def stray_variables() -> list[str]:
@@ -158,6 +172,10 @@ def connect(arguments: Any) -> None:
             f" {arguments.coordinator}, at most {CONNECT_SECONDS} seconds",
             sys.stderr,
         )
+        copy = subprocess.Popen(
+            [sys.executable, "-c", COPY_ERRORS], stdin=subprocess.PIPE
+        )
+        os.dup2(copy.stdin.fileno(), sys.stderr.fileno())
     late = threading.Timer(CONNECT_SECONDS, end_late, [arguments.coordinator])
     late.daemon = True
     late.start()
