@@ -12,7 +12,9 @@ import inspect
 import io
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -77,6 +79,16 @@ def say(text: str, stream: TextIO | None = None) -> None:
     columns, _ = terminal_size()
     whole = {"break_long_words": False, "break_on_hyphens": False}
     print(textwrap.fill(text, columns, **whole), file=stream)
+
+
+def page(text: str) -> None:
+    """Print a text; on a terminal through the user's pager, as git does."""
+    pager = shlex.split(os.environ.get("PAGER", "less"))
+    if sys.stdout.isatty() and pager and shutil.which(pager[0]):
+        environment = {"LESS": "FRX", **os.environ}
+        subprocess.run(pager, input=text.encode(), env=environment)
+    else:
+        print(text)
 
 
 @contextmanager
