@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import psutil
+
+PROBE_BYTES = 2**25
 
 
 def describe_machine() -> dict[str, Any]:
@@ -22,6 +25,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": num_cores(),
         "memory": f"{gigabytes:.0f} GiB",
+        "pages": page_size(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "numpy": np.__version__,
@@ -34,8 +38,8 @@ def describe_machine() -> dict[str, Any]:
 def machine_line(machine: dict[str, Any]) -> str:
     """One sentence of it."""
     return (
-        "{cpu}, {cores} cores, {memory}; Python {python}, jax {jax},"
-        " NumPy {numpy}; devices {devices}; {date}"
+        "{cpu}, {cores} cores, {memory} in {pages} pages; Python {python},"
+        " jax {jax}, NumPy {numpy}; devices {devices}; {date}"
     ).format(**machine)
 
 
@@ -58,3 +62,24 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def page_size() -> str:
+    """"huge" if a large result of JAX is in such pages, else "small".
+
+    The kernel is asked, not the settings: they mean nothing elsewhere.
+    """
+    before = huge_bytes()
+    result = jax.block_until_ready(jnp.ones(PROBE_BYTES, jnp.uint8))
+    gained = huge_bytes() - before
+    del result
+    return "huge" if gained > PROBE_BYTES / 2 else "small"
+
+
+def huge_bytes() -> int:
+    """How much of this process's memory Linux keeps in huge pages."""
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return 1024 * int(re.search(r"AnonHugePages:\s*(\d+)", text)[1])

@@ -1,4 +1,4 @@
-"""Measure a row: compare with the reference first, then report the time."""
+"""Measure a row: compare its result, believe nothing, then tell its time."""
 
 import dataclasses
 import functools
@@ -11,17 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from machine import num_cores
 from workshop.catalog import find_stages, load_stage
 from workshop.compare import explain_difference
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
+from workshop.terminal import fail
 
 RULE = 110
 MIN_CALLS, MAX_CALLS = 3, 100
 
 
-class MismatchError(Exception):
-    """A row's result is not the reference's; the message shows where."""
+class RefusedError(Exception):
+    """A row's result is wrong, or its time cannot be true."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Row:
     label: str
     samples: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     """Seconds, all that were taken: of the "first" call and of "later" ones,
-    or of the phases of a compilation."""
+    of the phases of a compilation, or of a step of several programs."""
     num_cells: int = 0
-    """Cells that one call computes."""
+    """Cells that one call, or one step, computes."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     """What was counted, not timed."""
     remark: str = ""
@@ -45,22 +47,10 @@ class Row:
         return self.samples.get("first", [None])[0]
 
     @property
-    def repeated(self) -> list[list[float]]:
-        """The samples without the first call."""
-        return [self.samples[k] for k in self.samples if k != "first"]
-
-    @property
     def typical(self) -> float | None:
         """The median later call, or all phases of a compilation together."""
-        return sum(map(median, self.repeated)) if self.repeated else None
-
-    @property
-    def quartiles(self) -> tuple[float, float] | None:
-        """The middle half of the later calls, None for a single sample."""
-        if not self.repeated or len(self.repeated[0]) < MIN_CALLS:
-            return None
-        lower, upper = np.quantile(self.repeated[0], (0.25, 0.75))
-        return float(lower), float(upper)
+        phases = [self.samples[k] for k in self.samples if k != "first"]
+        return sum(map(median, phases)) if phases else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,19 +68,25 @@ class Stage:
         return getattr(self.module, "FAILS_WITH", None)
 
     def trace(self, width: int, num_steps: int) -> Any:
-        """The jaxpr of simulate, as JAX sees it; without equations if NumPy.
+        """The jaxpr of simulate; without equations if it is NumPy's.
 
         For an eager stage: all operations that it hands to JAX in turn.
+        Raises RefusedError if it is jitted and does not depend on the rule.
         """
-        if self.is_jitted:
-            traced = self.module.simulate.trace(
-                RULE, width=width, num_steps=num_steps
+        simulate = functools.partial(
+            self.module.simulate, width=width, num_steps=num_steps
+        )
+        if not self.is_jitted:
+            return jax.make_jaxpr(lambda: simulate(RULE))().jaxpr
+        traced = self.module.simulate.trace(RULE, **simulate.keywords)
+        jaxpr = traced.jaxpr.jaxpr
+        taken = [v for equation in jaxpr.eqns for v in equation.invars]
+        if not any(v in taken for v in jaxpr.invars):
+            raise RefusedError(
+                f"{self.label} is refused: its program does not take the"
+                " rule, so the answer was computed when it was traced"
             )
-            return traced.jaxpr.jaxpr
-        simulate = self.module.simulate
-        return jax.make_jaxpr(
-            lambda: simulate(RULE, width=width, num_steps=num_steps)
-        )().jaxpr
+        return jaxpr
 
     @functools.cached_property
     def unrolls(self) -> bool:
@@ -100,12 +96,19 @@ class Stage:
 
 
 def load_stages(folder: Path) -> list[Stage]:
-    """The stages of a folder, in order."""
+    """The stages of a folder, in order.
+
+    A file that is none ends the program with one line that names it.
+    """
     stages = []
     for number, path in find_stages(folder).items():
-        module = load_stage(path)
+        try:
+            module = load_stage(path)
+            is_jitted = hasattr(module.simulate, "lower")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            fail(f"{path.name} cannot be imported: {reason}", status=1)
         name = path.stem.partition("_")[2]
-        is_jitted = hasattr(module.simulate, "lower")
         stages.append(Stage(f"{number} {name}", module, is_jitted))
     return stages
 
@@ -114,7 +117,6 @@ def measure(
     label: str,
     call: Callable[[], Any],
     check: Callable[[Any], None],
-    *,
     num_cells: int,
     budget: float,
     wait: bool = True,
@@ -122,12 +124,14 @@ def measure(
     """Time the first call, and later ones until budget seconds are spent.
 
     JAX's caches are cleared before the first call. check gets the result of
-    the first and of the last call, and raises MismatchError if it is wrong.
+    the first and of the last call; it raises RefusedError if that is wrong,
+    and so does this if the second call returns the first one's result again,
+    or if calls are faster than memory.
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
     check(result)
-    later = []
+    before, later = result, []
     while len(later) < MIN_CALLS or (
         len(later) < MAX_CALLS and sum(later) < budget
     ):
@@ -135,15 +139,43 @@ def measure(
         result, seconds = time_call(call, wait=wait)
         jax.block_until_ready(result)  # no call computes into the next one
         later.append(seconds)
+        if before is not None:
+            refuse_the_same(label, before, result)
+        before = None
     check(result)
+    if wait:
+        refuse_the_impossible(label, result, median(later))
     return Row(label, {"first": [first], "later": later}, num_cells)
 
 
+def refuse_the_same(label: str, before: Any, after: Any) -> None:
+    """RefusedError if what a call returned is what one before returned."""
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    for old, new in pairs:
+        if old is new or np.may_share_memory(np.asarray(old), np.asarray(new)):
+            raise RefusedError(
+                f"{label} is refused: a later call returns the first one's"
+                " result again, so a cache would be timed"
+            )
+
+
+def refuse_the_impossible(label: str, result: Any, seconds: float) -> None:
+    """RefusedError if all cores together cannot write the result so fast."""
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(result))
+    write = functools.partial(np.full, num_bytes, 1, np.uint8)
+    floor = min(time_call(write)[1] for _ in range(MIN_CALLS))
+    if seconds < floor / num_cores() / 2:  # half, for the noise
+        raise RefusedError(
+            f"{label} is refused: a call takes {seconds:.1e} seconds, only"
+            f" writing its {num_bytes:,} bytes takes {floor:.1e} on one core"
+        )
+
+
 def check_equal(label: str, states: Any, expected: np.ndarray) -> None:
-    """MismatchError, with the first wrong cell, unless they are equal."""
+    """RefusedError, with the first wrong cell, unless they are equal."""
     difference = explain_difference(states, expected)
     if difference is not None:
-        raise MismatchError(f"{label} is wrong: {difference}")
+        raise RefusedError(f"{label} is wrong: {difference}")
 
 
 def median(samples: list[float]) -> float:

@@ -3,17 +3,19 @@
 import dataclasses
 import math
 import sys
-import textwrap
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.text import Text
+import numpy as np
 
-from measuring import Row, break_even
-from workshop.terminal import shows_blocks, shows_color, terminal_size
+from measuring import MIN_CALLS, Row, break_even, median
+from workshop.terminal import (
+    moves_cursor,
+    say,
+    shows_blocks,
+    shows_color,
+    terminal_size,
+)
 
-LABEL_WIDTH = 19
 BAR_WIDTH = 14
 GAP = "  "
 PHASES = ("trace", "lower", "compile")
@@ -34,80 +36,64 @@ class Column:
     """Where the screen is narrow, the highest rank is left out first."""
 
 
-class Screen:
-    """Prints tables line by line, above a progress bar if on a terminal."""
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What to measure, and what to say below when all rows are there."""
 
-    def __init__(self) -> None:
-        """What the terminal shows is asked once."""
-        self.live = shows_color(sys.stdout)
-        self.width, _ = terminal_size()
-        self.console = Console(force_terminal=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total}"),
-            console=self.console,
-            transient=True,
-            disable=not self.live,
-        )
+    title: str
+    columns: tuple[Column, ...]
+    tasks: dict[str, Callable[[], Row]]
+    """By label, what measures its row."""
+    notes: Callable[[list[Row]], list[str]]
 
-    def line(self, text: str = "", style: str | None = None) -> None:
-        """Print one line as it is."""
-        if self.live:
-            self.console.print(Text(text, style=style or ""), soft_wrap=True)
-        else:
-            print(text, flush=True)
 
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print a sentence, wrapped to the terminal."""
-        for line in textwrap.wrap(text, self.width, subsequent_indent=GAP):
-            self.line(line, style)
+def show(name: str, section: Section, rows: list[Row]) -> None:
+    """Print a table: run each task, append its row to rows, print it."""
+    margin = max(map(len, section.tasks))
+    shown = fitting(section.columns, terminal_size()[0] - margin)
+    missing = [c.head for c in section.columns if c not in shown]
+    print()
+    bold, plain = ("\x1b[1m", "\x1b[m") if shows_color(sys.stdout) else ("",) * 2
+    print(end=bold)
+    say(f"{name}: {section.title}")
+    print(end=plain)
+    if missing:
+        say(f"(no room for {', '.join(missing)})")
+    heads = [f"{c.head:>{c.width}}" for c in shown]
+    print(GAP.join([" " * margin, *heads]).rstrip())
+    for number, (label, task) in enumerate(section.tasks.items(), 1):
+        rows.append(run_task(task, f"{number}/{len(section.tasks)} {label}"))
+        say_row(rows, margin, shown)
+    for note in section.notes(rows):
+        say(note)
 
-    def show(
-        self,
-        title: str,
-        tasks: list[tuple[str, Callable[[], Row]]],
-        columns: tuple[Column, ...],
-        rows: list[Row],
-    ) -> None:
-        """Print a table: run each task, append its row to rows, print it."""
-        shown = fitting(columns, self.width)
-        missing = [c.head for c in columns if c not in shown]
-        heads = [f"{c.head:>{c.width}}" for c in shown]
-        self.line()
-        self.say(title, style="bold")
-        if missing:
-            self.say(f"(no room for {', '.join(missing)})")
-        self.line(GAP.join([" " * LABEL_WIDTH, *heads]).rstrip())
-        with self.progress:
-            bar = self.progress.add_task("", total=len(tasks))
-            for label, task in tasks:
-                self.progress.update(bar, description=label)
-                row = task()
-                rows.append(row)
-                self.progress.advance(bar)
-                self.say_row(row, rows, shown)
-            self.progress.remove_task(bar)
 
-    def say_row(
-        self, row: Row, rows: list[Row], columns: tuple[Column, ...]
-    ) -> None:
-        """Print a row, or why it has no times."""
-        label = f"{row.label:{LABEL_WIDTH}}"
-        if row.remark:
-            self.say(f"{label}{GAP}{row.remark}")
-        else:
-            cells = [f"{c.text(row, rows):>{c.width}}" for c in columns]
-            self.line(GAP.join([label, *cells]).rstrip())
+def run_task(task: Callable[[], Row], progress: str) -> Row:
+    """What the task measures. On a terminal, it is said what is under way."""
+    if not moves_cursor(sys.stdout):
+        return task()
+    try:
+        print(f"measuring {progress}", end="", flush=True)
+        return task()
+    finally:
+        print("\r\x1b[K", end="", flush=True)
+
+
+def say_row(rows: list[Row], margin: int, columns: tuple[Column, ...]) -> None:
+    """Print the last row, or why it has no times."""
+    row = rows[-1]
+    label = f"{row.label:{margin}}"
+    if row.remark:
+        say(f"{label}{GAP}{row.remark}")
+    else:
+        cells = [f"{c.text(row, rows):>{c.width}}" for c in columns]
+        print(GAP.join([label, *cells]).rstrip())
+    sys.stdout.flush()
 
 
 def fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
     """The columns for which there is room: those of the lowest ranks."""
-
-    def line_width(shown: tuple[Column, ...]) -> int:
-        return LABEL_WIDTH + sum(len(GAP) + c.width for c in shown)
-
-    while line_width(columns) > width:
+    while sum(len(GAP) + c.width for c in columns) > width:
         last = max(column.rank for column in columns)
         if last == 0:
             break
@@ -122,9 +108,10 @@ def milliseconds(seconds: float | None) -> str:
 
 def spread(row: Row) -> str:
     """From quartile to quartile, in percent of the median."""
-    if row.quartiles is None:
+    later = row.samples["later"]
+    if len(later) < MIN_CALLS:
         return ""
-    lower, upper = row.quartiles
+    lower, upper = np.quantile(later, (0.25, 0.75))
     return f"{(upper - lower) / row.typical:.0%}"
 
 
@@ -134,8 +121,9 @@ def throughput(row: Row) -> str:
 
 
 def speedup(row: Row, rows: list[Row]) -> str:
-    """How many times as fast as the first row."""
-    return three_digits(rows[0].typical / row.typical) + "x"
+    """How many times as fast as the first row, by cell."""
+    speeds = [r.num_cells / r.typical for r in (row, rows[0])]
+    return three_digits(speeds[0] / speeds[1]) + "x"
 
 
 def pays_off(row: Row, rows: list[Row]) -> str:
@@ -173,41 +161,36 @@ def draw_bar(row: Row, rows: list[Row]) -> str:
     return f"{cut:{BAR_WIDTH}}"
 
 
-def phase_column(phase: str) -> Column:
-    """The milliseconds of one phase of compilation."""
-    head = f"{phase} {marks()[phase]}"
+def phase_columns() -> tuple[Column, ...]:
+    """The milliseconds of each phase of a compilation, and a bar of them."""
+
+    def phase_column(phase: str) -> Column:
+        head = f"{phase} {marks()[phase]}"
+        text = lambda row, _: milliseconds(row.samples[phase][0])  # noqa: E731
+        return Column(head, max(9, len(head)), text, rank=2)
+
+    return (
+        Column("equations", 9, lambda r, _: f"{r.counts['equations']:,}", 1),
+        *map(phase_column, PHASES),
+        Column("", BAR_WIDTH, draw_bar),
+    )
+
+
+def speed_column(program: str) -> Column:
+    """Billions of cells a second of one of several programs."""
 
     def text(row: Row, rows: list[Row]) -> str:
-        return milliseconds(row.samples[phase][0])
+        return three_digits(row.num_cells / median(row.samples[program]) / 1e9)
 
-    return Column(head, max(9, len(head)), text, rank=2)
-
-
-def count_column(name: str) -> Column:
-    """Something counted."""
-
-    def text(row: Row, rows: list[Row]) -> str:
-        return f"{row.counts[name]:,}"
-
-    return Column(name, len(name), text, rank=1)
+    return Column(program, max(7, len(program)), text)
 
 
 FIRST = Column("first ms", 9, lambda row, _: milliseconds(row.first), rank=1)
 LATER = (
     Column("later ms", 9, lambda row, _: milliseconds(row.typical)),
     Column("spread", 6, lambda row, _: spread(row), rank=3),
+    Column("Mcells/s", 8, lambda row, _: throughput(row), rank=2),
 )
-THROUGHPUT = Column("Mcells/s", 8, lambda row, _: throughput(row), rank=2)
 SPEEDUP = Column("vs NumPy", 8, speedup)
 PAYS_OFF = Column("pays off", 9, pays_off, rank=1)
-COLUMNS = {
-    "small": (FIRST, *LATER, THROUGHPUT, SPEEDUP, PAYS_OFF),
-    "large": (FIRST, *LATER, THROUGHPUT, SPEEDUP),
-    "compile": (
-        count_column("equations"),
-        *map(phase_column, PHASES),
-        Column("", BAR_WIDTH, draw_bar),
-    ),
-    "rules": (FIRST, *LATER, THROUGHPUT, SPEEDUP),
-    "waiting": (*LATER, THROUGHPUT),
-}
+CALLS = (FIRST, *LATER, SPEEDUP, PAYS_OFF)
