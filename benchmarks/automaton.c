@@ -13,45 +13,37 @@ static uint32_t choose(uint32_t bits, uint32_t dead, uint32_t live) {
     return dead ^ (bits & (dead ^ live));
 }
 
-static void close_ring(uint32_t *words, size_t num_words) {
-    uint32_t first = words[1], last = words[num_words];
-    words[0] = last << 1 | last >> (LANES - 1);
-    words[num_words + 1] = first >> 1 | first << (LANES - 1);
-}
-
-static void step(const uint32_t *restrict words, uint32_t *restrict next,
-                 size_t num_words, const uint32_t table[8]) {
-    for (size_t i = 1; i <= num_words; i++) {
-        uint32_t left = words[i - 1], center = words[i], right = words[i + 1];
-        uint32_t by_right[4], by_center[2];
+static void step(uint32_t *restrict words, uint32_t *restrict next, size_t n,
+                 const uint32_t table[8]) {
+    words[0] = words[n] << 1 | words[n] >> (LANES - 1);
+    words[n + 1] = words[1] >> 1 | words[1] << (LANES - 1);
+    for (size_t i = 1; i <= n; i++) {
+        uint32_t by_right[4];
         for (int k = 0; k < 4; k++)
-            by_right[k] = choose(right, table[2 * k], table[2 * k + 1]);
-        for (int k = 0; k < 2; k++)
-            by_center[k] = choose(center, by_right[2 * k], by_right[2 * k + 1]);
-        next[i] = choose(left, by_center[0], by_center[1]);
+            by_right[k] = choose(words[i + 1], table[2 * k], table[2 * k + 1]);
+        uint32_t dead = choose(words[i], by_right[0], by_right[1]);
+        uint32_t live = choose(words[i], by_right[2], by_right[3]);
+        next[i] = choose(words[i - 1], dead, live);
     }
-    close_ring(next, num_words);
 }
 
-/* Write the last row's words, and all rows as bytes unless states is NULL. */
-int simulate(int rule, size_t num_words, size_t num_steps, uint32_t *last,
+/* Write the last row's n words, and all rows as bytes unless states is NULL. */
+int simulate(int rule, size_t n, size_t num_steps, uint32_t *last,
              uint8_t *states) {
-    uint32_t *words = calloc(num_words + 2, sizeof *words);
-    uint32_t *next = calloc(num_words + 2, sizeof *next);
-    uint32_t table[8];
+    uint32_t table[8], *both = calloc(2 * (n + 2), sizeof *both);
+    if (!both) return -1;
+    uint32_t *words = both, *next = both + n + 2;
     for (int k = 0; k < 8; k++) table[k] = -(uint32_t)(rule >> k & 1);
-    if (!words || !next) return free(words), free(next), -1;
-    words[1] = (uint32_t)1 << LANES / 2; /* of LANES * num_words cells */
-    close_ring(words, num_words);
+    words[1] = (uint32_t)1 << LANES / 2; /* the middle of LANES * n cells */
     for (size_t t = 0; t < num_steps; t++) {
-        for (size_t cell = 0; states && cell < LANES; cell++)
-            for (size_t i = 1; i <= num_words; i++)
-                *states++ = words[i] >> cell & 1;
+        for (int lane = 0; states && lane < LANES; lane++)
+            for (size_t i = 1; i <= n; i++) *states++ = words[i] >> lane & 1;
         if (t + 1 == num_steps) break;
-        step(words, next, num_words, table);
-        uint32_t *swap = words;
-        words = next, next = swap;
+        step(words, next, n, table);
+        uint32_t *previous = words;
+        words = next, next = previous;
     }
-    memcpy(last, words + 1, num_words * sizeof *last);
-    return free(words), free(next), 0;
+    memcpy(last, words + 1, n * sizeof *last);
+    free(both);
+    return 0;
 }

@@ -9,19 +9,16 @@ as it is measured, and Ctrl-C ends with what there is.
 
 import dataclasses
 import json
-import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
-import jax
-import jax.numpy as jnp
 import psutil
 
+import peers
 import readme
-from machine import describe_machine, machine_line, num_cores
+from machine import describe_machine, machine_line, prepare_jax
 from measuring import RefusedError, Stage, load_stages
 from sections import PLANS, QUICK, Settings
 from tables import show
@@ -32,8 +29,9 @@ from workshop.files import write_whole
 from workshop.harness import check_writable, time_call
 from workshop.terminal import fail, reader_may_leave, say
 
+ALL_PLANS = {**PLANS, "peers": peers.plan_peers}
 MAX_BUSY = 0.1
-BYTES_A_CELL = 6  # of the section large: states, reference, comparison
+BYTES_A_CELL = 7  # of the section large: states, reference, comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +41,15 @@ class Arguments:
     only: str = ",".join(PLANS)
     """Sections to measure, separated by commas."""
     size: int | None = None
-    """Cells and rows of the section large, 8000 unless quick."""
+    """Cells and rows of the sections large and peers, 8000 unless quick."""
     quick: bool = False
     """A rehearsal: smaller sizes, fewer calls."""
     json: Path | None = None
     """Write all samples to this file."""
     plot: Path | None = None
     """Draw the results into this PNG file."""
+    record: bool = False
+    """Keep the table of peers, for README."""
     readme: Path | None = None
     """Rewrite the tables in this file, and the pictures in .github beside."""
 
@@ -60,8 +60,9 @@ def main() -> int:
     names, settings = check_arguments(arguments)
     prepare_jax()
     stages = load_stages(STAGES_FOLDER)
-    record = {"schema": 2, "machine": describe_machine(), "sections": {}}
-    print_header(record["machine"])
+    machine = describe_machine()
+    record = {"machine": machine, "complete": False, "sections": {}}
+    print_header(machine)
     try:
         _, seconds = time_call(measure_all, names, stages, settings, record)
     except RefusedError as error:
@@ -69,11 +70,10 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted: what was measured stands above")
         if arguments.json:
-            keep(arguments.json, to_json(record | {"complete": False}))
+            keep(arguments.json, to_json(record))
         return 130
-    print()
     say(
-        f"Done in {seconds:.0f} seconds. Every result was compared with"
+        f"\nDone in {seconds:.0f} seconds. Every result was compared with"
         f" {stages[0].label} before its time was shown."
     )
     keep_results(record | {"complete": True}, arguments)
@@ -85,30 +85,18 @@ def measure_all(
 ) -> None:
     """Measure section after section; each row goes on screen and record."""
     for name in names:
-        section = PLANS[name](stages, settings)
-        rows = []
+        section, rows = ALL_PLANS[name](stages, settings), []
         record["sections"][name] = {"title": section.title, "rows": rows}
         show(name, section, rows)
-
-
-def prepare_jax() -> None:
-    """A device for every core, and no results of earlier compilations."""
-    jax.config.update("jax_enable_compilation_cache", False)
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", num_cores())
-    jax.block_until_ready(jax.jit(jnp.add)(1, 1))  # starts the devices
 
 
 def print_header(machine: dict) -> None:
     """Say where this is measured, and what the columns mean."""
     say(machine_line(machine))
     if machine["busy"] > MAX_BUSY:
-        say(
-            f"other programs keep {machine['busy']:.0%} of the cores busy:"
-            " expect noise"
-        )
+        say(f"other programs keep {machine['busy']:.0%} of the cores busy")
     if machine["pages"] == "small" and sys.platform == "linux":
-        say("small pages: large results wait for them; make asks for huge ones")
+        say("small pages: large results wait for them (make asks for huge)")
     if stray := stray_variables():
         say(f"set from outside: {', '.join(stray)}")
     say(
@@ -121,6 +109,8 @@ def keep_results(record: dict, arguments: Arguments) -> None:
     """Write the files that were asked for."""
     if arguments.json:
         keep(arguments.json, to_json(record))
+    if arguments.record:
+        keep(readme.PEERS, readme.to_peers(record, peers.COLUMNS))
     if arguments.plot or arguments.readme:
         import plot  # matplotlib is slow to import
     if arguments.plot:
@@ -128,8 +118,11 @@ def keep_results(record: dict, arguments: Arguments) -> None:
     if arguments.readme:
         text = arguments.readme.read_text(encoding="utf-8")
         keep(arguments.readme, readme.rewrite(text, record))
-        for name, image in plot.draw_pictures(record).items():
-            keep(arguments.readme.parent / ".github" / name, image)
+        folder = arguments.readme.parent / ".github"
+        folder.mkdir(exist_ok=True)
+        large = record["sections"]["large"]
+        for name, image in plot.draw_pictures(large).items():
+            keep(folder / name, image)
 
 
 def to_json(record: dict) -> str:
@@ -140,7 +133,6 @@ def to_json(record: dict) -> str:
 def keep(path: Path, content: str | bytes) -> None:
     """Write a file and say where it is."""
     try:
-        path.parent.mkdir(exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         fail(f"{path} cannot be written: {error}", status=1)
@@ -153,32 +145,36 @@ def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:
     Ends with one line and status 2 if something could not work.
     """
     names = [name.strip() for name in arguments.only.split(",")]
-    if not set(names) <= set(PLANS):
-        fail(f"only must name some of {','.join(PLANS)}, got {arguments.only}")
+    if not set(names) <= set(ALL_PLANS):
+        fail(
+            f"only must name some of {','.join(ALL_PLANS)}, got {arguments.only}"
+        )
     settings = QUICK if arguments.quick else Settings()
     if arguments.size is not None:
         settings = dataclasses.replace(settings, large=arguments.size)
-    if "large" in names:
-        check_size(settings.large)
+    check_size(settings.large, names)
     for option in ("json", "plot", "readme"):
         if path := getattr(arguments, option):
             check_writable(option, path)
-    if path := arguments.plot:
-        if path.suffix.lower() != ".png":
-            fail(f"plot must be a file named .png, got {path}")
-        if find_spec("matplotlib") is None:
-            fail("plot needs matplotlib: python -m pip install matplotlib")
-    if path := arguments.readme:
-        check_readme(path, names)
-    return [name for name in PLANS if name in names], settings
+    if arguments.plot and arguments.plot.suffix.lower() != ".png":
+        fail(f"plot must be a file named .png, got {arguments.plot}")
+    if arguments.record and "peers" not in names:
+        fail("record needs the section peers")
+    if arguments.readme:
+        check_readme(arguments.readme, names)
+    return [name for name in ALL_PLANS if name in names], settings
 
 
-def check_size(size: int) -> None:
+def check_size(size: int, names: list[str]) -> None:
     """Is it possible, and is there memory for it?"""
     if size < 1:
         fail(f"size must be at least 1, got {size}")
-    needed = BYTES_A_CELL * size**2
-    available = psutil.virtual_memory().available
+    if "peers" in names and size % peers.WORD_BITS:
+        fail(f"size must be a multiple of {peers.WORD_BITS}, got {size}")
+    needed, available = (
+        BYTES_A_CELL * size**2,
+        psutil.virtual_memory().available,
+    )
     if needed > available:
         fail(
             f"size must fit into the memory available, {available:,} bytes,"
@@ -191,7 +187,8 @@ def check_readme(path: Path, names: list[str]) -> None:
     if not {"small", "large"} <= set(names):
         fail(f"readme needs the sections small,large, got {','.join(names)}")
     try:
-        readme.check(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        readme.replace(readme.replace(text, "bench", []), "peers", [])
     except (OSError, ValueError) as error:
         fail(f"readme must be a file with markers, got {path}: {error}")
 

@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""What the numbers are measured on, and JAX made ready for it."""
 
 import datetime
 import os
@@ -17,14 +17,21 @@ import psutil
 PROBE_BYTES = 2**25
 
 
+def prepare_jax() -> None:
+    """A device for every core, and no results of earlier compilations."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+    jax.block_until_ready(jax.jit(jnp.add)(1, 1))  # starts the devices
+
+
 def describe_machine() -> dict[str, Any]:
     """What to know before comparing two runs, by name."""
-    gigabytes = psutil.virtual_memory().total / 2**30
     now = datetime.datetime.now().astimezone()
     return {
         "cpu": cpu_name(),
         "cores": num_cores(),
-        "memory": f"{gigabytes:.0f} GiB",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "pages": page_size(),
         "python": platform.python_version(),
         "jax": jax.__version__,
@@ -45,16 +52,13 @@ def machine_line(machine: dict[str, Any]) -> str:
 
 def cpu_name() -> str:
     """The processor's model name, or at least its architecture."""
-    name = platform.processor()
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
     if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        name = done.stdout.strip()
-    elif Path("/proc/cpuinfo").exists():
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-        name = found[1] if found else name
-    return name or platform.machine()
+        return subprocess.run(command, stdout=-1, text=True).stdout.strip()
+    about = Path("/proc/cpuinfo")
+    text = about.read_text(encoding="utf-8") if about.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def num_cores() -> int:
@@ -65,10 +69,7 @@ def num_cores() -> int:
 
 
 def page_size() -> str:
-    """"huge" if a large result of JAX is in such pages, else "small".
-
-    The kernel is asked, not the settings: they mean nothing elsewhere.
-    """
+    """Whether a large result of JAX is in "huge" pages or in "small" ones."""
     before = huge_bytes()
     result = jax.block_until_ready(jnp.ones(PROBE_BYTES, jnp.uint8))
     gained = huge_bytes() - before
@@ -78,8 +79,7 @@ def page_size() -> str:
 
 def huge_bytes() -> int:
     """How much of this process's memory Linux keeps in huge pages."""
-    try:
-        text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    return 1024 * int(re.search(r"AnonHugePages:\s*(\d+)", text)[1])
+    usage = Path("/proc/self/smaps_rollup")
+    text = usage.read_text(encoding="ascii") if usage.exists() else ""
+    found = re.search(r"AnonHugePages:\s*(\d+)", text)
+    return 1024 * int(found[1]) if found else 0

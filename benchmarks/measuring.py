@@ -19,7 +19,7 @@ from workshop.jaxprs import count_equations
 from workshop.terminal import fail
 
 RULE = 110
-MIN_CALLS, MAX_CALLS = 3, 100
+MIN_CALLS, MAX_CALLS, BUDGET = 3, 100, 0.3
 
 
 class RefusedError(Exception):
@@ -37,20 +37,13 @@ class Row:
     num_cells: int = 0
     """Cells that one call, or one step, computes."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
-    """What was counted, not timed."""
     remark: str = ""
     """Why there are no samples."""
 
     @property
-    def first(self) -> float | None:
-        """Seconds of the first call, None if it was not timed."""
-        return self.samples.get("first", [None])[0]
-
-    @property
-    def typical(self) -> float | None:
+    def typical(self) -> float:
         """The median later call, or all phases of a compilation together."""
-        phases = [self.samples[k] for k in self.samples if k != "first"]
-        return sum(map(median, phases)) if phases else None
+        return sum(median(s) for k, s in self.samples.items() if k != "first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +52,11 @@ class Stage:
 
     label: str
     module: ModuleType
-    is_jitted: bool
-    """Whether simulate is compiled as a whole."""
+
+    @property
+    def is_jitted(self) -> bool:
+        """Whether simulate is compiled as a whole."""
+        return hasattr(self.module.simulate, "lower")
 
     @property
     def fails_with(self) -> tuple[type[Exception], str] | None:
@@ -68,22 +64,18 @@ class Stage:
         return getattr(self.module, "FAILS_WITH", None)
 
     def trace(self, width: int, num_steps: int) -> Any:
-        """The jaxpr of simulate; without equations if it is NumPy's.
+        """The jaxpr of simulate; of an eager one, all that it asks JAX to do.
 
-        For an eager stage: all operations that it hands to JAX in turn.
-        Raises RefusedError if it is jitted and does not depend on the rule.
+        Raises RefusedError if it is compiled and does not take the rule.
         """
-        simulate = functools.partial(
-            self.module.simulate, width=width, num_steps=num_steps
-        )
+        simulate, shape = self.module.simulate, (width, num_steps)
         if not self.is_jitted:
-            return jax.make_jaxpr(lambda: simulate(RULE))().jaxpr
-        traced = self.module.simulate.trace(RULE, **simulate.keywords)
-        jaxpr = traced.jaxpr.jaxpr
-        taken = [v for equation in jaxpr.eqns for v in equation.invars]
-        if not any(v in taken for v in jaxpr.invars):
+            return jax.make_jaxpr(lambda: simulate(RULE, *shape))().jaxpr
+        jaxpr = simulate.trace(RULE, *shape).jaxpr.jaxpr
+        used = [v for equation in jaxpr.eqns for v in equation.invars]
+        if not any(v in used for v in jaxpr.invars):
             raise RefusedError(
-                f"{self.label} is refused: its program does not take the"
+                f"{self.label} is refused: its program does not depend on the"
                 " rule, so the answer was computed when it was traced"
             )
         return jaxpr
@@ -96,62 +88,57 @@ class Stage:
 
 
 def load_stages(folder: Path) -> list[Stage]:
-    """The stages of a folder, in order.
-
-    A file that is none ends the program with one line that names it.
-    """
+    """The stages of a folder; ends with one line that names a broken one."""
     stages = []
     for number, path in find_stages(folder).items():
+        stage = f"{number} {path.stem.partition('_')[2]}"
         try:
-            module = load_stage(path)
-            is_jitted = hasattr(module.simulate, "lower")
+            stages.append(Stage(stage, load_stage(path)))
+            stages[-1].module.simulate  # noqa: B018
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             fail(f"{path.name} cannot be imported: {reason}", status=1)
-        name = path.stem.partition("_")[2]
-        stages.append(Stage(f"{number} {name}", module, is_jitted))
     return stages
 
 
 def measure(
     label: str,
     call: Callable[[], Any],
-    check: Callable[[Any], None],
+    expected: list[np.ndarray],
     num_cells: int,
-    budget: float,
+    to_states: Callable[[Any], np.ndarray] = np.asarray,
     wait: bool = True,
 ) -> Row:
-    """Time the first call, and later ones until budget seconds are spent.
+    """Time the first call, and later ones until BUDGET seconds are spent.
 
-    JAX's caches are cleared before the first call. check gets the result of
-    the first and of the last call; it raises RefusedError if that is wrong,
-    and so does this if the second call returns the first one's result again,
-    or if calls are faster than memory.
+    JAX's caches are cleared before the first call. The first result and the
+    last one must be the states expected; if there are none yet, the first
+    one is what others must be. RefusedError otherwise, or if a call returns
+    the one before's result again, or if calls are faster than memory.
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
-    check(result)
+    expected.extend([to_states(result)] * (not expected))
+    check_equal(label, to_states(result), expected[0])
     before, later = result, []
     while len(later) < MIN_CALLS or (
-        len(later) < MAX_CALLS and sum(later) < budget
+        len(later) < MAX_CALLS and sum(later) < BUDGET
     ):
         del result  # every call finds the same memory free
         result, seconds = time_call(call, wait=wait)
         jax.block_until_ready(result)  # no call computes into the next one
         later.append(seconds)
-        if before is not None:
-            refuse_the_same(label, before, result)
+        refuse_the_same(label, before, result)
         before = None
-    check(result)
+    check_equal(label, to_states(result), expected[0])
     if wait:
         refuse_the_impossible(label, result, median(later))
     return Row(label, {"first": [first], "later": later}, num_cells)
 
 
 def refuse_the_same(label: str, before: Any, after: Any) -> None:
-    """RefusedError if what a call returned is what one before returned."""
-    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-    for old, new in pairs:
+    """RefusedError if two calls returned the same memory."""
+    for old, new in zip(*map(jax.tree.leaves, (before, after)), strict=False):
         if old is new or np.may_share_memory(np.asarray(old), np.asarray(new)):
             raise RefusedError(
                 f"{label} is refused: a later call returns the first one's"
@@ -191,4 +178,4 @@ def break_even(row: Row, baseline: Row) -> float:
     saved = baseline.typical - row.typical
     if saved <= 0:
         return math.inf
-    return max(1, math.ceil((row.first - row.typical) / saved))
+    return max(1, math.ceil((row.samples["first"][0] - row.typical) / saved))

@@ -1,54 +1,32 @@
-"""Measure other libraries beside the stages: the same states, in one table.
+"""The section peers: other programs beside the stages, the same states.
 
-A peer that would take over a minute computes fewer cells; so speeds are by
+CellPyLib would take over a minute and computes fewer cells; so speeds are by
 cell. A peer that is not installed is named as missing.
-
-    make bench-peers
 """
 
-import dataclasses
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from machine import describe_machine, machine_line
-from measuring import (
-    RULE,
-    MismatchError,
-    Row,
-    Stage,
-    check_equal,
-    load_stages,
-    measure,
-)
-from sections import find_scan, variants
-from tables import FIRST, LATER, THROUGHPUT, Column, Screen, three_digits
-from workshop.catalog import STAGES_FOLDER
-from workshop.command_line import parse
-from workshop.harness import time_call
-from workshop.terminal import fail
+from measuring import RULE, Row, Stage, measure
+from programs import find_scan, last_rows, load_c, run_c, ways
+from sections import Settings
+from tables import FIRST, SPEED, SPEEDUP, TYPICAL, Column, Section
 
 WORD_BITS = 64
-MAX_SECONDS = 60
-PROBE_SIZE = 256  # large enough that the calls themselves cost little
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """The command line."""
-
-    size: int = 8000
-    """Cells and rows, a multiple of 64."""
+def side(row: Row, rows: list[Row]) -> str:
+    """The number of cells and of rows."""
+    return f"{round(row.num_cells**0.5):,}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Peer:
+COLUMNS = (Column("size", 6, side), FIRST, TYPICAL, SPEED, SPEEDUP)
+
+
+class Peer(NamedTuple):
     """A program that computes the states of RULE."""
 
     label: str
@@ -56,7 +34,54 @@ class Peer:
     """Imports what it needs; returns a function of width and num_steps that
     is not compiled yet."""
     to_states: Callable[[Any], np.ndarray] = np.asarray
-    """From what that returns to uint8 states; not timed."""
+    """From what that returns, all states or the last; not timed."""
+    share: int = 1
+    """It computes one of so many rows and cells."""
+
+
+def plan_peers(stages: list[Stage], settings: Settings) -> Section:
+    """The reference, scan, what stages pack, last rows, and libraries."""
+    size, reference = settings.large, stages[0].module.simulate
+    packing = [s for s in stages if hasattr(s.module, "simulate_packed")]
+    programs = [
+        way
+        for stage in (stages[0], find_scan(stages), *packing)
+        for way in ways(stage, size)
+    ] + [
+        way._replace(label=f"{way.label}, last row")
+        for way in list(last_rows(stages))[1:]
+    ]
+    peers = [
+        Peer(label, partial(partial, simulate, RULE), to_states)
+        for label, simulate, to_states in programs
+    ]
+    tasks = {
+        peer.label: partial(time_peer, peer, reference, settings)
+        for peer in peers + LIBRARIES
+    }
+    title = f"size x size cells, rule {RULE}; vs NumPy: by cell"
+    return Section(title, COLUMNS, tasks, notes)
+
+
+def notes(rows: list[Row]) -> Iterator[str]:
+    """What the rows do not all do."""
+    yield (
+        "packed: returns a bit for each cell. last row: returns that alone."
+        " Conversions to bytes, of CAX's floats too, are not timed."
+    )
+
+
+def time_peer(peer: Peer, reference: Callable, settings: Settings) -> Row:
+    """The row of a peer; why there is none, if it is missing."""
+    size = max(settings.large // peer.share, WORD_BITS)
+    try:
+        call = partial(peer.make_simulate(), size, size)
+    except ImportError as error:
+        return Row(peer.label, remark=f"missing: {error}")
+    states = reference(RULE, size, size)
+    if "last row" in peer.label:
+        states = states[-1:]
+    return measure(peer.label, call, [states], size * size, peer.to_states)
 
 
 def make_cellpylib() -> Callable:
@@ -161,110 +186,16 @@ def unpack_bits(words: np.ndarray) -> np.ndarray:
     return np.unpackbits(little_endian, axis=1, bitorder="little")
 
 
-def stage_peers(stages: list[Stage], width: int) -> list[Peer]:
-    """The reference, scan, and what stages pack into words."""
-
-    def make(simulate: Callable) -> Callable:
-        return lambda: partial(simulate, RULE)
-
-    chosen = stages[:1] + find_scan(stages)
-    chosen += [s for s in stages if hasattr(s.module, "simulate_packed")]
-    return [
-        Peer(label, make(simulate), to_states)
-        for stage in chosen
-        for label, simulate, to_states in variants(stage, width)
-    ]
+def make_c() -> Callable:
+    """C: packed words, each row unpacked into bytes."""
+    load_c()
+    return partial(run_c, RULE)
 
 
 LIBRARIES = [
-    Peer("CellPyLib", make_cellpylib),
+    Peer("CellPyLib", make_cellpylib, share=10),
     Peer("CAX", make_cax, cax_states),
     Peer("Numba, bytes", make_numba_bytes),
     Peer("Numba, packed", make_numba_packed, unpack_bits),
+    Peer("C, bytes", make_c),
 ]
-
-
-def time_peer(peer: Peer, reference: Callable, size: int) -> Row:
-    """The row of a peer, on fewer cells if it would take over a minute."""
-    try:
-        simulate = peer.make_simulate()
-    except ImportError as error:
-        return Row(peer.label, remark=f"missing: {error}")
-    size = affordable_size(simulate, size)
-    expected = reference(size, size)
-
-    def check(result: Any) -> None:
-        states = peer.to_states(result)[:, :size]
-        check_equal(peer.label, states, expected)
-
-    return measure(
-        peer.label,
-        partial(peer.make_simulate(), size, size),
-        check,
-        num_cells=size * size,
-        budget=0.5,
-    )
-
-
-def affordable_size(simulate: Callable, size: int) -> int:
-    """The size, or a tenth of it if a call would take over a minute."""
-    if size <= PROBE_SIZE:
-        return size
-    simulate(PROBE_SIZE, PROBE_SIZE)
-    _, seconds = time_call(simulate, PROBE_SIZE, PROBE_SIZE)
-    if seconds * (size / PROBE_SIZE) ** 2 <= MAX_SECONDS:
-        return size
-    return size // 10 // WORD_BITS * WORD_BITS or WORD_BITS
-
-
-def side(row: Row, rows: list[Row]) -> str:
-    """The number of cells and of rows."""
-    return f"{round(row.num_cells**0.5):,}"
-
-
-def speedup_by_cell(row: Row, rows: list[Row]) -> str:
-    """Cells a second, as a multiple of the first row's."""
-    speeds = [r.num_cells / r.typical for r in (row, rows[0])]
-    return three_digits(speeds[0] / speeds[1]) + "x"
-
-
-COLUMNS = (
-    Column("size", 6, side),
-    FIRST,
-    *LATER,
-    THROUGHPUT,
-    Column("by cell", 8, speedup_by_cell),
-)
-
-
-def main() -> int:
-    """Print the table; the exit status."""
-    size = parse(Arguments, __doc__.partition("\n")[0]).size
-    if size < WORD_BITS or size % WORD_BITS:
-        fail(f"size must be a multiple of {WORD_BITS}, got {size}")
-    stages = load_stages(STAGES_FOLDER)
-    peers = stage_peers(stages, size) + LIBRARIES
-    reference = peers[0].make_simulate()
-    tasks = [
-        (peer.label, partial(time_peer, peer, reference, size))
-        for peer in peers
-    ]
-    screen = Screen()
-    screen.say(machine_line(describe_machine()))
-    title = f"size x size cells, rule {RULE}; by cell: speed against NumPy's"
-    try:
-        screen.show(title, tasks, COLUMNS, rows=[])
-    except MismatchError as error:
-        fail(str(error), status=1)
-    except KeyboardInterrupt:
-        screen.say("interrupted: what was measured stands above")
-        return 130
-    screen.say(
-        "packed rows return one bit a cell. Conversions to bytes, of CAX's"
-        " floats too, are not timed."
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

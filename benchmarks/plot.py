@@ -12,7 +12,7 @@ from measuring import Row, median
 from tables import pays_off, speedup
 
 GRAY = "#8b949e"  # on white and on black
-STYLES = ("o-", "s--", "^:", "D-.")
+STYLES = cycle(("o-", "s--", "^:", "D-."))
 INKED = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
 INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
 
@@ -20,26 +20,24 @@ INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
 def draw(record: dict) -> bytes:
     """A panel for each section, as a PNG image."""
     sections = record["sections"]
-    num_rows, num_columns = (len(sections) + 1) // 2, min(2, len(sections))
+    height, width = (len(sections) + 1) // 2, min(2, len(sections))
     with rc_context({"font.size": 13}):
-        figure = Figure((8 * num_columns, 5 * num_rows), layout="constrained")
-        axes = figure.subplots(num_rows, num_columns, squeeze=False).flat
-        for panel, name in zip(axes, sections, strict=False):
-            draw_section(panel, name, **sections[name])
-        for panel in list(figure.axes)[len(sections) :]:
-            panel.set_axis_off()
+        figure = Figure((8 * width, 5 * height), layout="constrained")
+        for place, (name, section) in enumerate(sections.items(), 1):
+            panel = figure.add_subplot(height, width, place)
+            draw_section(panel, **section)
+            panel.set_title(f"{name}: {section['title'].partition(';')[0]}")
         figure.supxlabel(machine_line(record["machine"]), fontsize=11)
         return to_png(figure)
 
 
-def draw_pictures(record: dict) -> dict[str, bytes]:
-    """By file name: the section large, for light pages and for dark ones."""
+def draw_pictures(section: dict) -> dict[str, bytes]:
+    """By file name: a section, for light pages and for dark ones."""
     pictures = {}
     for name, ink in INKS.items():
         with rc_context({"font.size": 14, **dict.fromkeys(INKED, ink)}):
             figure = Figure((7.5, 4.5), layout="constrained")
-            section = record["sections"]["large"]
-            draw_section(figure.subplots(), "large", **section)
+            draw_section(figure.subplots(), **section)
             pictures[name] = to_png(figure, transparent=True)
     return pictures
 
@@ -51,11 +49,10 @@ def to_png(figure: Figure, transparent: bool = False) -> bytes:
     return image.getvalue()
 
 
-def draw_section(panel: Any, name: str, title: str, rows: list[Row]) -> None:
-    """The rows that were timed: as bars, or as lines where sizes grow."""
-    grows = name in ("compile", "scale")
+def draw_section(panel: Any, title: str, rows: list[Row]) -> None:
+    """Bars of calls; lines of what has many samples in a row."""
     rows = [row for row in rows if row.samples]
-    (draw_lines if grows else draw_bars)(panel, rows)
+    (draw_bars if "later" in rows[0].samples else draw_lines)(panel, rows)
     panel.set_title(title)
     panel.spines[["top", "right"]].set_visible(False)
 
@@ -77,14 +74,22 @@ def draw_lines(panel: Any, rows: list[Row]) -> None:
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         if row.counts:
-            point = row.counts["num_steps"], row.typical
-            lines.setdefault(row.label.partition(",")[0], []).append(point)
-            continue
-        for program, samples in row.samples.items():
-            point = row.num_cells, row.num_cells / median(samples)
-            lines.setdefault(program, []).append(point)
-    for (label, points), style in zip(lines.items(), cycle(STYLES)):
-        panel.plot(*zip(*points), style, color="black", ms=9, label=label)
+            points = {row.label.partition(",")[0]: row.typical}
+        else:
+            points = {
+                k: row.num_cells / median(row.samples[k]) for k in row.samples
+            }
+        for label, y in points.items():
+            x = row.counts.get("num_steps", row.num_cells)
+            lines.setdefault(label, []).append((x, y))
+    for label, points in lines.items():
+        panel.plot(
+            *zip(*points, strict=True),
+            next(STYLES),
+            color="black",
+            ms=9,
+            label=label,
+        )
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
     panel.set_xlabel("rows" if rows[0].counts else "cells of a row")

@@ -3,24 +3,14 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from measuring import MIN_CALLS, Row, break_even, median
-from workshop.terminal import (
-    moves_cursor,
-    say,
-    shows_blocks,
-    shows_color,
-    terminal_size,
-)
+from measuring import Row, break_even, median
+from workshop.terminal import moves_cursor, say, shows_color, terminal_size
 
-BAR_WIDTH = 14
 GAP = "  "
-PHASES = ("trace", "lower", "compile")
-SHADES = dict(zip(PHASES, "░▒█", strict=True))
-LETTERS = dict(zip(PHASES, "tlc", strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +34,7 @@ class Section:
     columns: tuple[Column, ...]
     tasks: dict[str, Callable[[], Row]]
     """By label, what measures its row."""
-    notes: Callable[[list[Row]], list[str]]
+    notes: Callable[[list[Row]], Iterable[str]]
 
 
 def show(name: str, section: Section, rows: list[Row]) -> None:
@@ -52,18 +42,21 @@ def show(name: str, section: Section, rows: list[Row]) -> None:
     margin = max(map(len, section.tasks))
     shown = fitting(section.columns, terminal_size()[0] - margin)
     missing = [c.head for c in section.columns if c not in shown]
-    print()
-    bold, plain = ("\x1b[1m", "\x1b[m") if shows_color(sys.stdout) else ("",) * 2
-    print(end=bold)
+    bold = shows_color(sys.stdout)
+    print("\x1b[1m" if bold else "")
     say(f"{name}: {section.title}")
-    print(end=plain)
+    print("\x1b[m" * bold, end="")
     if missing:
         say(f"(no room for {', '.join(missing)})")
     heads = [f"{c.head:>{c.width}}" for c in shown]
     print(GAP.join([" " * margin, *heads]).rstrip())
     for number, (label, task) in enumerate(section.tasks.items(), 1):
         rows.append(run_task(task, f"{number}/{len(section.tasks)} {label}"))
-        say_row(rows, margin, shown)
+        if rows[-1].remark:
+            say(f"{label:{margin}}{GAP}{rows[-1].remark}")
+            continue
+        cells = [f"{c.text(rows[-1], rows):>{c.width}}" for c in shown]
+        print(GAP.join([f"{label:{margin}}", *cells]).rstrip(), flush=True)
     for note in section.notes(rows):
         say(note)
 
@@ -79,18 +72,6 @@ def run_task(task: Callable[[], Row], progress: str) -> Row:
         print("\r\x1b[K", end="", flush=True)
 
 
-def say_row(rows: list[Row], margin: int, columns: tuple[Column, ...]) -> None:
-    """Print the last row, or why it has no times."""
-    row = rows[-1]
-    label = f"{row.label:{margin}}"
-    if row.remark:
-        say(f"{label}{GAP}{row.remark}")
-    else:
-        cells = [f"{c.text(row, rows):>{c.width}}" for c in columns]
-        print(GAP.join([label, *cells]).rstrip())
-    sys.stdout.flush()
-
-
 def fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
     """The columns for which there is room: those of the lowest ranks."""
     while sum(len(GAP) + c.width for c in columns) > width:
@@ -101,21 +82,18 @@ def fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
     return columns
 
 
-def milliseconds(seconds: float | None) -> str:
+def milliseconds(seconds: float) -> str:
     """The one unit of all tables."""
-    return "" if seconds is None else f"{seconds * 1e3:,.2f}"
+    return f"{seconds * 1e3:,.2f}"
 
 
-def spread(row: Row) -> str:
+def spread(row: Row, rows: list[Row]) -> str:
     """From quartile to quartile, in percent of the median."""
-    later = row.samples["later"]
-    if len(later) < MIN_CALLS:
-        return ""
-    lower, upper = np.quantile(later, (0.25, 0.75))
+    lower, upper = np.quantile(row.samples["later"], (0.25, 0.75))
     return f"{(upper - lower) / row.typical:.0%}"
 
 
-def throughput(row: Row) -> str:
+def throughput(row: Row, rows: list[Row]) -> str:
     """Millions of cells in a second."""
     return three_digits(row.num_cells / row.typical / 1e6)
 
@@ -128,7 +106,7 @@ def speedup(row: Row, rows: list[Row]) -> str:
 
 def pays_off(row: Row, rows: list[Row]) -> str:
     """From which call on it was worth its first one, in a million calls."""
-    if row is rows[0]:
+    if row is rows[0] or "floor" in row.label:
         return ""
     call = break_even(row, rows[0])
     if call > 999_000:
@@ -142,55 +120,28 @@ def three_digits(number: float) -> str:
     return f"{number:,.{decimals}f}"
 
 
-def marks() -> dict[str, str]:
-    """What the phases are drawn with: letters if there are no blocks."""
-    return SHADES if shows_blocks(sys.stdout) else LETTERS
+def phase_column(phase: str) -> Column:
+    """The milliseconds of one phase of compilation."""
+    return Column(phase, 9, lambda r, _: milliseconds(r.samples[phase][0]))
 
 
-def draw_bar(row: Row, rows: list[Row]) -> str:
-    """The phases end to end; a bar that is cut off ends in ">".
-
-    The first row takes an eighth of the width.
-    """
-    unit = rows[0].typical * 8 / BAR_WIDTH
-    bar, end = "", 0.0
-    for phase, mark in marks().items():
-        end += row.samples[phase][0]
-        bar += mark * (max(1, round(end / unit)) - len(bar))
-    cut = bar if len(bar) <= BAR_WIDTH else bar[: BAR_WIDTH - 1] + ">"
-    return f"{cut:{BAR_WIDTH}}"
-
-
-def phase_columns() -> tuple[Column, ...]:
-    """The milliseconds of each phase of a compilation, and a bar of them."""
-
-    def phase_column(phase: str) -> Column:
-        head = f"{phase} {marks()[phase]}"
-        text = lambda row, _: milliseconds(row.samples[phase][0])  # noqa: E731
-        return Column(head, max(9, len(head)), text, rank=2)
-
-    return (
-        Column("equations", 9, lambda r, _: f"{r.counts['equations']:,}", 1),
-        *map(phase_column, PHASES),
-        Column("", BAR_WIDTH, draw_bar),
-    )
-
-
-def speed_column(program: str) -> Column:
+def speed_column(program: str, rank: int) -> Column:
     """Billions of cells a second of one of several programs."""
 
     def text(row: Row, rows: list[Row]) -> str:
         return three_digits(row.num_cells / median(row.samples[program]) / 1e9)
 
-    return Column(program, max(7, len(program)), text)
+    return Column(program, max(6, len(program)), text, rank)
 
 
-FIRST = Column("first ms", 9, lambda row, _: milliseconds(row.first), rank=1)
-LATER = (
-    Column("later ms", 9, lambda row, _: milliseconds(row.typical)),
-    Column("spread", 6, lambda row, _: spread(row), rank=3),
-    Column("Mcells/s", 8, lambda row, _: throughput(row), rank=2),
+FIRST = Column(
+    "first ms", 9, lambda r, _: milliseconds(r.samples["first"][0]), rank=1
 )
+TYPICAL = Column("later ms", 9, lambda r, _: milliseconds(r.typical))
+SPEED = Column("Mcells/s", 8, throughput, rank=2)
+LATER = (TYPICAL, Column("spread", 6, spread, rank=3), SPEED)
 SPEEDUP = Column("vs NumPy", 8, speedup)
 PAYS_OFF = Column("pays off", 9, pays_off, rank=1)
-CALLS = (FIRST, *LATER, SPEEDUP, PAYS_OFF)
+CALLS = (FIRST, *LATER, SPEEDUP)
+COUNT = Column("equations", 9, lambda r, _: f"{r.counts['equations']:,}")
+PHASES = (COUNT, *map(phase_column, ("trace", "lower", "compile")))
