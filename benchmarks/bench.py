@@ -10,6 +10,7 @@ as it is measured, and Ctrl-C ends with what there is.
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
@@ -59,8 +60,7 @@ def main() -> int:
     arguments = parse(Arguments, __doc__.partition("\n")[0])
     names, settings = check_arguments(arguments)
     prepare_jax()
-    stages = load_stages(STAGES_FOLDER)
-    machine = describe_machine()
+    stages, machine = load_stages(STAGES_FOLDER), describe_machine()
     record = {"machine": machine, "complete": False, "sections": {}}
     print_header(machine)
     try:
@@ -69,15 +69,21 @@ def main() -> int:
         fail(str(error), status=1)
     except KeyboardInterrupt:
         say("interrupted: what was measured stands above")
-        if arguments.json:
-            keep(arguments.json, to_json(record))
-        return 130
-    say(
-        f"\nDone in {seconds:.0f} seconds. Every result was compared with"
-        f" {stages[0].label} before its time was shown."
-    )
-    keep_results(record | {"complete": True}, arguments)
-    return 0
+        arguments = Arguments(json=arguments.json)
+    else:
+        record["complete"] = True
+        print()
+        say(
+            f"Done in {seconds:.0f} seconds. Every result was compared with"
+            f" {stages[0].label} before its time was shown."
+        )
+    for path, content in results(record, arguments):
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            fail(f"{path} cannot be written: {error}", status=1)
+        print(f"wrote {path}")
+    return 0 if record["complete"] else 130
 
 
 def measure_all(
@@ -105,38 +111,21 @@ def print_header(machine: dict) -> None:
     )
 
 
-def keep_results(record: dict, arguments: Arguments) -> None:
-    """Write the files that were asked for."""
+def results(record: dict, arguments: Arguments) -> Iterator[tuple]:
+    """The files that were asked for: paths and contents."""
     if arguments.json:
-        keep(arguments.json, to_json(record))
+        text = json.dumps(record, default=dataclasses.asdict, indent=1)
+        yield arguments.json, text + "\n"
     if arguments.record:
-        keep(readme.PEERS, readme.to_peers(record, peers.COLUMNS))
+        yield readme.PEERS, readme.to_peers(record, peers.COLUMNS)
     if arguments.plot or arguments.readme:
         import plot  # matplotlib is slow to import
     if arguments.plot:
-        keep(arguments.plot, plot.draw(record))
-    if arguments.readme:
-        text = arguments.readme.read_text(encoding="utf-8")
-        keep(arguments.readme, readme.rewrite(text, record))
-        folder = arguments.readme.parent / ".github"
-        folder.mkdir(exist_ok=True)
-        large = record["sections"]["large"]
-        for name, image in plot.draw_pictures(large).items():
-            keep(folder / name, image)
-
-
-def to_json(record: dict) -> str:
-    """All of it, every sample."""
-    return json.dumps(record, default=dataclasses.asdict, indent=1) + "\n"
-
-
-def keep(path: Path, content: str | bytes) -> None:
-    """Write a file and say where it is."""
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        fail(f"{path} cannot be written: {error}", status=1)
-    print(f"wrote {path}")
+        yield arguments.plot, plot.draw(record)
+    if path := arguments.readme:
+        yield path, readme.rewrite(path.read_text(encoding="utf-8"), record)
+        for name, image in plot.draw_pictures(record).items():
+            yield path.parent / ".github" / name, image
 
 
 def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:
@@ -144,53 +133,43 @@ def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:
 
     Ends with one line and status 2 if something could not work.
     """
-    names = [name.strip() for name in arguments.only.split(",")]
-    if not set(names) <= set(ALL_PLANS):
-        fail(
-            f"only must name some of {','.join(ALL_PLANS)}, got {arguments.only}"
-        )
+    asked = [name.strip() for name in arguments.only.split(",")]
+    names = [name for name in ALL_PLANS if name in asked]
+    if not set(asked) <= set(names):
+        fail(f"only must name some of {','.join(ALL_PLANS)}, got {asked}")
     settings = QUICK if arguments.quick else Settings()
     if arguments.size is not None:
         settings = dataclasses.replace(settings, large=arguments.size)
-    check_size(settings.large, names)
+    check_size(settings.large, "peers" in names)
     for option in ("json", "plot", "readme"):
         if path := getattr(arguments, option):
             check_writable(option, path)
     if arguments.plot and arguments.plot.suffix.lower() != ".png":
         fail(f"plot must be a file named .png, got {arguments.plot}")
     if arguments.record and "peers" not in names:
-        fail("record needs the section peers")
-    if arguments.readme:
-        check_readme(arguments.readme, names)
-    return [name for name in ALL_PLANS if name in names], settings
+        fail(f"record needs the section peers, got {arguments.only}")
+    if path := arguments.readme:
+        if not {"small", "large"} <= set(names):
+            fail(f"readme needs small and large, got {arguments.only}")
+        try:
+            readme.check(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            fail(f"readme must be a file with markers, got {path}: {error}")
+    return names, settings
 
 
-def check_size(size: int, names: list[str]) -> None:
+def check_size(size: int, in_words: bool) -> None:
     """Is it possible, and is there memory for it?"""
     if size < 1:
         fail(f"size must be at least 1, got {size}")
-    if "peers" in names and size % peers.WORD_BITS:
+    if in_words and size % peers.WORD_BITS:
         fail(f"size must be a multiple of {peers.WORD_BITS}, got {size}")
-    needed, available = (
-        BYTES_A_CELL * size**2,
-        psutil.virtual_memory().available,
-    )
-    if needed > available:
+    available = psutil.virtual_memory().available
+    if BYTES_A_CELL * size**2 > available:
         fail(
             f"size must fit into the memory available, {available:,} bytes,"
-            f" got {size}, which needs {needed:,}"
+            f" got {size}, which needs {BYTES_A_CELL * size**2:,}"
         )
-
-
-def check_readme(path: Path, names: list[str]) -> None:
-    """Can its tables be replaced?"""
-    if not {"small", "large"} <= set(names):
-        fail(f"readme needs the sections small,large, got {','.join(names)}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        readme.replace(readme.replace(text, "bench", []), "peers", [])
-    except (OSError, ValueError) as error:
-        fail(f"readme must be a file with markers, got {path}: {error}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +35,7 @@ class Row:
     of the phases of a compilation, or of a step of several programs."""
     num_cells: int = 0
     """Cells that one call, or one step, computes."""
-    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    num_equations: int = 0
     remark: str = ""
     """Why there are no samples."""
 
@@ -168,14 +167,3 @@ def check_equal(label: str, states: Any, expected: np.ndarray) -> None:
 def median(samples: list[float]) -> float:
     """The middle of the samples: a few slow ones do not move it."""
     return float(np.median(samples))
-
-
-def break_even(row: Row, baseline: Row) -> float:
-    """From which call on all calls together take no longer than baseline's.
-
-    The first call is included; math.inf if it never pays off.
-    """
-    saved = baseline.typical - row.typical
-    if saved <= 0:
-        return math.inf
-    return max(1, math.ceil((row.samples["first"][0] - row.typical) / saved))

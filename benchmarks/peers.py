@@ -4,9 +4,9 @@ CellPyLib would take over a minute and computes fewer cells; so speeds are by
 cell. A peer that is not installed is named as missing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,62 +26,49 @@ def side(row: Row, rows: list[Row]) -> str:
 COLUMNS = (Column("size", 6, side), FIRST, TYPICAL, SPEED, SPEEDUP)
 
 
-class Peer(NamedTuple):
-    """A program that computes the states of RULE."""
-
-    label: str
-    make_simulate: Callable[[], Callable[[int, int], Any]]
-    """Imports what it needs; returns a function of width and num_steps that
-    is not compiled yet."""
-    to_states: Callable[[Any], np.ndarray] = np.asarray
-    """From what that returns, all states or the last; not timed."""
-    share: int = 1
-    """It computes one of so many rows and cells."""
-
-
 def plan_peers(stages: list[Stage], settings: Settings) -> Section:
     """The reference, scan, what stages pack, last rows, and libraries."""
     size, reference = settings.large, stages[0].module.simulate
     packing = [s for s in stages if hasattr(s.module, "simulate_packed")]
-    programs = [
-        way
-        for stage in (stages[0], find_scan(stages), *packing)
-        for way in ways(stage, size)
-    ] + [
-        way._replace(label=f"{way.label}, last row")
-        for way in list(last_rows(stages))[1:]
-    ]
-    peers = [
-        Peer(label, partial(partial, simulate, RULE), to_states)
+    chosen = [stages[0], find_scan(stages), *packing]
+    programs = [way for stage in chosen for way in ways(stage, size)]
+    for way in list(last_rows(stages))[1:]:
+        programs.append(way._replace(label=f"{way.label}, last row"))
+    # By label: what imports a program and makes a function of width and
+    # num_steps, not compiled yet; and how to get states from its results.
+    makers = {
+        label: (partial(partial, simulate, RULE), to_states)
         for label, simulate, to_states in programs
-    ]
+    } | LIBRARIES
     tasks = {
-        peer.label: partial(time_peer, peer, reference, settings)
-        for peer in peers + LIBRARIES
+        label: partial(time_peer, label, *maker, reference, size)
+        for label, maker in makers.items()
     }
-    title = f"size x size cells, rule {RULE}; vs NumPy: by cell"
-    return Section(title, COLUMNS, tasks, notes)
-
-
-def notes(rows: list[Row]) -> Iterator[str]:
-    """What the rows do not all do."""
-    yield (
+    note = (
         "packed: returns a bit for each cell. last row: returns that alone."
         " Conversions to bytes, of CAX's floats too, are not timed."
     )
+    title = f"size x size cells, rule {RULE}; vs NumPy: by cell"
+    return Section(title, COLUMNS, tasks, lambda _: [note])
 
 
-def time_peer(peer: Peer, reference: Callable, settings: Settings) -> Row:
-    """The row of a peer; why there is none, if it is missing."""
-    size = max(settings.large // peer.share, WORD_BITS)
+def time_peer(
+    label: str,
+    make_simulate: Callable,
+    to_states: Callable,
+    reference: Callable,
+    size: int,
+) -> Row:
+    """The row of a program; or why there is none, if it is missing."""
+    if make_simulate is make_cellpylib:
+        size = max(size // 10, WORD_BITS)
     try:
-        call = partial(peer.make_simulate(), size, size)
+        call = partial(make_simulate(), size, size)
     except ImportError as error:
-        return Row(peer.label, remark=f"missing: {error}")
+        return Row(label, remark=f"missing: {error}")
     states = reference(RULE, size, size)
-    if "last row" in peer.label:
-        states = states[-1:]
-    return measure(peer.label, call, [states], size * size, peer.to_states)
+    expected = states[-1:] if "last row" in label else states
+    return measure(label, call, [expected], size * size, to_states)
 
 
 def make_cellpylib() -> Callable:
@@ -147,9 +134,8 @@ def make_numba_packed() -> Callable:
     """Numba: a loop over words, neighboring cells in neighboring bits."""
     import numba
 
-    entries = np.array(
-        [-(RULE >> entry & 1) for entry in range(8)], np.int64
-    ).view(np.uint64)
+    bits = np.array([-(RULE >> entry & 1) for entry in range(8)])
+    entries = bits.astype(np.int64).view(np.uint64)
     one, last = np.uint64(1), np.uint64(WORD_BITS - 1)
 
     @numba.njit
@@ -192,10 +178,10 @@ def make_c() -> Callable:
     return partial(run_c, RULE)
 
 
-LIBRARIES = [
-    Peer("CellPyLib", make_cellpylib, share=10),
-    Peer("CAX", make_cax, cax_states),
-    Peer("Numba, bytes", make_numba_bytes),
-    Peer("Numba, packed", make_numba_packed, unpack_bits),
-    Peer("C, bytes", make_c),
-]
+LIBRARIES = {
+    "CellPyLib": (make_cellpylib, np.asarray),
+    "CAX": (make_cax, cax_states),
+    "Numba, bytes": (make_numba_bytes, np.asarray),
+    "Numba, packed": (make_numba_packed, unpack_bits),
+    "C, bytes": (make_c, np.asarray),
+}

@@ -11,21 +11,28 @@ PEERS = Path(__file__).with_name("peers.json")
 SHOWN = (TYPICAL, SPEEDUP, PAYS_OFF)
 
 
+def check(text: str) -> None:
+    """Raises ValueError if a marker is missing."""
+    for name in ("peers", "bench"):
+        replace(text, name, [])
+
+
 def rewrite(text: str, record: dict) -> str:
     """The text with the tables of this run, and of the kept one of peers."""
-    peers = json.loads(PEERS.read_text(encoding="utf-8"))
-    text = replace(text, "peers", peers["table"])
-    return replace(text, "bench", bench_table(record))
+    kept = json.loads(PEERS.read_text(encoding="utf-8"))
+    return replace(
+        replace(text, "peers", kept["table"]), "bench", bench_table(record)
+    )
 
 
 def replace(text: str, name: str, table: list[str]) -> str:
-    """The text with a table between markers; ValueError if it has none."""
-    markers = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
-    start, end = map(text.find, markers)
-    if not 0 <= start < end:
-        raise ValueError(f"it has no {' and '.join(markers)!r}")
-    lines = "".join(f"{line}\n" for line in table)
-    return text[:start] + markers[0] + lines + text[end:]
+    """The text with a table between its markers, ValueError without them."""
+    start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"it has no {start.strip()} followed by {end}")
+    return before + start + "\n".join([*table, ""]) + end + after
 
 
 def markdown(heads: list[str], rows: list[list[str]], machine: dict) -> list:

@@ -249,9 +249,7 @@ def time_phases(stage: Stage, expected: np.ndarray) -> Row:
     compiled, compile_ = time_call(lowered.compile)
     check_equal(label, compiled(RULE), expected)
     samples = {"trace": [trace], "lower": [lower], "compile": [compile_]}
-    equations = count_equations(traced.jaxpr.jaxpr)
-    counts = {"num_steps": num_steps, "equations": equations}
-    return Row(label, samples, counts=counts)
+    return Row(label, samples, 0, count_equations(traced.jaxpr.jaxpr))
 
 
 def time_step(reference: Stage, programs: list[Way], exponent: int) -> Row:
