@@ -13,8 +13,6 @@ READY := .venv/ready-$(subst /,-,$(PYTHON))$(if $(LATEST),-latest)
 STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
 STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
   $(error N must be the number of a stage, got '$(N)'))
-EXERCISE = $(or $(wildcard exercises/stage$(STAGE_NUMBER)_*.py),\
-  $(error no exercise is begun for N=$(N): make exercise N=$(N)))
 
 .PHONY: help setup tour stage diff exercise check hint watch run progress \
   notebooks lab html links wheelhouse bench bench-readme bench-peers \
@@ -43,32 +41,32 @@ $(READY): $(LOCK) requirements-matthewplotlib.txt
 	@touch $@
 
 tour: setup  ## run every stage in order
-	@.venv/bin/python stages/workshop/tour.py
+	@.venv/bin/python stages/workshop tour
 
 stage: setup  ## run one stage: make stage N=5 ARGS="--rule 30"
 	@.venv/bin/python $(STAGE) $(ARGS)
 
 diff: setup  ## show what one stage changes: make diff N=5
-	@.venv/bin/python stages/workshop/diff.py $(STAGE_NUMBER) $(ARGS)
+	@.venv/bin/python stages/workshop diff $(STAGE_NUMBER) $(ARGS)
 
 exercise: setup  ## start an exercise: make exercise N=5 (FORCE=1: again)
-	@.venv/bin/python stages/workshop/exercise.py $(STAGE_NUMBER) \
+	@.venv/bin/python stages/workshop exercise $(STAGE_NUMBER) \
 	  $(if $(FORCE),--force)
 
 check: setup  ## check your exercise: make check N=5
-	@.venv/bin/python stages/workshop/check.py $(STAGE_NUMBER) $(ARGS)
+	@.venv/bin/python stages/workshop check $(STAGE_NUMBER) $(ARGS)
 
 hint: setup  ## the next of three hints: make hint N=5
-	@.venv/bin/python stages/workshop/hint.py $(STAGE_NUMBER)
+	@.venv/bin/python stages/workshop hint $(STAGE_NUMBER)
 
 watch: setup  ## check at every save: make watch N=5
-	@.venv/bin/python stages/workshop/watch.py $(STAGE_NUMBER)
+	@.venv/bin/python stages/workshop watch $(STAGE_NUMBER)
 
 run: setup  ## run your exercise: make run N=5 ARGS="--rule 30"
-	@PYTHONPATH=stages .venv/bin/python $(EXERCISE) $(ARGS)
+	@.venv/bin/python stages/workshop run $(STAGE_NUMBER) $(ARGS)
 
 progress: setup  ## which exercises pass
-	@.venv/bin/python stages/workshop/progress.py
+	@.venv/bin/python stages/workshop progress
 
 notebooks: setup  ## make each notebook from the source beside it
 	@.venv/bin/python notebooks/convert.py write
@@ -81,7 +79,7 @@ html: setup  ## run the notebooks, into pages in build/html
 	@.venv/bin/python notebooks/convert.py html
 
 links: setup  ## ask each outside link whether it answers
-	@.venv/bin/python stages/workshop/links.py $(ARGS)
+	@.venv/bin/python stages/workshop links $(ARGS)
 
 wheelhouse: setup  ## download all packages, for a room without a network
 	@$(PIP) download --quiet --only-binary :all: -r requirements.lock \
@@ -96,7 +94,7 @@ bench-readme: setup  ## measure, and rewrite the table in README.md
 	  --readme README.md $(ARGS)
 
 bench-peers: .venv-peers/ready  ## measure other libraries beside
-	@.venv-peers/bin/python benchmarks/peers.py $(ARGS)
+	@.venv-peers/bin/python benchmarks/bench.py --only peers $(ARGS)
 
 .venv-peers/ready: requirements-peers.txt | setup
 	@echo 'setting up .venv-peers: once, a minute or two'
@@ -123,10 +121,10 @@ format: setup  ## mend what lint can mend
 doctor:  ## is this machine ready?
 	@$(MAKE) --silent --no-print-directory setup || true
 	@$$(ls .venv/bin/python 2>/dev/null || echo $(PYTHON)) \
-	  stages/workshop/doctor.py
+	  stages/workshop doctor
 
 cluster: setup  ## one ring in two processes, compared with stage 0
-	@.venv/bin/python stages/workshop/cluster.py $(ARGS)
+	@.venv/bin/python stages/workshop cluster $(ARGS)
 
 lock: setup  ## pin the versions that set-up installs
 	$(PIP) install --quiet uv

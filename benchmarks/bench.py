@@ -23,12 +23,16 @@ from machine import describe_machine, machine_line, prepare_jax
 from measuring import RefusedError, Stage, load_stages
 from sections import PLANS, QUICK, Settings
 from tables import show
-from workshop.catalog import STAGES_FOLDER
-from workshop.command_line import parse
-from workshop.doctor import stray_variables
-from workshop.files import write_whole
+from workshop.devices import stray_variables
 from workshop.harness import check_writable, time_call
-from workshop.terminal import fail, reader_may_leave, say
+from workshop.stages import STAGES_FOLDER
+from workshop.terminal import (
+    fail,
+    parse,
+    reader_may_leave,
+    say,
+    write_whole,
+)
 
 ALL_PLANS = {**PLANS, "peers": peers.plan_peers}
 MAX_BUSY = 0.1

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from machine import num_cores
-from workshop.catalog import find_stages, load_stage
 from workshop.compare import explain_difference
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
+from workshop.stages import failure, find_stages, load_stage
 from workshop.terminal import fail
 
 RULE = 110
@@ -60,7 +60,7 @@ class Stage:
     @property
     def fails_with(self) -> tuple[type[Exception], str] | None:
         """The type and a keyword of what the stage raises on purpose."""
-        return getattr(self.module, "FAILS_WITH", None)
+        return failure(self.module.__doc__)
 
     def trace(self, width: int, num_steps: int) -> Any:
         """The jaxpr of simulate; of an eager one, all that it asks JAX to do.

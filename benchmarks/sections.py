@@ -11,8 +11,9 @@ import numpy as np
 from measuring import RULE, RefusedError, Row, Stage, check_equal, measure
 from programs import Way, call_each, find_scan, last_rows, map_rules, ways
 from tables import CALLS, LATER, PAYS_OFF, PHASES, Section, speed_column
-from workshop.harness import ALL_RULES, time_call
+from workshop.harness import time_call
 from workshop.jaxprs import count_equations
+from workshop.shows import ALL_RULES
 
 
 @dataclasses.dataclass(frozen=True)

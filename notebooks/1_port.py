@@ -51,6 +51,7 @@ from workshop.notebook import (
     show_states,
     show_table,
 )
+from workshop.stages import failure
 
 # %% [markdown]
 # ## A rule is a number
@@ -135,7 +136,7 @@ show_diff(1)
 # does not allow. It stands in the diff, but not as a changed line. Which one?
 
 # %%
-with expect_failure(*stage1_jnp.FAILS_WITH):
+with expect_failure(*failure(stage1_jnp.__doc__)):
     stage1_jnp.simulate(110, width=80, num_steps=80)
 
 # %% [markdown]

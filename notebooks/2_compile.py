@@ -48,6 +48,7 @@ from workshop.notebook import (
     show_diff,
     show_table,
 )
+from workshop.stages import failure
 
 SHAPE_NAMES = ("width", "num_steps")
 
@@ -126,7 +127,7 @@ show_diff(3)
 # `num_steps`, is the first whose value is asked for?
 
 # %%
-with expect_failure(*stage3_jit.FAILS_WITH):
+with expect_failure(*failure(stage3_jit.__doc__)):
     stage3_jit.simulate(110, 80, 80)
 
 # %% [markdown]

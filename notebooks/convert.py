@@ -24,8 +24,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from workshop.command_line import parse
-from workshop.terminal import fail
+from workshop.terminal import fail, parse
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent

@@ -7,6 +7,7 @@ TypeError, since JAX arrays are immutable: the transformations of the later
 stages rest on functions that never change their inputs. The message itself
 names the remedy. Everything else already works: `make_rule_table` and `step`
 compute what stage 0 computes.
+Fails with: TypeError, immutable
 
     python stages/stage1_jnp.py
 """
@@ -15,8 +16,6 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Integer, UInt8
-
-FAILS_WITH = TypeError, "immutable"
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
@@ -58,4 +57,4 @@ def simulate(
 if __name__ == "__main__":
     from workshop.harness import run
 
-    run(simulate, fails_with=FAILS_WITH)
+    run(simulate)

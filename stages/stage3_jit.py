@@ -5,6 +5,7 @@ What to notice: it fails, on purpose. jit calls `simulate` once with tracers:
 stand-ins that have a shape and a dtype, but no value. `jnp.zeros(width)` then
 asks for a shape that is only known when the program runs, and raises a
 TypeError: shapes must be concrete. Without the decorator nothing is wrong.
+Fails with: TypeError, concrete
 
     python stages/stage3_jit.py
 """
@@ -14,8 +15,6 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Integer, UInt8
-
-FAILS_WITH = TypeError, "concrete"
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
@@ -57,4 +56,4 @@ def simulate(
 if __name__ == "__main__":
     from workshop.harness import run
 
-    run(simulate, fails_with=FAILS_WITH)
+    run(simulate)

@@ -66,4 +66,4 @@ def simulate_rules(
 if __name__ == "__main__":
     from workshop.harness import run
 
-    run(simulate, simulate_rules)
+    run(simulate)

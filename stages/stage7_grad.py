@@ -1,20 +1,20 @@
 """Stage 7: learn the rule back from its states, by `jax.value_and_grad`.
 
-What changes: the table lookup becomes arithmetic. A cell x weighs a table
-entry by x or by 1 - x, which is exact on 0 and 1, and smooth in between. So
-the error of a guessed table has a gradient; following it downhill is a scan.
-Integers have no gradient: for a uint8 table JAX raises a TypeError.
-What to notice: a neighborhood that never occurs has gradient 0: its entry
-stays at 0.5, undetermined. `jax.vmap(learn_rule)` learns many rules at once.
+What changes, from stage 5: the table may be of floats. Then the error of what
+a guessed table predicts has a gradient in the table, even though the table is
+only looked up; following it downhill is a scan.
+What to notice: the gradient is in the table, not in the cells that index it.
+Integers have none: for a uint8 table JAX raises a TypeError. The entry of
+a neighborhood that never occurs has gradient 0 and stays at 0.5.
 
-    python stages/stage7_grad.py --rule 110 --seed 1
+    python stages/stage7_grad.py --rule 110
 """
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float32, Integer, UInt8
+from jaxtyping import Float32, Integer, Real, UInt8
 
 NUM_UPDATES = 300
 LEARNING_RATE = 0.5
@@ -32,86 +32,60 @@ def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
     return state.at[width // 2].set(1)
 
 
-def make_random_state(
-    width: int, seed: Integer[ArrayLike, ""]
-) -> UInt8[Array, " {width}"]:
-    """Each cell is live with probability 1/2; a seed gives one state."""
-    live = jax.random.bernoulli(jax.random.key(seed), shape=width)
-    return live.astype(jnp.uint8)
-
-
 def step(
-    state: Float32[Array, " width"],
-    rule_table: Float32[Array, "2 2 2"],
-) -> Float32[Array, " width"]:
-    """Multilinear interpolation of the table: exact for cells 0 and 1."""
+    state: UInt8[Array, " width"],
+    rule_table: Real[Array, "2 2 2"],
+) -> Real[Array, " width"]:
+    """The next state: every cell looks its neighborhood up in the table."""
     padded = jnp.pad(state, 1, mode="wrap")
-    neighborhood = padded[:-2], padded[1:-1], padded[2:]
-    left, center, right = (jnp.stack([1 - x, x]) for x in neighborhood)
-    weights = (
-        left[:, None, None] * center[None, :, None] * right[None, None, :]
-    )
-    return jnp.sum(rule_table[..., None] * weights, axis=(0, 1, 2))
+    left, center, right = padded[:-2], padded[1:-1], padded[2:]
+    return rule_table[left, center, right]
 
 
 @jax.jit(static_argnames=("width", "num_steps"))
 def simulate(
-    rule: Integer[ArrayLike, ""],
-    width: int,
-    num_steps: int,
-    seed: Integer[ArrayLike, ""] | None = None,
+    rule: Integer[ArrayLike, ""], width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is random if there is a seed."""
-    rule_table = make_rule_table(rule).astype(jnp.float32)
-    if seed is None:
-        initial_state = make_initial_state(width)
-    else:
-        initial_state = make_random_state(width, seed)
+    """All states, one a row: row 0 is the initial state."""
+    rule_table = make_rule_table(rule)
+    initial_state = make_initial_state(width)
 
     def advance(state, _):
-        return step(state, rule_table), state.astype(jnp.uint8)
+        return step(state, rule_table), state
 
-    _, states = jax.lax.scan(
-        advance, initial_state.astype(jnp.float32), length=num_steps
-    )
+    _, states = jax.lax.scan(advance, initial_state, length=num_steps)
     return states
 
 
 def prediction_error(
     rule_table: Float32[Array, "2 2 2"],
-    states: Float32[Array, "num_steps width"],
+    states: UInt8[Array, "num_steps width"],
 ) -> Float32[Array, ""]:
-    """The squared errors of predicting each row from the one before.
-
-    Divided by all cells, so that a single row has no error.
-    """
+    """Squared error a cell, if each row is predicted from the one before."""
     predict = jax.vmap(step, in_axes=(0, None))
-    errors = predict(states[:-1], rule_table) - states[1:]
-    return jnp.sum(errors**2) / states.size
+    errors = predict(states[:-1], rule_table) - states[1:].astype(jnp.float32)
+    return jnp.sum(errors**2) / states.size  # 0, not NaN, for a single row
 
 
 @jax.jit
 def learn_rule(
     states: UInt8[Array, "num_steps width"],
 ) -> tuple[Float32[Array, "2 2 2"], Float32[Array, " num_updates"]]:
-    """The rule table learned by gradient descent, and the loss on the way.
+    """The table learned by gradient descent, and the loss before each update.
 
-    An entry above 0.5 means live, one below means dead. One that is still
-    0.5 is undetermined: its neighborhood never occurs. float32 resolves one
-    occurrence among fewer than 2**24 cells.
+    float32 resolves one occurrence among fewer than 2**24 cells.
     """
-    undecided = jnp.full((2, 2, 2), 0.5)
+    compute_loss = jax.value_and_grad(prediction_error)
 
     def update(rule_table, _):
-        loss, gradient = jax.value_and_grad(prediction_error)(
-            rule_table, states.astype(jnp.float32)
-        )
+        loss, gradient = compute_loss(rule_table, states)
         return rule_table - LEARNING_RATE * gradient, loss
 
+    undecided = jnp.full((2, 2, 2), 0.5)
     return jax.lax.scan(update, undecided, length=NUM_UPDATES)
 
 
 if __name__ == "__main__":
     from workshop.harness import run
 
-    run(simulate, learn_rule=learn_rule)
+    run(simulate)

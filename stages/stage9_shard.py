@@ -196,4 +196,4 @@ def simulate_last(
 if __name__ == "__main__":
     from workshop.harness import run
 
-    run(simulate, sharded=True)
+    run(simulate)

@@ -12,7 +12,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-from workshop.catalog import find_stages
+from workshop.stages import find_stages
 
 # The tests run in as many processes as there are cores: to XLA, each has one.
 os.environ["NPROC"] = "1"

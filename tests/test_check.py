@@ -7,15 +7,18 @@ import psutil
 import pytest
 
 from workplace import copy_workshop, run_script
-from workshop import examine
-from workshop.catalog import find_stages, stage_before
-from workshop.check import check
-from workshop.compare import explain_difference
-from workshop.exercise import make_exercise
-from workshop.mistakes import MISTAKES, load_reference, name_mistake
-from workshop.points import POINTS, NotYet
-from workshop.sandbox import Limits
-from workshop.tasks import find_tasks
+from workshop.compare import (
+    MISTAKES,
+    explain_difference,
+    load_reference,
+    name_mistake,
+)
+from workshop.exercises import check, examine
+from workshop.exercises.commands import make_exercise
+from workshop.exercises.points import POINTS, NotYet
+from workshop.exercises.sandbox import Limits
+from workshop.exercises.tasks import find_tasks
+from workshop.stages import failure, find_stages, stage_before
 
 TASKS = find_tasks()
 STAGES = find_stages()
@@ -83,7 +86,7 @@ def test_there_is_an_exercise_for_every_stage_that_can_be_solved():
     solvable = [
         number
         for number, path in STAGES.items()
-        if number > 0 and "FAILS_WITH" not in path.read_text(encoding="utf-8")
+        if number > 0 and failure(path.read_text(encoding="utf-8")) is None
     ]
     assert list(TASKS) == solvable
 
@@ -96,12 +99,10 @@ def test_the_untouched_exercise_fails_for_the_reason_of_its_stage(
     steps, fact, why = examine_source(number, source, tmp_path)
     assert not fact
     before = read_stage(stage_before(number))
-    if "FAILS_WITH = " in before:
-        declared = before.split("FAILS_WITH = ")[1].partition("\n")[0]
-        error, keyword = declared.replace('"', "").split(", ")
+    if fails_with := failure(before):
         assert steps[-1] == "runs"
-        assert f"\n{error}: " in why
-        assert keyword in why
+        assert f"\n{fails_with[0].__name__}: " in why
+        assert fails_with[1] in why
     else:
         added = [f"has {name}" for name in TASKS[number].functions[1:]]
         assert steps[-1] in [TASKS[number].point, *added]
@@ -241,7 +242,7 @@ def test_a_python_loop_over_the_values_of_the_rules_does_not_pass(tmp_path):
 FINITE_DIFFERENCES = """
 def learn_rule(states):
     def loss(table):
-        return prediction_error(table, states.astype(jnp.float32))
+        return prediction_error(table, states)
 
     def update(table, _):
         slopes = [
@@ -375,7 +376,9 @@ def test_a_wrong_seam_does_not_pass(number, old, new, tmp_path, capsys):
     source = read_stage(number)
     assert source.count(old) == 1
     path = write_attempt(source.replace(old, new), tmp_path)
-    assert not check(TASKS[number], path, DEFAULT)  # on four devices
+    assert not check.check_file(
+        TASKS[number], path, DEFAULT
+    )  # on four devices
     assert "FAIL  states equal stage 0's" in capsys.readouterr().out
 
 
@@ -386,7 +389,7 @@ def learn_rule(states):
     value_and_grad = jax.jit(jax.value_and_grad(prediction_error))
     table, losses = jnp.full((2, 2, 2), 0.5), []
     while not losses or losses[-1] > 1e-3:
-        loss, slope = value_and_grad(table, states.astype(jnp.float32))
+        loss, slope = value_and_grad(table, states)
         table = table - 0.5 * slope
         losses.append(float(loss))
     return table, losses
@@ -441,7 +444,7 @@ def check_file(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("COLUMNS", str(columns))
         path = tmp_path / "attempt.py"
         path.write_text(body, encoding="utf-8")
-        passed = check(TASKS[5], path, limits)
+        passed = check.check_file(TASKS[5], path, limits)
         printed, errors = capfd.readouterr()
         assert errors == ""
         return passed, printed

@@ -9,11 +9,11 @@ import pytest
 from support import ROOT, run_python
 from workshop import doctor
 
-DOCTOR = ROOT / "stages" / "workshop" / "doctor.py"
+DOCTOR = ROOT / "stages" / "workshop", "doctor"
 
 
 def test_all_is_well_here():
-    done = run_python(DOCTOR)
+    done = run_python(*DOCTOR)
     assert (done.returncode, done.stderr) == (0, "")
     *findings, last = done.stdout.splitlines()
     assert last == "ready"
@@ -28,7 +28,7 @@ def test_all_is_well_here():
 
 
 def test_it_runs_with_no_package_installed():
-    done = run_python("-S", DOCTOR)  # -S: without site-packages
+    done = run_python("-S", *DOCTOR)  # -S: without site-packages
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     failed = [i for i, line in enumerate(lines) if line.startswith("FAIL")]
@@ -43,7 +43,7 @@ def test_versions_that_do_not_belong_together(tmp_path):
     (folder / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: jaxlib\nVersion: 0.4.1\n"
     )
-    done = run_python(DOCTOR, env={"PYTHONPATH": str(tmp_path)})
+    done = run_python(*DOCTOR, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     installed = re.escape(metadata.version("jax"))
     assert re.search(
@@ -84,13 +84,13 @@ def test_an_old_python(monkeypatch):
 
 
 def test_stray_variables_are_named():
-    done = run_python(DOCTOR, env={"JAX_ENABLE_X64": "1"})
+    done = run_python(*DOCTOR, env={"JAX_ENABLE_X64": "1"})
     assert done.returncode == 0
     assert "NOTE  variables       JAX_ENABLE_X64=1 " in done.stdout
 
 
 def test_a_variable_that_keeps_jax_from_starting():
-    done = run_python(DOCTOR, env={"JAX_PLATFORMS": "no_such_platform"})
+    done = run_python(*DOCTOR, env={"JAX_PLATFORMS": "no_such_platform"})
     assert done.returncode == 1
     assert "FAIL  devices" in done.stdout
     assert "to mend: unset JAX_PLATFORMS" in done.stdout
@@ -105,7 +105,7 @@ def test_a_variable_that_keeps_jax_from_starting():
     ],
 )
 def test_the_terminal(env, verdict, words):
-    done = run_python(DOCTOR, env=env)
+    done = run_python(*DOCTOR, env=env)
     (line,) = re.findall(r".*  terminal .*", done.stdout)
     assert line.startswith(verdict)
     assert words in line

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from support import FAILING, REFERENCE, ROOT, STAGES, import_stage, run_python
+from workshop.stages import failure
 
 
 @pytest.mark.parametrize("number", FAILING)
@@ -15,7 +16,7 @@ def test_it_fails_as_it_declares(number):
     # As a user gets it: without the import hook, whose own TypeError would
     # come before JAX's.
     stage = runpy.run_path(str(STAGES[number]))
-    error_type, keyword = stage["FAILS_WITH"]
+    error_type, keyword = failure(stage["__doc__"])
     with pytest.raises(error_type, match=keyword) as caught:
         stage["simulate"](110, 11, 7)
     assert type(caught.value) is error_type

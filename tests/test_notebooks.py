@@ -16,8 +16,8 @@ import convert
 from running import NAMES, make_notebook, printed, write_pages
 from support import REFERENCE, ROOT, import_stage, run_python
 from workshop import answers, notebook
-from workshop.catalog import find_stages
 from workshop.links import read_table
+from workshop.stages import find_stages
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
 

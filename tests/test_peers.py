@@ -9,7 +9,7 @@ import pytest
 import peers
 from measuring import MismatchError, load_stages
 from peers import LIBRARIES, Peer, time_peer
-from workshop.catalog import STAGES_FOLDER
+from workshop.stages import STAGES_FOLDER
 
 SIZE = peers.WORD_BITS
 REFERENCE = peers.stage_peers(load_stages(STAGES_FOLDER), 80)[

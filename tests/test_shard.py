@@ -10,8 +10,8 @@ import stage0_numpy
 import stage8_bitpack
 import stage9_shard
 from support import run_python
-from workshop.catalog import find_stages
 from workshop.jaxprs import equations
+from workshop.stages import find_stages
 
 STAGE = find_stages()[9]
 MANY_DEVICES = """

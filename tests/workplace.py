@@ -22,11 +22,12 @@ def copy_workshop(folder: Path) -> Path:
 
 
 def run_script(
-    folder: Path, script: str, *arguments: object, columns: int = 80
+    folder: Path, command: str, *arguments: object, columns: int = 80
 ) -> subprocess.CompletedProcess:
-    """Run stages/workshop/<script>.py there, as a user would."""
+    """Run a command of the workshop there, as a user would."""
     return run_python(
-        f"stages/workshop/{script}.py",
+        "stages/workshop",
+        command,
         *arguments,
         cwd=folder,
         env={"COLUMNS": str(columns)},

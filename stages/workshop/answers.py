@@ -12,16 +12,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from workshop.compare import explain_difference
+from workshop.compare import explain_difference, load_reference
+from workshop.exercises.points import NotYet
 from workshop.jaxprs import (
     count_compilations,
     count_equations,
     equations,
     takes_a_gradient,
 )
-from workshop.mistakes import load_reference
 from workshop.notebook import LONGEST_MESSAGE
-from workshop.points import NotYet
 
 DOTS = "put your answer in place of the three dots."
 

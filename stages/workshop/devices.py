@@ -3,11 +3,17 @@
 Other stages import this too, so jax is imported only where it is needed.
 """
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
+import math
 import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 from workshop.terminal import fail, say
@@ -16,14 +22,38 @@ CONNECT_SECONDS = 30  # to wait for the other processes
 HEARTBEAT_SECONDS = 20  # without a sign of life, and JAX ends the process
 
 
+def stray_variables() -> list[str]:
+    """The environment's variables that configure JAX."""
+    return sorted(
+        name
+        for name in os.environ
+        if name == "XLA_FLAGS" or name.startswith("JAX_")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceArguments:
+    """The command line of a stage that runs on many devices."""
+
+    num_devices: int | None = None
+    """Devices of this process, simulated on a CPU. They must divide width;
+    by default as many as there are and divide it."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
+    num_processes: int | None = None
+    """Number of processes, with --coordinator."""
+    process_id: int | None = None
+    """Which of the processes this is, from 0."""
+
+
 def check_devices(arguments: Any) -> None:
-    """End with one line and status 2 if the processes cannot be such."""
+    """End with one line and status 2 if the processes do not fit together."""
     names = ("coordinator", "num_processes", "process_id")
     given = [name for name in names if getattr(arguments, name) is not None]
     if given and len(given) < len(names):
         got = ", ".join(given)
         fail(f"{', '.join(names)} must be given together, got only {got}")
-    num_processes = 1 if not given else arguments.num_processes
+    num_processes = arguments.num_processes if given else 1
     if num_processes < 1:
         fail(f"num_processes must be at least 1, got {num_processes}")
     if given and not 0 <= arguments.process_id < num_processes:
@@ -31,23 +61,33 @@ def check_devices(arguments: Any) -> None:
             f"process_id must be between 0 and {num_processes - 1},"
             f" got {arguments.process_id}"
         )
-    if given and not re.fullmatch(r"\S+:\d{1,5}", arguments.coordinator):
+    if given and not is_address(arguments.coordinator):
         fail(f"coordinator must be HOST:PORT, got {arguments.coordinator}")
-    if arguments.num_devices is None:
-        return
-    most = arguments.width // num_processes
-    if not 1 <= arguments.num_devices <= most:
+    if arguments.num_devices is not None:
+        check_share(arguments.num_devices, num_processes, arguments.width)
+
+
+def is_address(text: str) -> bool:
+    """Whether it is HOST:PORT, the port between 1 and 65535."""
+    found = re.fullmatch(r"\S+:(\d{1,5})", text)
+    return found is not None and 1 <= int(found[1]) <= 65535
+
+
+def check_share(num_devices: int, num_processes: int, width: int) -> None:
+    """End with one line and status 2 unless each device has as many cells."""
+    if num_devices < 1 or width % (num_devices * num_processes):
+        each = f" in each of {num_processes}" if num_processes > 1 else ""
         fail(
-            f"num_devices must be between 1 and {most}, so that each has"
-            f" a cell, got {arguments.num_devices}"
+            f"num_devices{each} must divide the width, {width},"
+            f" got {num_devices}"
         )
 
 
 def set_up_devices(arguments: Any) -> Any:
     """Connect the processes, and count the devices of all of them.
 
-    Returns the arguments with that number; outside process 0 they print and
-    save nothing.
+    Returns the arguments with that number; outside process 0 nothing is
+    printed or saved.
     """
     import jax
 
@@ -61,33 +101,28 @@ def set_up_devices(arguments: Any) -> Any:
         say(f"devices: {num_devices}, processes: {jax.process_count()}")
         return arguments
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return dataclasses.replace(arguments, print_image=False, save_image=False)
+    output = os.devnull if arguments.save_image else arguments.output
+    return dataclasses.replace(arguments, output=Path(output))
 
 
 def count_devices(wanted: int | None, width: int) -> int:
     """The devices to use of all processes; wanted: of this one, else all.
 
-    Ends with one line and status 2 if there are not so many, or too many.
+    Ends with one line and status 2 if there are not so many, or if they do
+    not divide the width.
     """
     import jax
 
-    wanted = wanted or jax.local_device_count()
-    if wanted > jax.local_device_count():
+    there = jax.local_device_count()
+    if wanted is not None and wanted > there:
         fail(
-            f"num_devices must be at most {jax.local_device_count()},"
-            f" what JAX sees here, got {wanted}; JAX_PLATFORMS=cpu simulates"
-            " any number"
+            f"num_devices must be at most {there}, what JAX sees here,"
+            f" got {wanted}; JAX_PLATFORMS=cpu simulates any number"
         )
     if jax.process_count() == 1:
-        return min(wanted, width)
-    num_devices = wanted * jax.process_count()
-    if num_devices != jax.device_count() or num_devices > width:
-        fail(
-            "several processes must use all of their"
-            f" {jax.device_count()} devices, each for at least one cell,"
-            f" got {num_devices} for width {width}"
-        )
-    return num_devices
+        return wanted or math.gcd(there, width)
+    check_share(there, jax.process_count(), width)
+    return jax.device_count()
 
 
 def connect(arguments: Any) -> None:
@@ -136,7 +171,7 @@ def check_agreement(arguments: Any) -> None:
 
     if jax.process_count() == 1:
         return
-    names = ("rule", "width", "num_steps")
+    names = ("rule", "width", "num_steps", "print_image", "save_image")
     own = np.array([getattr(arguments, name) for name in names])
     everyone = multihost_utils.process_allgather(own)
     if np.any(everyone != own):
@@ -155,10 +190,20 @@ def end_late(coordinator: str | None) -> NoReturn:
     )
 
 
-def end_lost(error: Exception) -> NoReturn:
-    """End after an error in the middle of a run of several processes."""
-    reason = str(error).splitlines()[0]
-    end(f"another process has ended or cannot be reached: {reason}")
+@contextlib.contextmanager
+def peers_may_leave() -> Iterator[None]:
+    """End with one line where another process leaves in the middle of a run.
+
+    With a single process, errors stay as they are.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        jax = sys.modules.get("jax")
+        if jax is None or jax.process_count() == 1:
+            raise
+        reason = str(error).splitlines()[0]
+        end(f"another process has ended or cannot be reached: {reason}")
 
 
 def end(message: str) -> NoReturn:

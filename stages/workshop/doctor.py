@@ -1,10 +1,6 @@
 """Is this machine ready for the workshop?
 
-python stages/workshop/doctor.py
-
-One line for each requirement: OK, NOTE (works, but know this) or FAIL with
-the command that mends it. Needs nothing but Python: it has to run where the
-installation went wrong. Exit status 1 if anything failed.
+Needs nothing but Python: it has to run where the installation went wrong.
 """
 
 from __future__ import annotations
@@ -19,15 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-if not __package__:  # run as a script
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from workshop.terminal import (
-    reader_may_leave,
-    shows_blocks,
-    shows_color,
-    terminal_size,
-)
+from workshop.devices import stray_variables
+from workshop.terminal import shows_blocks, shows_color, terminal_size
 
 OLDEST_PYTHON = (3, 11)
 PACKAGES = (
@@ -175,15 +164,6 @@ def check_variables() -> Finding:
     return Finding("OK", "variables", "no XLA_FLAGS, no JAX_*")
 
 
-def stray_variables() -> list[str]:
-    """The environment's variables that configure JAX."""
-    return sorted(
-        name
-        for name in os.environ
-        if name == "XLA_FLAGS" or name.startswith("JAX_")
-    )
-
-
 def forget(variables: list[str]) -> str:
     """The command that takes them out of the environment."""
     if WINDOWS:
@@ -234,18 +214,17 @@ def examine() -> Iterator[Finding]:
     yield check_variables()
 
 
-def main() -> int:
-    """Print the findings; the exit status."""
+def doctor() -> int:
+    """Say whether this machine is ready, and how to mend it.
+
+    One line for each requirement: OK, NOTE (works, but know this) or FAIL
+    with the command that mends it. Exit status 1 if anything failed.
+    """
     failed = 0
-    with reader_may_leave():
-        for found in examine():
-            print(f"{found.verdict:4}  {found.what:14}  {found.details}")
-            if found.mend:
-                print(f"      to mend: {found.mend}")
-            failed += found.verdict == "FAIL"
-        print("ready" if not failed else f"not ready: {failed} to mend")
+    for found in examine():
+        print(f"{found.verdict:4}  {found.what:14}  {found.details}")
+        if found.mend:
+            print(f"      to mend: {found.mend}")
+        failed += found.verdict == "FAIL"
+    print("ready" if not failed else f"not ready: {failed} to mend")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

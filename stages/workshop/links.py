@@ -1,32 +1,14 @@
-"""Ask every outside link whether it answers. Needs the network.
+"""Ask every outside link whether it answers. Needs the network."""
 
-python stages/workshop/links.py
-"""
-
-import dataclasses
 import http.client
 import re
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-if not __package__:  # run as a script
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from workshop.catalog import STAGES_FOLDER
-from workshop.command_line import parse
-from workshop.terminal import reader_may_leave
+from workshop.stages import STAGES_FOLDER
 
 TABLE = STAGES_FOLDER.parent / "LINKS.md"
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """The command line."""
-
-    seconds: float = 10
-    """How long to wait for each."""
 
 
 def read_table(path: Path = TABLE) -> dict[str, str]:
@@ -55,23 +37,20 @@ def ask(address: str, seconds: float) -> str | None:
         return str(error) or type(error).__name__
 
 
-def main() -> int:
-    """One line for each link; status 1 if any does not answer."""
-    arguments = parse(Arguments, "Ask every outside link if it answers.")
+def links(seconds: float = 10) -> int:
+    """Ask every outside link whether it answers.
+
+    Exit status 1 if any does not.
+
+    Args:
+        seconds: How long to wait for each.
+    """
     silent = 0
-    with reader_may_leave():
-        for name, address in read_table().items():
-            reason = ask(address, arguments.seconds)
-            silent += reason is not None
-            print(f"{'FAIL' if reason else 'OK':4}  {name}", flush=True)
-            if reason:
-                print(f"      {address}\n      {reason}")
-        print("all answer" if not silent else f"{silent} do not answer")
+    for name, address in read_table().items():
+        reason = ask(address, seconds)
+        silent += reason is not None
+        print(f"{'FAIL' if reason else 'OK':4}  {name}", flush=True)
+        if reason:
+            print(f"      {address}\n      {reason}")
+    print("all answer" if not silent else f"{silent} do not answer")
     return 1 if silent else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)

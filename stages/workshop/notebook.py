@@ -15,9 +15,9 @@ import numpy as np
 from cycler import cycler
 from IPython.display import Markdown, display
 
-from workshop.diff import diff_lines
 from workshop.harness import time_call
 from workshop.rendering import encode_image, make_grid
+from workshop.stages import diff_lines
 
 LONGEST_MESSAGE = 300  # characters of an error that are shown
 PICTURE_PIXELS = 480  # the least size to which the explorer's picture grows

@@ -10,19 +10,18 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from PIL import Image
 
-from workshop.files import write_whole
 from workshop.terminal import (
     say,
     shows_blocks,
     shows_color,
     terminal_size,
+    write_whole,
 )
 
 try:
@@ -97,36 +96,57 @@ def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
     return totals / np.outer(heights, widths)
 
 
-def play_flip_book(
-    titles_and_states: Iterable[tuple[str, np.ndarray]],
-    seconds_each: float = 0.05,
-) -> None:
-    """Show one picture after the other in place, until the end or Ctrl-C.
+def play_flip_book(states: np.ndarray, seconds_each: float = 0.4) -> None:
+    """Show one diagram after the other in place, until the end or Ctrl-C.
 
-    Needs a terminal that moves its cursor; a picture fits into it whole.
+    From dark to bright, and fewer than three in a second: so nothing flashes
+    (WCAG 2.3.1). Needs a terminal that moves its cursor; a picture fits into
+    it whole.
     """
-    previous = signal.getsignal(signal.SIGINT)
     columns, lines = terminal_size()
     rows_a_line = 2 if shows_blocks(sys.stdout) else 1
-    max_rows = max(1, lines - 3) * rows_a_line
-    shown, interrupts = "", []
+    factor = scale_factor(states[0], columns, max(1, lines - 3) * rows_a_line)
+    shown = ""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        # KeyboardInterrupt would be lost where it comes in a callback.
-        signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
-        for title, states in titles_and_states:
-            if interrupts:
-                print()
-                break
+        for rule in order_by_brightness(states):
             if shown:
                 time.sleep(seconds_each)
                 num_lines = len(shown.splitlines())
                 print(f"\x1b[{num_lines}A\x1b[J", end="")
-            factor = scale_factor(states, columns, max_rows)
-            picture = draw(scale_down(states, factor), sys.stdout)
-            shown = f"{title}\n{picture}"
+            picture = draw(scale_down(states[rule], factor), sys.stdout)
+            shown = f"rule {rule} of 0 to {len(states) - 1}\n{picture}"
             print(shown, flush=True)
+    except KeyboardInterrupt:
+        print("\r")
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def order_by_brightness(states: np.ndarray) -> np.ndarray:
+    """The rules, those with the fewest live cells first."""
+    return np.argsort(states.mean(axis=(1, 2)), kind="stable")
+
+
+def print_sheet(states: np.ndarray, first: int = 0) -> None:
+    """Print as many diagrams as fit the screen, from that rule on.
+
+    Of each its beginning: the rows, and the cells around the middle, that one
+    live cell reaches in them.
+    """
+    columns, lines = terminal_size()
+    rows_a_line = 2 if shows_blocks(sys.stdout) else 1
+    num_rules, num_steps, width = states.shape
+    height = max(1, min(8, num_steps, columns // 2))
+    start = max(0, width // 2 - height + 1)
+    panels = states[:, :height, start : width // 2 + height]
+    panels = np.pad(panels, ((0, 0), (0, 0), (0, 1)))
+    num_columns = max(1, columns // panels.shape[2])
+    num_rows = max(1, (lines - 4) // (1 + height // rows_a_line))
+    rules = (first + np.arange(num_columns * num_rows)) % num_rules
+    for row in rules.reshape(num_rows, num_columns):
+        print("".join(f"{rule:<{panels.shape[2]}}" for rule in row).rstrip())
+        print(draw(np.hstack(panels[row]), sys.stdout))
 
 
 def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:

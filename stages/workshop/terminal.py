@@ -1,20 +1,45 @@
 """What the terminal can show, and how a script speaks to it.
 
-Needs nothing but Python, so that the doctor can use it.
+Also command lines, and files that are written whole. Needs nothing but Python
+until a command line is parsed, so that the doctor can use it.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
+import inspect
+import io
 import os
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 BLOCKS = "█▀▄"
+
+# tyro's sentences, and what is said instead.
+PLAINER = [
+    (
+        r"Error parsing (\S+): invalid literal for int\(\).*: (.*)",
+        r"\1 must be an integer, got \2",
+    ),
+    (
+        r"Error parsing (\S+): no type matching \S*INT .* from \[(.*)\]\.",
+        r"\1 must be an integer, got \2",
+    ),
+    (
+        r"Error parsing (\S+): could not convert string to float: (.*)",
+        r"\1 must be a number, got \2",
+    ),
+    (r"Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
+    (r"Missing from \S+: (\S+) .*", r"\1 is missing (--help says what it is)"),
+    (r"(Unrecognized options: .*)", r"\1 (--help lists the options)"),
+]
 
 
 def terminal_size() -> tuple[int, int]:
@@ -48,10 +73,10 @@ def shows_blocks(stream: TextIO) -> bool:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a sentence, wrapped to the terminal; a link stays in one piece."""
+    """Print a sentence, wrapped to the terminal between its words."""
     columns, _ = terminal_size()
-    cut = "://" not in text
-    print(textwrap.fill(text, columns, break_long_words=cut), file=stream)
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    print(textwrap.fill(text, columns, **whole), file=stream)
 
 
 @contextmanager
@@ -75,6 +100,101 @@ def reader_may_leave() -> Iterator[None]:
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
-    """Print one line on standard error and end with that exit status."""
-    print(message, file=sys.stderr)
+    """Print one line on standard error and end with that exit status.
+
+    Only on a terminal is it wrapped.
+    """
+    if sys.stderr.isatty():
+        say(message, sys.stderr)
+    else:
+        print(message, file=sys.stderr)
     sys.exit(status)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text in UTF-8, whole or not at all.
+
+    A link or a device is written through, never replaced. Raises OSError,
+    and leaves what was there before, if the disk does not take it.
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def parse(
+    command: Callable,
+    description: str | None = None,
+    arguments: list[str] | None = None,
+    prog: str | None = None,
+) -> Any:
+    """Read a command line as the signature of a function or dataclass asks.
+
+    Returns the function with these arguments, not yet called, or the instance
+    of the dataclass. A command line that does not fit ends the program with
+    one line and status 2; --help prints, and ends it with status 0.
+    """
+    import tyro
+
+    usage, explanation = io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(usage), redirect_stderr(explanation):
+            return tyro.cli(
+                command if isinstance(command, type) else defer(command),
+                args=arguments,
+                prog=prog or Path(sys.argv[0]).name,
+                description=description,
+            )
+    except SystemExit as end:
+        if not end.code:
+            print(usage.getvalue(), end="")
+            raise
+    sentence = first_sentence(explanation.getvalue())
+    for pattern, plainer in PLAINER:
+        sentence = re.sub(pattern, plainer, sentence)
+    fail(sentence)
+
+
+def defer(function: Callable) -> Callable:
+    """The function, but to be called again, without arguments, to run.
+
+    Its positional arguments are called by their names in the help.
+    """
+    from typing import Annotated, get_type_hints
+
+    from tyro.conf import arg
+
+    def later(*args: Any, **kwargs: Any) -> Callable:
+        return functools.partial(function, *args, **kwargs)
+
+    hints = get_type_hints(function)
+    hints.pop("return", None)
+    signature = inspect.signature(function)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            metavar = arg(metavar=name.upper())
+            hints[name] = Annotated[hints[name], metavar]
+    later.__doc__ = function.__doc__
+    later.__signature__, later.__annotations__ = signature, hints
+    return later
+
+
+def first_sentence(box: str) -> str:
+    """What stands in tyro's box between its title and the next rule."""
+    lines = [line.strip("│| ") for line in box.splitlines()]
+    sentence = []
+    for line in lines[1:]:
+        if re.search(r"\w", line):
+            sentence.append(line)
+        elif sentence:
+            break
+    return " ".join(sentence or lines)

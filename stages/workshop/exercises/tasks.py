@@ -1,13 +1,13 @@
 """The exercises: their texts, their files, and how far an attendee is."""
 
 import dataclasses
+import hashlib
 import json
 import tomllib
 from pathlib import Path
 
-from workshop.catalog import STAGES_FOLDER, find_stages
-from workshop.files import write_whole
-from workshop.terminal import fail
+from workshop.stages import STAGES_FOLDER, find_stages
+from workshop.terminal import fail, write_whole
 
 TEXTS = Path(__file__).with_name("tasks.toml")
 FOLDER = STAGES_FOLDER.parent / "exercises"
@@ -19,6 +19,7 @@ class Task:
     """What to do to get to stage `number` from the one that it changes."""
 
     number: int
+    title: str
     functions: tuple[str, ...]
     point: str
     task: str
@@ -40,6 +41,7 @@ def find_tasks() -> dict[int, Task]:
     return {
         int(number): Task(
             int(number),
+            text["title"],
             tuple(text["functions"]),
             text["point"],
             one_paragraph(text["task"]),
@@ -80,6 +82,11 @@ def require_file(task: Task) -> Path:
             f" make exercise N={task.number}"
         )
     return task.path
+
+
+def fingerprint(path: Path) -> str:
+    """Changes when the file does."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def shown(path: Path) -> str:

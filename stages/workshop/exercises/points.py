@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from workshop.catalog import find_stages, load_stage
+from workshop.stages import find_stages, load_stage
 from workshop.compare import explain_difference
 from workshop.jaxprs import (
     count_equations,
@@ -26,7 +26,7 @@ from workshop.jaxprs import (
     loops,
     takes_a_gradient,
 )
-from workshop.mistakes import load_reference
+from workshop.compare import load_reference
 
 SHAPE = {"width": 16, "num_steps": 16}
 

@@ -1,13 +1,12 @@
 """Run examine.py on an attendee's file, in a process of its own.
 
-It may take only so long and so much memory. Memory is watched from outside,
-which works on every system, while a limit set by the system does not.
+It may take only so long and so much memory. It watches both itself, which
+works on every system.
 """
 
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import re
 import signal
@@ -15,19 +14,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import IO
 
-import psutil
-
-from workshop.doctor import stray_variables
-from workshop.tasks import Task, shown
+from workshop.devices import stray_variables
+from workshop.exercises.tasks import Task, shown
+from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, terminal_size
 
-EXAMINE = Path(__file__).with_name("examine.py")
+EXAMINE = "workshop.exercises.examine"
 NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
-PAUSE = 0.05  # seconds between two looks at the memory
+TOO_LARGE = 99  # the status that examine.py ends with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +54,11 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
         report = Path(folder) / "report"
         tail = bytearray()
         with subprocess.Popen(
-            [sys.executable, EXAMINE, str(task.number), path, report],
+            [
+                *(sys.executable, "-m", EXAMINE),
+                *(str(task.number), path.resolve(), report),
+                *map(str, dataclasses.astuple(limits)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -69,21 +70,27 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
             )
             reader.start()
             try:
-                broken = wait_within(process, limits, report)
+                process.wait()
             finally:
                 end_with_children(process)
                 reader.join(timeout=1)
         if not report.exists():
             fail("The check could not start. What is wrong: make doctor", 1)
         lines = report.read_text(encoding="utf-8").splitlines()
+        place = report.with_name("place").read_text().splitlines()
     printed = bytes(tail).decode(errors="replace").splitlines()
     *steps, last = map(json.loads, lines)
     if "step" not in last:
         steps = [line["step"] for line in steps]
         return Outcome(steps, **last, printed="\n".join(printed[-5:]))
     steps = [line["step"] for line in (*steps, last)]
+    broken = ""
+    if process.returncode == TOO_LARGE:
+        broken = f"It takes more than {limits.gigabytes:g} GB of memory"
+    elif place:
+        broken = f"It still runs after {limits.seconds:g} seconds"
     if broken:
-        return Outcome(steps, why=broken + find_place(printed, path))
+        return Outcome(steps, why=broken + find_place(place, path))
     ended = f"The file ended Python, status {process.returncode}."
     return Outcome(steps, why=ended)
 
@@ -106,6 +113,7 @@ def examiner_environment() -> dict[str, str]:
         "JAX_NUM_CPU_DEVICES": str(NUM_DEVICES),
         "COLUMNS": str(terminal_size()[0]),
         "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": str(STAGES_FOLDER),
     }
 
 
@@ -114,41 +122,6 @@ def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
     while chunk := stream.read1(size):
         tail += chunk
         del tail[:-size]
-
-
-def wait_within(
-    process: subprocess.Popen, limits: Limits, report: Path
-) -> str | None:
-    """Wait for the end; which limit was broken, None if none was.
-
-    The time runs from the first thing in the report, when JAX is loaded.
-    """
-    while not report.exists():
-        if process.poll() is not None:
-            return None
-        time.sleep(PAUSE)
-    for _ in range(math.ceil(limits.seconds / PAUSE)):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=PAUSE)
-            return None
-        if resident_bytes(process.pid) > limits.gigabytes * 1e9:
-            broken = f"It takes more than {limits.gigabytes:g} GB of memory"
-            break
-    else:
-        broken = f"It still runs after {limits.seconds:g} seconds"
-    if hasattr(signal, "SIGUSR1"):  # let it say where it is; see examine.py
-        process.send_signal(signal.SIGUSR1)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=1)
-    return broken
-
-
-def resident_bytes(pid: int) -> int:
-    """The memory that a process takes, 0 if it has just ended."""
-    try:
-        return psutil.Process(pid).memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
 
 
 def find_place(printed: list[str], path: Path) -> str:

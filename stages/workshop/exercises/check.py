@@ -1,52 +1,53 @@
 """Check an attendee's file: does it do what the stage is about?
 
-python stages/workshop/check.py 5
-python stages/workshop/check.py 5 my_scan.py
-
 One thing is said at a time: the first that is not right.
 """
 
-import dataclasses
-import hashlib
-import signal
 import sys
 import textwrap
 from pathlib import Path
 
-if not __package__:  # run as a script
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-import tyro
-
-from workshop.catalog import find_stages
-from workshop.command_line import StageNumber, parse
-from workshop.sandbox import Limits, run_examiner
-from workshop.tasks import (
+from workshop.exercises.sandbox import Limits, run_examiner
+from workshop.exercises.tasks import (
     Task,
     find_task,
     find_tasks,
+    fingerprint,
     remember,
     require_file,
     shown,
 )
-from workshop.terminal import fail, reader_may_leave, say, terminal_size
+from workshop.stages import find_stages
+from workshop.terminal import fail, say, terminal_size
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """The command line."""
+def check(
+    n: int,
+    path: Path | None = None,
+    /,
+    seconds: float = Limits.seconds,
+    gigabytes: float = Limits.gigabytes,
+) -> int:
+    """Check your solution of an exercise.
 
-    number: StageNumber
-    """The stage to arrive at."""
-    path: tyro.conf.Positional[Path | None] = None
-    """The file to check; without it, the one in exercises/."""
-    seconds: float = Limits.seconds
-    """How long the file may run."""
-    gigabytes: float = Limits.gigabytes
-    """How much memory it may take."""
+    Exit status 0 if it passes, 1 if not yet, 2 if there is no such file.
+
+    Args:
+        n: The stage to arrive at.
+        path: The file to check; without it, the one in exercises/.
+        seconds: How long the file may run.
+        gigabytes: How much memory it may take.
+    """
+    limits, task = Limits(seconds, gigabytes), find_task(n)
+    if path is None:
+        require_file(task)
+        return 0 if check_own(task, limits) else 1
+    if not path.is_file():
+        fail(f"path must be a file, got {path}")
+    return 0 if check_file(task, path, limits) else 1
 
 
-def check(task: Task, path: Path, limits: Limits) -> bool:
+def check_file(task: Task, path: Path, limits: Limits) -> bool:
     """Print what is right, then what is not; whether all is right."""
     say(f"{shown(path)}, stage {task.number}")
     sys.stdout.flush()
@@ -69,17 +70,12 @@ def check(task: Task, path: Path, limits: Limits) -> bool:
     return False
 
 
-def check_own(task: Task, limits: Limits) -> bool:
+def check_own(task: Task, limits: Limits = Limits()) -> bool:
     """Check the attendee's exercise, and remember if it passes."""
     mark = fingerprint(task.path)
-    passed = check(task, task.path, limits)
+    passed = check_file(task, task.path, limits)
     remember(task.number, passed=mark if passed else None)
     return passed
-
-
-def fingerprint(path: Path) -> str:
-    """Changes when the file does."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def item(verdict: str, what: str) -> None:
@@ -120,26 +116,3 @@ def congratulate(task: Task) -> None:
     for number in between:
         print(f"Next, to see it fail: make stage N={number}")
     print(f"{'Then' if between else 'Next'}: make exercise N={later[0]}")
-
-
-def main() -> None:
-    """Exit status 0 if it passes, 1 if not yet, 2 if there is no such file."""
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-    arguments = parse(Arguments, "Check your solution of an exercise.")
-    limits = Limits(arguments.seconds, arguments.gigabytes)
-    task, path = find_task(arguments.number), arguments.path
-    if path is None:
-        require_file(task)
-    elif not path.is_file():
-        fail(f"path must be a file, got {path}")
-    passed = False
-    with reader_may_leave():
-        if path is None:
-            passed = check_own(task, limits)
-        else:
-            passed = check(task, path, limits)
-    sys.exit(0 if passed else 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,83 @@
+"""Every command of the workshop: `python stages/workshop check 5`.
+
+A command is a function: its signature is its command line, its docstring its
+help. Without a command they are listed. Needs nothing but Python until one is
+called that has arguments: the doctor has to run where installing went wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path[0] = str(FOLDER.parent)
+
+from workshop.terminal import parse, reader_may_leave, say  # noqa: E402
+
+# The module of each, in the order in which they are met.
+COMMANDS = {
+    "tour": "tour",
+    "diff": "stages",
+    "exercise": "exercises.commands",
+    "check": "exercises.check",
+    "hint": "exercises.commands",
+    "watch": "exercises.commands",
+    "run": "exercises.commands",
+    "progress": "exercises.commands",
+    "doctor": "doctor",
+    "cluster": "cluster",
+    "links": "links",
+}
+
+
+def summarize(name: str) -> str:
+    """The first line of the command's docstring, read without importing."""
+    path = FOLDER.joinpath(*COMMANDS[name].split(".")).with_suffix(".py")
+    (function,) = (
+        node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    return ast.get_docstring(function).partition("\n")[0]
+
+
+def list_commands() -> None:
+    """Print each command with what it does."""
+    for name in COMMANDS:
+        print(f"{name:10} {summarize(name)}")
+    say("How to use one: python stages/workshop NAME --help")
+
+
+def call_command(name: str, arguments: list[str]) -> int | None:
+    """Import it, and call it with those arguments; its exit status."""
+    module = importlib.import_module(f"workshop.{COMMANDS[name]}")
+    command = getattr(module, name)
+    rest: list[str] = []
+    if name == "run":  # what follows the number is for the exercise
+        arguments, rest = arguments[:1], arguments[1:]
+    if arguments or command.__annotations__.keys() > {"return"}:
+        command = parse(command, arguments=arguments, prog=name)
+    return command(*rest)
+
+
+def main() -> int | None:
+    """Call the command that is named; the exit status, 130 for Ctrl-C."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    try:
+        with reader_may_leave():
+            if name in COMMANDS:
+                return call_command(name, arguments)
+            if name in ("-h", "--help"):
+                return list_commands()
+            known = ", ".join(COMMANDS)
+            say(f"the command must be one of {known}, got {name}", sys.stderr)
+            return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""What an attendee types for an exercise, but for the check itself."""
+
+import runpy
+import sys
+import textwrap
+from pathlib import Path
+
+from workshop.exercises.tasks import (
+    FOLDER,
+    Task,
+    find_task,
+    find_tasks,
+    fingerprint,
+    read_progress,
+    remember,
+    require_file,
+    shown,
+)
+from workshop.stages import find_stages, stage_before, strip_docstring
+from workshop.terminal import fail, moves_cursor, say, write_whole
+
+
+def make_exercise(task: Task) -> str:
+    """The source of the stage to change, under a docstring with the task."""
+    stages = find_stages()
+    before = stages[stage_before(task.number)].read_text(encoding="utf-8")
+    text = textwrap.fill(task.task, width=78)
+    return (
+        f'"""Exercise {task.number}: {task.title}\n\n{text}\n\n'
+        f"    make check N={task.number}\n"
+        f'    make hint N={task.number}\n"""\n\n' + strip_docstring(before)
+    )
+
+
+def keep_backup(path: Path) -> Path:
+    """Move the file out of the way, over no other; its new path."""
+    number = 1
+    while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
+        number += 1
+    return path.rename(backup)
+
+
+def exercise(n: int, /, force: bool = False) -> None:
+    """Make the exercise of a stage: the one to change, and its task.
+
+    Args:
+        n: The stage to arrive at.
+        force: Start again; what is there is kept beside it.
+    """
+    task = find_task(n)
+    kept = None
+    if task.path.exists() and not force:
+        fail(
+            f"{shown(task.path)} is there already; to start again:"
+            f" make exercise N={n} FORCE=1"
+        )
+    try:
+        FOLDER.mkdir(exist_ok=True)
+        if task.path.exists():
+            kept = keep_backup(task.path)
+        write_whole(task.path, make_exercise(task))
+    except OSError as error:
+        fail(f"exercises must be a writable folder, got {error}")
+    remember(n, hints=0, passed=None)
+    if kept:
+        say(f"kept {shown(kept)}")
+    say(f"wrote {shown(task.path)}")
+    print()
+    say(task.task)
+    print()
+    print(f"make check N={n}   does it work?")
+    print(f"make hint N={n}    one of three hints")
+    print(f"make run N={n}     run it as a stage")
+
+
+def hint(n: int, /) -> None:
+    """Give the next of three hints, from vague to nearly there.
+
+    Args:
+        n: The stage to arrive at.
+    """
+    task = find_task(n)
+    seen = read_progress().get(str(n), {}).get("hints", 0)
+    number = min(seen + 1, len(task.hints))
+    remember(n, hints=number)
+    say(f"Hint {number} of {len(task.hints)}: {task.hints[number - 1]}")
+    if number == len(task.hints):
+        print()
+        say(f"That was the last. The solution: make diff N={n}")
+
+
+def run(n: int, /, *arguments: str) -> None:
+    """Run your exercise as a stage is run.
+
+    Args:
+        n: The stage to arrive at.
+        arguments: What the stage would be given.
+    """
+    path = require_file(find_task(n))
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def watch(n: int, /) -> None:
+    """Check an exercise whenever it is saved, until Ctrl-C.
+
+    Args:
+        n: The stage to arrive at.
+    """
+    import watchfiles
+
+    from workshop.exercises.check import check_own
+
+    task = find_task(n)
+    path = require_file(task)
+    saves = watchfiles.watch(
+        path.parent,  # editors may replace the file
+        watch_filter=lambda _, changed: Path(changed).name == path.name,
+        rust_timeout=500,
+        yield_on_timeout=True,
+    )
+    seen = None  # the first time-out brings the first check
+    for _ in saves:
+        if path.is_file() and path.stat().st_mtime_ns != seen:
+            seen = path.stat().st_mtime_ns
+            if moves_cursor(sys.stdout):
+                print("\x1b[2J\x1b[H", end="")
+            check_own(task)
+            print()
+            say(f"waiting for {shown(path)} to be saved; Ctrl-C ends")
+            sys.stdout.flush()
+
+
+def progress() -> None:
+    """Show which exercises pass."""
+    known, tasks = read_progress(), find_tasks()
+    found = {
+        number: describe(task, known.get(str(number), {}))
+        for number, task in tasks.items()
+    }
+    for number, task in tasks.items():
+        print(f"{number:3}  {task.path.name:21}  {found[number]}")
+    num_passing = list(found.values()).count("passes")
+    print(f"{num_passing} of {len(tasks)} pass")
+
+
+def describe(task: Task, known: dict) -> str:
+    """How far the attendee is with an exercise, in a few words."""
+    if not task.path.is_file():
+        return "not begun"
+    passed = known.get("passed")
+    if passed is None:
+        return "begun"
+    if passed != fingerprint(task.path):
+        return "passed, changed since"
+    return "passes"
