@@ -117,8 +117,9 @@ def measure(
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
-    expected.extend([to_states(result)] * (not expected))
-    check_equal(label, to_states(result), expected[0])
+    states = to_states(result)
+    expected.extend([states] * (not expected))
+    check_equal(label, states, expected[0])
     before, later = result, []
     while len(later) < MIN_CALLS or (
         len(later) < MAX_CALLS and sum(later) < BUDGET
@@ -128,7 +129,7 @@ def measure(
         jax.block_until_ready(result)  # no call computes into the next one
         later.append(seconds)
         refuse_the_same(label, before, result)
-        before = None
+        before = states = None
     check_equal(label, to_states(result), expected[0])
     if wait:
         refuse_the_impossible(label, result, median(later))

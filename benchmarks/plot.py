@@ -10,7 +10,7 @@ from machine import machine_line
 from measuring import Row
 from tables import pays_off, speedup
 
-GRAY = "#8b949e"  # on white and on black
+GRAY = "#8c8c8c"  # on white and on black
 INKED = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
 INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
 

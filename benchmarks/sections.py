@@ -84,12 +84,9 @@ def size_notes(
                 " computing so few cells."
             )
         if f"{stage.label}, packed" in times:
-            ratios = [
-                f"{time / times[floor]:.1f} times the {floor}"
-                for floor in times
-                if "floor" in floor
-            ]
-            yield f"{stage.label} takes {' and '.join(ratios)}." * bool(ratios)
+            for floor in (label for label in times if "floor" in label):
+                ratio = time / times[floor]
+                yield f"{stage.label} takes {ratio:.1f} times {floor[7:]}."
     yield (
         "packed: a bit for each cell. pays off: from that call on, all calls"
         " together, the first one included, take no longer than NumPy's."
@@ -132,7 +129,7 @@ def plan_rules(stages: list[Stage], settings: Settings) -> Section:
     for label, run, to_one in chosen:
 
         def to_states(results: list, to_one: Callable = to_one) -> np.ndarray:
-            return np.concatenate([to_one(result) for result in results])
+            return to_one(np.concatenate(jax.tree.map(np.asarray, results)))
 
         call = partial(run, ALL_RULES, *shape)
         num_cells = len(ALL_RULES) * shape[0] * shape[1]

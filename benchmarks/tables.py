@@ -124,7 +124,7 @@ def three_digits(number: float) -> str:
 
 def phase_column(phase: str) -> Column:
     """The milliseconds of one phase of compilation."""
-    return Column(phase, 9, lambda r, _: milliseconds(r.samples[phase][0]))
+    return Column(phase, 9, lambda r, _: milliseconds(r.samples[phase][0]), 1)
 
 
 def speed_column(program: str, rank: int) -> Column:
@@ -137,13 +137,13 @@ def speed_column(program: str, rank: int) -> Column:
 
 
 FIRST = Column(
-    "first ms", 9, lambda r, _: milliseconds(r.samples["first"][0]), rank=1
+    "first ms", 9, lambda r, _: milliseconds(r.samples["first"][0]), rank=2
 )
-TYPICAL = Column("later ms", 9, lambda r, _: milliseconds(r.typical))
-SPEED = Column("Mcells/s", 8, throughput, rank=2)
-LATER = (TYPICAL, Column("spread", 6, spread, rank=3), SPEED)
+TYPICAL = Column("later ms", 9, lambda r, _: milliseconds(r.typical), 1)
+SPEED = Column("Mcells/s", 8, throughput, rank=3)
+LATER = (TYPICAL, Column("spread", 6, spread, rank=4), SPEED)
 SPEEDUP = Column("vs NumPy", 8, speedup)
-PAYS_OFF = Column("pays off", 9, pays_off, rank=1)
+PAYS_OFF = Column("pays off", 9, pays_off, rank=2)
 CALLS = (FIRST, *LATER, SPEEDUP)
 COUNT = Column("equations", 9, lambda r, _: f"{r.num_equations:,}")
 PHASES = (COUNT, *map(phase_column, ("trace", "lower", "compile")))
