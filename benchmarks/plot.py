@@ -11,7 +11,10 @@ from measuring import Row
 from tables import pays_off, speedup
 
 GRAY = "#8c8c8c"  # on white and on black
-INKED = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
+INKED = (
+    *("text.color", "axes.labelcolor", "axes.edgecolor"),
+    *("xtick.color", "ytick.color"),
+)
 INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
 
 
@@ -35,7 +38,7 @@ def draw_pictures(record: dict) -> dict[str, bytes]:
     """By file name: the section large, for light and for dark pages."""
     pictures = {}
     for name, ink in INKS.items():
-        with rc_context({"font.size": 14, **dict.fromkeys(INKED, ink)}):
+        with rc_context({"font.size": 16, **dict.fromkeys(INKED, ink)}):
             figure = Figure((7.5, 4.5), layout="constrained")
             draw_bars(figure.subplots(), **record["sections"]["large"])
             pictures[name] = to_png(figure, transparent=True)

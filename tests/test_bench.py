@@ -238,11 +238,13 @@ def test_an_answer_from_tracing_is_refused():
 
 
 def test_what_is_faster_than_memory_is_refused():
-    made = [np.ones(2**22, np.uint8) for _ in range(5)]
-    with pytest.raises(RefusedError, match=r"fast is refused: .* 4,194,304"):
-        measure("fast", made.pop, [], 2**22)
-    made = [np.ones(2**22, np.uint8) for _ in range(5)]
-    measure("WRONG", made.pop, [], 2**22, wait=False)  # known to be wrong
+    def call():  # memory that nobody writes
+        return np.empty(2**26, np.uint8)
+
+    limits = call, [], 2**26, lambda result: np.zeros((1, 1))
+    measure("WRONG: not waiting", *limits, wait=False)
+    with pytest.raises(RefusedError, match=r"fast is refused: .* 67,108,864"):
+        measure("fast", *limits)
 
 
 def test_the_result_is_checked_before_there_is_a_row(monkeypatch):
@@ -460,7 +462,7 @@ def test_tables_between_markers_are_replaced():
     new = readme.rewrite(text, make_record())
     assert "old" not in new
     assert readme.rewrite(new, make_record()) == new
-    first, middle, second = new.partition("\nmiddle\n")
+    first, _, second = new.partition("\nmiddle\n")
     assert first.startswith(f"# Title\n{markers[0]}\n| stage |")
     assert first.endswith(markers[1])
     assert "| C, bytes |" in second
