@@ -110,26 +110,24 @@ def measure(
 ) -> Row:
     """Time the first call, and later ones until BUDGET seconds are spent.
 
-    JAX's caches are cleared before the first call. The first result and the
-    last one must be the states expected; if there are none yet, the first
-    one is what others must be. RefusedError otherwise, or if a call returns
-    the one before's result again, or if calls are faster than memory.
+    The first result and the last one must be the states expected; if there
+    are none yet, the first is what others must be. Raises RefusedError if
+    not, if a call returns what one before did, or is faster than memory.
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
-    states = to_states(result)
-    expected.extend([states] * (not expected))
-    check_equal(label, states, expected[0])
+    if not expected:
+        expected.append(to_states(result))
+    check_equal(label, to_states(result), expected[0])
     before, later = result, []
     while len(later) < MIN_CALLS or (
         len(later) < MAX_CALLS and sum(later) < BUDGET
     ):
         del result  # every call finds the same memory free
         result, seconds = time_call(call, wait=wait)
-        jax.block_until_ready(result)  # no call computes into the next one
         later.append(seconds)
-        refuse_the_same(label, before, result)
-        before = states = None
+        refuse_the_same(label, before, jax.block_until_ready(result))
+        before = None
     check_equal(label, to_states(result), expected[0])
     if wait:
         refuse_the_impossible(label, result, median(later))

@@ -141,10 +141,9 @@ def make_numba_packed() -> Callable:
     @numba.njit
     def simulate(width, num_steps):
         num_words = width // WORD_BITS
-        states = np.empty((num_steps, num_words), np.uint64)
-        states[0] = 0
-        middle = width // 2
-        states[0, middle // WORD_BITS] = one << np.uint64(middle % WORD_BITS)
+        states = np.zeros((num_steps, num_words), np.uint64)
+        word, bit = divmod(width // 2, WORD_BITS)
+        states[0, word] = one << np.uint64(bit)
         for t in range(num_steps - 1):
             state = states[t]
             for i in range(num_words):

@@ -70,6 +70,20 @@ def last_rows(stages: list[Stage]) -> Iterator[Way]:
         yield Way("C, 1 core", partial(run_c, only_last=True), unpack_c)
 
 
+def rule_ways(stages: list[Stage], width: int) -> Iterator[Way]:
+    """For all rules: a call for each, one call, one of what is packed."""
+    for stage in (stages[0], find_scan(stages)):
+        each = partial(call_each, stage.module.simulate)
+        yield Way(f"{stage.label}, loop", each)
+    for stage in stages:
+        if run := getattr(stage.module, "simulate_rules", None):
+            yield Way(f"{stage.label}, one call", run)
+        if hasattr(stage.module, "simulate_packed"):
+            for way in ways(stage, width):
+                run = map_rules(way.simulate)
+                yield Way(f"vmap {way.label}", run, way.to_states)
+
+
 def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
     """The states of each rule, by a loop in Python."""
     return [simulate(int(rule), *shape) for rule in rules]
@@ -86,17 +100,21 @@ def map_rules(simulate: Callable) -> Callable:
 
 
 def keep_last(stage: Stage) -> Callable[[int, int, int], jax.Array]:
-    """The stage's step in a loop that keeps one state."""
+    """The stage's step in a loop that keeps one state.
+
+    It starts from an argument: XLA would fold a constant for seconds.
+    """
     module = stage.module
 
-    @jax.jit(static_argnames=("width", "num_steps"))
-    def simulate_last(rule: int, width: int, num_steps: int) -> jax.Array:
+    @jax.jit
+    def advance(rule: int, state: jax.Array, num_updates: int) -> jax.Array:
         rule_table = module.make_rule_table(rule)
-        initial_state = module.make_initial_state(width)
-        advance = lambda _, state: module.step(state, rule_table)  # noqa: E731
-        return jax.lax.fori_loop(1, num_steps, advance, initial_state)
+        next_state = lambda _, state: module.step(state, rule_table)  # noqa: E731
+        return jax.lax.fori_loop(0, num_updates, next_state, state)
 
-    return simulate_last
+    return lambda rule, width, num_steps: advance(
+        rule, module.make_initial_state(width), num_steps - 1
+    )
 
 
 def unpack(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
