@@ -97,7 +97,7 @@ bench-readme:
 	  --readme README.md $(ARGS)
 
 bench-peers:
-	@.venv-peers/bin/python benchmarks/peers.py $(ARGS)
+	@.venv-peers/bin/python benchmarks/bench.py --only peers $(ARGS)
 
 test:
 	.venv/bin/python -m pytest $(ARGS)
