@@ -1,13 +1,26 @@
 """What JAX makes of a function: the traced program, and what it compiles."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from jax.extend.core import jaxprs_in_params
 
+LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
+    """The program that this call makes, None if it cannot be traced.
+
+    A function that runs cannot be traced if it looks at values that JAX
+    computes: prints a loss in a format of its own, say.
+    """
+    try:
+        return jax.make_jaxpr(lambda: function(*args, **kwargs))()
+    except Exception:
+        return None
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -21,7 +34,7 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 def loops(jaxpr: Any) -> Iterator[Any]:
     """Its loops, those within others included."""
     for equation in equations(jaxpr):
-        if equation.primitive.name in ("scan", "while"):
+        if equation.primitive.name in LOOPS:
             yield equation
 
 
@@ -45,8 +58,44 @@ def takes_a_gradient(jaxpr: Any) -> bool:
 
 
 def count_equations(jaxpr: Any) -> int:
-    """How many there are."""
-    return sum(1 for _ in equations(jaxpr))
+    """The number of its equations; a loop's body counts once, or unrolled."""
+    return len(jaxpr.eqns) + sum(
+        equation.params.get("unroll", 1) * count_equations(inner)
+        for equation in jaxpr.eqns
+        for inner in jaxprs_in_params(equation.params)
+    )
+
+
+def compiled_part(jaxpr: Any) -> float:
+    """How much of it is inside the largest of its jitted functions."""
+    counts = (
+        count_equations(equation.params["jaxpr"])
+        for equation in jaxpr.eqns
+        if equation.primitive.name in ("jit", "pjit")
+    )
+    return max(counts, default=0) / max(count_equations(jaxpr), 1)
+
+
+def loop_depth(jaxpr: Any) -> int:
+    """How many loops are inside one another."""
+    return max(
+        (
+            loop_depth(inner) + (equation.primitive.name in LOOPS)
+            for equation in jaxpr.eqns
+            for inner in jaxprs_in_params(equation.params)
+        ),
+        default=0,
+    )
+
+
+def loop_results(loop: Any) -> Iterator[tuple[Any, bool]]:
+    """The shape and dtype of each result, whether it is stacked by turns.
+
+    What scan stacks has one axis more outside than inside; the carry has not.
+    """
+    inside = loop.params[LOOPS[loop.primitive.name]].out_avals
+    for variable, before in zip(loop.outvars, inside, strict=True):
+        yield variable.aval, variable.aval.shape != before.shape
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from workshop.terminal import fail, terminal_size
 
 EXAMINE = "workshop.exercises.examine"
 NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
-TOO_LARGE = 99  # the status that examine.py ends with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +45,11 @@ class Outcome:
     """What is not right with the last step, if that is so."""
     printed: str = ""
     """The last lines that the file itself printed."""
+
+    @property
+    def verdict(self) -> str:
+        """It passes, or what it does not pass."""
+        return f"FAIL {self.steps[-1]}" if self.why else "it passes"
 
 
 def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
@@ -77,22 +81,23 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
         if not report.exists():
             fail("The check could not start. What is wrong: make doctor", 1)
         lines = report.read_text(encoding="utf-8").splitlines()
-        place = report.with_name("place").read_text().splitlines()
+        place = report.with_name("place").read_text("utf-8").splitlines()
     printed = bytes(tail).decode(errors="replace").splitlines()
     *steps, last = map(json.loads, lines)
-    if "step" not in last:
-        steps = [line["step"] for line in steps]
-        return Outcome(steps, **last, printed="\n".join(printed[-5:]))
-    steps = [line["step"] for line in (*steps, last)]
-    broken = ""
-    if process.returncode == TOO_LARGE:
-        broken = f"It takes more than {limits.gigabytes:g} GB of memory"
-    elif place:
-        broken = f"It still runs after {limits.seconds:g} seconds"
-    if broken:
-        return Outcome(steps, why=broken + find_place(place, path))
-    ended = f"The file ended Python, status {process.returncode}."
-    return Outcome(steps, why=ended)
+    if "step" in last:
+        steps.append(last)
+        last = {"why": f"The file ended Python, status {process.returncode}."}
+        if place:
+            last = {"limit": f"It still runs after {limits.seconds:g} seconds"}
+    if "limit" in last:
+        note = last.get("note")
+        last = {
+            "why": last["limit"]
+            + find_place(place, path)
+            + (f"\n{note}" if note else "")
+        }
+    steps = [line["step"] for line in steps]
+    return Outcome(steps, **last, printed="\n".join(printed[-5:]))
 
 
 def end_with_children(process: subprocess.Popen) -> None:
