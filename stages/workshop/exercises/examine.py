@@ -1,30 +1,25 @@
 """Examine an attendee's file, in a process of its own: sandbox.py starts it.
 
-python -m workshop.exercises.examine 5 exercises/stage5_scan.py REPORT 60 2
+python -m workshop.exercises.examine 5 exercises/stage5_scan.py REPORT 60 2 PLACE
 
 Into the file REPORT goes one line of JSON for each thing that is looked at,
 when it begins, `{"step": name}`, and one for how it ended: `{"fact": found}`
 or `{"why": text}`.
 """
 
-import faulthandler
 import importlib.util
 import json
 import linecache
 import os
 import re
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TextIO
 
 import jax
 import numpy as np
-import psutil
 
 from workshop.compare import (
     explain_difference,
@@ -33,8 +28,7 @@ from workshop.compare import (
 )
 from workshop.exercises.points import POINTS, NotYet
 from workshop.exercises.tasks import Task, find_tasks, shown
-
-TOO_LARGE = 99  # the exit status
+from workshop.limits import Limits, keep_within
 
 # rule, width, num_steps: the first tells the classic mistakes apart.
 CASES = [
@@ -140,33 +134,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
-def end_if_larger(gigabytes: float, place: TextIO) -> None:
-    """End this process, and say where it is, once it takes that much."""
-    process = psutil.Process()
-    while process.memory_info().rss < gigabytes * 1e9:
-        time.sleep(0.05)
-    faulthandler.dump_traceback(place)
-    os._exit(TOO_LARGE)
-
-
 def main() -> None:
     """Write the report line by line, and end whatever else still runs."""
-    number, path, report, seconds, gigabytes = sys.argv[1:]
+    number, path, report, seconds, gigabytes, place = sys.argv[1:]
     path = Path(path).resolve()
-    report = Path(report)
-    place = report.with_name("place").open("w", encoding="utf-8")
-    with report.open("w", encoding="utf-8") as file:
+    keep_within(Limits(float(seconds), float(gigabytes)), Path(place))
+    with Path(report).open("w", encoding="utf-8") as file:
 
         def tell(**what: str) -> None:
             print(json.dumps(what), file=file, flush=True)
 
-        faulthandler.dump_traceback_later(
-            float(seconds), exit=True, file=place
-        )
-        watch = threading.Thread(
-            target=end_if_larger, args=(float(gigabytes), place), daemon=True
-        )
-        watch.start()
         try:
             fact = examine(
                 find_tasks()[int(number)], path, lambda step: tell(step=step)
