@@ -1,11 +1,13 @@
 """What JAX makes of a function: the traced program, and what it compiles."""
 
 import contextlib
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -96,6 +98,24 @@ def loop_results(loop: Any) -> Iterator[tuple[Any, bool]]:
     inside = loop.params[LOOPS[loop.primitive.name]].out_avals
     for variable, before in zip(loop.outvars, inside, strict=True):
         yield variable.aval, variable.aval.shape != before.shape
+
+
+def describe_compilation() -> str:
+    """What XLA is compiling in the main thread, nothing if it is not."""
+    frame = sys._current_frames()[threading.main_thread().ident]
+    compiling = False
+    while frame:
+        compiling |= "backend_compile" in frame.f_code.co_name
+        for value in frame.f_locals.values() if compiling else ():
+            if isinstance(value, ClosedJaxpr):
+                return (
+                    "XLA is compiling a program of"
+                    f" {count_equations(value):,} equations. So long a program"
+                    " comes from a Python loop that jit unrolls, or from"
+                    " `unroll=`: make the loop a part of the program."
+                )
+        frame = frame.f_back
+    return "XLA is compiling." if compiling else ""
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from workshop.exercises.sandbox import Limits, Outcome, run_examiner
+from workshop.exercises.sandbox import Outcome, run_examiner
 from workshop.exercises.tasks import (
     Task,
     find_task,
@@ -18,6 +18,7 @@ from workshop.exercises.tasks import (
     require_file,
     shown,
 )
+from workshop.limits import Limits
 from workshop.stages import find_stages
 from workshop.terminal import fail, say, terminal_size
 

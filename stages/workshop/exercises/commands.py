@@ -113,7 +113,7 @@ def watch(n: int, /) -> None:
     import watchfiles
 
     from workshop.exercises.check import examine_own, show_outcome
-    from workshop.exercises.sandbox import Limits
+    from workshop.limits import Limits
 
     task = find_task(n)
     path = require_file(task)

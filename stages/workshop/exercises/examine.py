@@ -1,32 +1,23 @@
 """Examine an attendee's file, in a process of its own: sandbox.py starts it.
 
-python -m workshop.exercises.examine 5 exercises/stage5_scan.py REPORT 60 2
+python -m workshop.exercises.examine 5 FILE REPORT 60 2 PLACE
 
 Into the file REPORT goes one line of JSON for each thing that is looked at,
-when it begins, `{"step": name}`, and one for how it ended: `{"fact": found}`,
-`{"why": text}`, or `{"limit": text, "note": text}` for a file that takes too
-much time or memory; where it was is then in the file `place` beside it. With
-the process ends what the file has started, also when nobody waits for it.
+when it begins, `{"step": name}`, and one for how it ended: `{"fact": found}`
+or `{"why": text}`.
 """
 
-import faulthandler
 import importlib.util
 import json
 import linecache
-import os
 import re
-import shutil
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn, TextIO
 
 import jax
-import psutil
 
 from workshop.compare import CASES, some_cases
 from workshop.errors import find_row
@@ -37,7 +28,7 @@ from workshop.exercises.points import (
     compare_at,
 )
 from workshop.exercises.tasks import Task, find_tasks, shown
-from workshop.jaxprs import count_equations
+from workshop.limits import Limits, end_with_children, keep_within
 from workshop.stages import failure, find_stages, stage_before
 
 
@@ -120,78 +111,23 @@ def describe(error: BaseException, task: Task) -> str:
     return f"{message}\nThis comes from {row.met}. Instead: {row.remedy}."
 
 
-def watch(
-    seconds: float, gigabytes: float, place: TextIO, tell: Callable
-) -> NoReturn:
-    """End this process once it takes too much, or nobody waits for it."""
-    parent, end = os.getppid(), time.monotonic() + seconds
-    process, limit = psutil.Process(), {}
-    while not limit:
-        time.sleep(0.05)
-        if os.getppid() != parent or not psutil.pid_exists(parent):
-            shutil.rmtree(Path(place.name).parent, ignore_errors=True)
-            end_all()
-        if process.memory_info().rss > gigabytes * 1e9:
-            limit["limit"] = f"It takes more than {gigabytes:g} GB of memory"
-        elif time.monotonic() > end:
-            limit["limit"] = f"It still runs after {seconds:g} seconds"
-            limit["note"] = describe_compilation()
-    faulthandler.dump_traceback(place)
-    tell(**limit)
-    end_all()
-
-
-def describe_compilation() -> str:
-    """What XLA is compiling in the main thread, if it is."""
-    frame = sys._current_frames()[threading.main_thread().ident]
-    compiling = False
-    while frame:
-        code = frame.f_code
-        compiling |= "backend_compile" in code.co_name
-        for value in frame.f_locals.values() if compiling else ():
-            if isinstance(value, jax.extend.core.ClosedJaxpr):
-                return (
-                    "XLA is compiling a program of"
-                    f" {count_equations(value):,} equations. A program is that"
-                    " long if jit has to unroll a Python loop, or scan has"
-                    " `unroll=`: make the loop a part of the program."
-                )
-        frame = frame.f_back
-    return "XLA is compiling." if compiling else ""
-
-
-def end_all() -> NoReturn:
-    """End this process, and what the file has started."""
-    sys.stdout.flush()
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
-    os._exit(0)
-
-
 def main() -> None:
     """Write the report line by line, and end whatever else still runs."""
-    number, name, report, seconds, gigabytes = sys.argv[1:]
+    number, name, report, seconds, gigabytes, place = sys.argv[1:]
     task, path = find_tasks()[int(number)], Path(name).resolve()
-    report = Path(report)
-    place = report.with_name("place").open("w", encoding="utf-8")
-    with report.open("w", encoding="utf-8") as file:
+    keep_within(Limits(float(seconds), float(gigabytes)), Path(place))
+    with Path(report).open("w", encoding="utf-8") as file:
 
         def tell(**what: str) -> None:
             print(json.dumps(what), file=file, flush=True)
 
-        # Where Python has no turn, its own thread cannot end it.
-        faulthandler.dump_traceback_later(
-            float(seconds) + 1, exit=True, file=place
-        )
-        arguments = float(seconds), float(gigabytes), place, tell
-        threading.Thread(target=watch, args=arguments, daemon=True).start()
         try:
             tell(fact=examine(task, path, lambda step: tell(step=step)))
         except NotYet as reason:
             tell(why=str(reason))
         except BaseException as error:
             tell(why=explain_error(error, path, task))
-        end_all()
+        end_with_children()
 
 
 if __name__ == "__main__":
