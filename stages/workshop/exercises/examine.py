@@ -108,7 +108,7 @@ def describe(error: BaseException, task: Task) -> str:
     row = find_row(error)
     if row is None or (given and given[1] in row.keyword):
         return message
-    return f"{message}\nThis comes from {row.met}. Instead: {row.remedy}."
+    return f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}."
 
 
 def main() -> None:
