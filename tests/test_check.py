@@ -28,6 +28,7 @@ from workshop.compare import (
 from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.points import NotYet
+from workshop.exercises.sandbox import run_examiner
 from workshop.exercises.tasks import find_tasks
 from workshop.jaxprs import describe_compilation
 from workshop.limits import Limits
@@ -212,7 +213,7 @@ def check_file(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("COLUMNS", str(columns))
         path = tmp_path / "attempt.py"
         path.write_text(body, encoding="utf-8")
-        outcome = check.examine_file(TASKS[5], path, limits)
+        outcome = run_examiner(TASKS[5], path, limits)
         check.show_outcome(TASKS[5], outcome)
         printed, errors = capfd.readouterr()
         assert errors == ""

@@ -131,16 +131,16 @@ def test_progress_follows_the_work(workshop):
     own = workshop / "exercises" / "stage5_scan.py"
     numbers = list(map(str, TASKS))
     others = ", ".join(n for n in numbers if n != "5")
-    none = f"0 of {len(TASKS)} pass. not begun: {', '.join(numbers)}"
+    none = f"0 of {len(TASKS)} pass; not begun: {', '.join(numbers)}"
     assert progress(workshop) == none
 
     run_script(workshop, "exercise", 5)
-    begun = f"0 of {len(TASKS)} pass. begun: 5; not begun: {others}"
+    begun = f"0 of {len(TASKS)} pass; begun: 5; not begun: {others}"
     assert progress(workshop) == begun
 
     own.write_bytes(STAGES[5].read_bytes())
     assert run_script(workshop, "check", 5).returncode == 0
-    passes = f"1 of {len(TASKS)} pass. passes: 5; not begun: {others}"
+    passes = f"1 of {len(TASKS)} pass: 5; not begun: {others}"
     assert progress(workshop) == passes
 
     own.write_text("changed", encoding="utf-8")
@@ -234,4 +234,4 @@ def test_watch_checks_at_every_save_until_ctrl_c(workshop):
         assert process.stdout.read() == ""
     limit.cancel()
     assert process.returncode == 130
-    assert " passes: 5; " in progress(workshop)
+    assert " pass: 5; " in progress(workshop)

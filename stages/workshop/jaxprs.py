@@ -4,25 +4,34 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """The program that this call makes, None if it cannot be traced.
+    """The program that this call makes, None if it cannot be known.
 
-    A function that runs cannot be traced if it looks at values that JAX
-    computes: prints a loss in a format of its own, say.
+    A function that looks at values that JAX computes, to print a loss say,
+    runs and cannot be traced: then it is the largest program that XLA
+    compiles while it runs.
     """
-    try:
-        return jax.make_jaxpr(lambda: function(*args, **kwargs))()
-    except Exception:
+    with contextlib.suppress(Exception):
+        return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
+    jax.clear_caches()
+    programs: list[ClosedJaxpr] = []
+    with count_compilations(programs):
+        jax.block_until_ready(function(*args, **kwargs))
+    if not programs:
         return None
+    largest = max(programs, key=count_equations)
+    compiled = jax.jit(jaxpr_as_fun(largest))
+    return jax.make_jaxpr(compiled)(*largest.in_avals).jaxpr
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -100,32 +109,48 @@ def loop_results(loop: Any) -> Iterator[tuple[Any, bool]]:
         yield variable.aval, variable.aval.shape != before.shape
 
 
+def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
+    """The program that the frame works on, or one of those that called it."""
+    while frame:
+        for value in frame.f_locals.values():
+            if isinstance(value, ClosedJaxpr):
+                return value
+        frame = frame.f_back
+    return None
+
+
 def describe_compilation() -> str:
     """What XLA is compiling in the main thread, nothing if it is not."""
     frame = sys._current_frames()[threading.main_thread().ident]
-    compiling = False
-    while frame:
-        compiling |= "backend_compile" in frame.f_code.co_name
-        for value in frame.f_locals.values() if compiling else ():
-            if isinstance(value, ClosedJaxpr):
-                return (
-                    "XLA is compiling a program of"
-                    f" {count_equations(value):,} equations. So long a program"
-                    " comes from a Python loop that jit unrolls, or from"
-                    " `unroll=`: make the loop a part of the program."
-                )
+    while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back
-    return "XLA is compiling." if compiling else ""
+    program = find_program(frame)
+    if program is None:
+        return ""
+    return (
+        f"XLA is compiling a program of {count_equations(program):,}"
+        " equations. So long a program comes from a Python loop that jit"
+        " unrolls, or from `unroll=`: make the loop a part of the program."
+    )
 
 
 @contextlib.contextmanager
-def count_compilations() -> Iterator[list[float]]:
-    """List the seconds of everything that JAX compiles inside the block."""
+def count_compilations(
+    programs: list[ClosedJaxpr] | None = None,
+) -> Iterator[list[float]]:
+    """List the seconds of everything that JAX compiles inside the block.
+
+    Into the other list, if there is one, go the programs.
+    """
     seconds: list[float] = []
 
     def listen(event: str, duration: float, **_: Any) -> None:
-        if event == COMPILED:
-            seconds.append(duration)
+        if event != COMPILED:
+            return
+        seconds.append(duration)
+        program = find_program(sys._getframe())
+        if programs is not None and program is not None:
+            programs.append(program)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

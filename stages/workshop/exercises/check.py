@@ -22,6 +22,7 @@ from workshop.limits import Limits
 from workshop.stages import find_stages
 from workshop.terminal import fail, say, terminal_size
 
+DEFAULT = Limits()
 LARGEST = 86_400  # seconds of a day
 
 
@@ -51,31 +52,27 @@ def check(
             )
     if path is None:
         require_file(task)
+    elif not path.is_file():
+        fail(f"path must be a file, got {path}")
+    elif path.suffix != ".py":
+        fail(
+            f"path must be a Python file, .py, got {path}: copy its code into"
+            " one"
+        )
+    say(f"{shown(path or task.path)}, stage {n}")
+    sys.stdout.flush()
+    if path is None:
         outcome = examine_own(task, limits)
     else:
-        if not path.is_file():
-            fail(f"path must be a file, got {path}")
-        outcome = examine_file(task, path, limits)
+        outcome = run_examiner(task, path, limits)
     show_outcome(task, outcome)
     return 1 if outcome.why else 0
 
 
-def examine_file(task: Task, path: Path, limits: Limits) -> Outcome:
-    """Say which file it is, and run it."""
-    if path.suffix != ".py":
-        fail(
-            f"path must be a Python file, .py, got {path}: a notebook's or a"
-            " text's code has to be copied into one"
-        )
-    say(f"{shown(path)}, stage {task.number}")
-    sys.stdout.flush()
-    return run_examiner(task, path, limits)
-
-
-def examine_own(task: Task, limits: Limits) -> Outcome:
+def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
     """Examine the attendee's exercise, and remember if it passes."""
     mark = fingerprint(task.path)
-    outcome = examine_file(task, task.path, limits)
+    outcome = run_examiner(task, task.path, limits)
     remember(task.number, passed=None if outcome.why else mark)
     return outcome
 

@@ -113,7 +113,6 @@ def watch(n: int, /) -> None:
     import watchfiles
 
     from workshop.exercises.check import examine_own, show_outcome
-    from workshop.limits import Limits
 
     task = find_task(n)
     path = require_file(task)
@@ -127,7 +126,7 @@ def watch(n: int, /) -> None:
     for _ in saves:
         if path.is_file() and path.stat().st_mtime_ns != seen:
             seen = path.stat().st_mtime_ns
-            outcome = examine_own(task, Limits())
+            outcome = examine_own(task)
             change = f"still: {outcome.verdict}"
             if outcome.verdict != verdict:
                 change = outcome.verdict
@@ -148,12 +147,13 @@ def progress() -> None:
     for number, task in tasks.items():
         state = describe(task, known.get(str(number), {}))
         found[state].append(str(number))
-    parts = [
-        f"{state}: {', '.join(numbers)}"
-        for state, numbers in found.items()
-        if numbers
-    ]
-    say(f"{len(found['passes'])} of {len(tasks)} pass. {'; '.join(parts)}")
+    passing = found.pop("passes")
+    parts = [f"{len(passing)} of {len(tasks)} pass"]
+    parts[0] += f": {', '.join(passing)}" if passing else ""
+    for state, numbers in found.items():
+        if numbers:
+            parts.append(f"{state}: {', '.join(numbers)}")
+    say("; ".join(parts))
 
 
 def describe(task: Task, known: dict) -> str:

@@ -8,9 +8,9 @@ be traced, as it looks at its own values, running it has to tell.
 """
 
 import ast
+import contextlib
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -173,7 +173,7 @@ def one_program_for_two_rules(module: ModuleType) -> str:
                 " again every time. It makes a new jit at each call; make it"
                 " once, where the function is defined."
             )
-        require_compiled(module.simulate, "simulate", width, num_steps)
+        require_compiled(module.simulate, "simulate", 30, width, num_steps)
         with count_compilations() as seconds:
             jax.block_until_ready(module.simulate(110, width, num_steps))
         if seconds:
@@ -185,13 +185,10 @@ def one_program_for_two_rules(module: ModuleType) -> str:
     return "the second rule used the compiled program of the first"
 
 
-def require_compiled(function: Callable, name: str, *shape: int) -> Any:
-    """Its program, None if that cannot be traced; NotYet if there is no jit.
-
-    Most of the program must be in one function that is jitted.
-    """
-    program = trace_call(function, 30, *shape)
-    if program is not None and compiled_part(program) < 0.5:
+def require_compiled(function: Callable, name: str, *args: Any) -> Any:
+    """Its program. NotYet unless most of it is in one jitted function."""
+    program = trace_call(function, *args)
+    if program is None or compiled_part(program) < 0.5:
         raise NotYet(f"{name} as a whole is not compiled: put jax.jit on it.")
     return program
 
@@ -200,11 +197,9 @@ def no_growth_with_num_steps(module: ModuleType) -> str:
     """The program of twice as many rows is not larger."""
     for width, few in ((16, 8), (33, 512), (5, 10_000)):
         programs = [
-            require_compiled(module.simulate, "simulate", width, num_steps)
+            require_compiled(module.simulate, "simulate", 30, width, num_steps)
             for num_steps in (few, 2 * few)
         ]
-        if None in programs:
-            return no_growth_by_running(module)
         sizes = list(map(count_equations, programs))
         if sizes[1] > 1.4 * sizes[0]:
             raise NotYet(
@@ -251,62 +246,44 @@ def lesser_loop(program: Any) -> str:
     return ""
 
 
-def no_growth_by_running(module: ModuleType) -> str:
-    """Compiling ten times as many rows takes not nearly as long."""
-    times = []
-    for num_steps in (60, 600):
-        with count_compilations() as seconds:
-            jax.block_until_ready(module.simulate(30, 23, num_steps))
-        times.append(sum(seconds))
-    if times[1] > 4 * times[0]:
-        raise NotYet(
-            f"It compiles for {times[0]:.1f} s for 60 rows, {times[1]:.1f} for"
-            " 600: the loop still runs in Python while jit traces."
-        )
-    return "600 rows compile about as fast as 60"
-
-
 def one_call_for_all_rules(module: ModuleType) -> str:
     """All 256 rules, right, in a program that does not grow with them."""
-    compare_rules(
-        module.simulate_rules(ALL_RULES, *SHAPES[0]), 6, ALL_RULES, *SHAPES[0]
-    )
+    states = module.simulate_rules(ALL_RULES, *SHAPES[0])
+    compare_rules(states, 6, ALL_RULES, *SHAPES[0])
     for shape in SHAPES:
-        sizes, one = [], trace_call(module.simulate, 30, *shape)
-        for rules in (ALL_RULES[:2], ALL_RULES[:8]):
-            many = trace_call(module.simulate_rules, rules, *shape)
-            sizes.append(
-                count_calls(module.simulate_rules, rules, *shape)
-                if many is None
-                else count_equations(many)
-            )
-        if sizes[1] > 1.5 * sizes[0]:
-            what = "calls" if many is None else "equations"
+        few, many = (
+            require_whole(module.simulate_rules, rules, *shape)
+            for rules in (ALL_RULES[:2], ALL_RULES[:8])
+        )
+        if count_equations(many) > 1.5 * count_equations(few):
             raise NotYet(
-                f"It takes {sizes[0]} {what} for 2 rules, {sizes[1]} for 8: a"
-                " Python loop copies `simulate` for each. Map over all rules"
-                " in one call."
+                f"The program has {count_equations(few)} equations for 2"
+                f" rules, {count_equations(many)} for 8: a Python loop copies"
+                " `simulate` for each. Map over all rules in one call."
             )
-    found = "one program for any number of rules"
-    if many and one and loop_depth(many) > loop_depth(one):
-        found += (
-            ". It passes; your loop computes one rule after the other, while"
+    one = trace_call(module.simulate, 30, *SHAPES[0])
+    if one and loop_depth(many) > loop_depth(one):
+        return (
+            "It passes; your loop computes one rule after the other, while"
             " vmap takes each step for all rules at once, which leaves more to"
             " do in parallel"
         )
-    return found
+    return "one program for any number of rules"
 
 
-def count_calls(function: Callable, *args: Any) -> int:
-    """How often Python calls a function while this one runs again."""
-    jax.block_until_ready(function(*args))
-    events = []
-    sys.setprofile(lambda frame, event, _: events.append(event))
-    try:
-        function(*args)
-    finally:
-        sys.setprofile(None)
-    return sum(event.endswith("call") for event in events)
+def require_whole(
+    simulate_rules: Callable, rules: np.ndarray, *shape: int
+) -> Any:
+    """Its program. NotYet unless that computes the states of all rules."""
+    program = trace_call(simulate_rules, rules, *shape)
+    results = program.outvars if program else []
+    largest = max((result.aval.size for result in results), default=0)
+    if largest < len(rules) * math.prod(shape):
+        raise NotYet(
+            "simulate_rules takes the rules one by one, in a Python loop. Map"
+            " over all rules in one call."
+        )
+    return program
 
 
 def gradient_by_jax(module: ModuleType) -> str:
@@ -391,32 +368,26 @@ def simulate_random_ring(rule: int, width: int, num_steps: int) -> np.ndarray:
 def uses_gradient(module: ModuleType) -> bool:
     """Whether learn_rule differentiates by JAX."""
     states = jnp.asarray(simulate_random_ring(30, 64, 16))
-    program = trace_call(module.learn_rule, states)
-    if program is None:  # it looks at the losses as it goes: no mistake
-        source = Path(module.__file__).read_text(encoding="utf-8")
-        return bool(re.search(GRADIENTS, source))
-    return takes_a_gradient(program)
+    with contextlib.suppress(Exception):
+        return takes_a_gradient(jax.make_jaxpr(module.learn_rule)(states))
+    # It looks at the losses as it goes, which is no mistake.
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    return bool(re.search(GRADIENTS, source))
 
 
 def a_bit_for_each_cell(module: ModuleType) -> str:
     """What the loop carries is packed, and never unpacked to take a step."""
     unpacked = load_stage(find_stages()[5]).simulate
-    found = "packed words, at every width"
     for width in (4160, 1024):
-        before, now = (
-            carry_bytes(simulate, width)
-            for simulate in (unpacked, module.simulate)
-        )
-        if now is None:
-            continue
-        found = f"{now} bytes for {width} cells, {before} in stage 5"
+        before = carry_bytes(unpacked, width)
+        now = carry_bytes(module.simulate, width)
         if now * 5 > before:
             raise NotYet(
                 f"For {width} cells the loop carries {now} bytes, {before} in"
                 " stage 5. A bit for each cell makes it 8 times less."
             )
         program = require_compiled(
-            module.simulate_packed, "simulate_packed", width, 8
+            module.simulate_packed, "simulate_packed", 30, width, 8
         )
         largest = max(map(largest_value, loops(program)), default=0)
         if largest >= width:
@@ -425,21 +396,21 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
                 f" for {width} cells: it unpacks them to take a step. Look all"
                 " cells of a word up at once, by bitwise operations."
             )
-    return found
+    return f"{now} bytes for {width} cells, {before} in stage 5"
 
 
-def carry_bytes(simulate: Callable, width: int) -> int | None:
-    """The bytes that its loop carries from turn to turn, None if unknown.
+def carry_bytes(simulate: Callable, width: int) -> int:
+    """The bytes that its loop carries from turn to turn.
 
     Of a carry that has room for the rows, only what does not grow with them.
     """
-    sizes = []
-    for num_steps in (8, 16):
-        program = require_compiled(simulate, "simulate", width, num_steps)
-        if program is None:
-            return None
-        sizes.append(largest_carry(program))
-    return 2 * sizes[0] - sizes[1]
+    few, many = (
+        largest_carry(
+            require_compiled(simulate, "simulate", 30, width, num_steps)
+        )
+        for num_steps in (8, 16)
+    )
+    return 2 * few - many
 
 
 def largest_carry(program: Any) -> int:
