@@ -29,6 +29,7 @@ COMMANDS = {
     "progress": "exercises.commands",
     "doctor": "doctor",
     "cluster": "cluster",
+    "port": "port.port",
     "links": "links",
 }
 
