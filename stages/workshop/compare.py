@@ -259,11 +259,11 @@ def kind_of(array: np.ndarray) -> str:
     return kinds.get(array.dtype.kind, str(array.dtype))
 
 
-def tolerance(got: np.ndarray, want: np.ndarray) -> float:
-    """The relative error that the narrower dtype may have made in a while."""
+def tolerance(*arrays: np.ndarray) -> float:
+    """The relative error that the narrowest dtype may make in a while."""
     from jax.numpy import finfo
 
-    return max(float(finfo(a.dtype).eps) for a in (got, want)) ** (2 / 3)
+    return max(float(finfo(a.dtype).eps) for a in arrays) ** (2 / 3)
 
 
 def are_close(
@@ -316,6 +316,7 @@ def neighbors(
 
 def number(value: Any) -> str:
     """A value in few characters."""
-    if isinstance(value, np.complexfloating | np.str_ | np.bool_ | np.integer):
+    if isinstance(value, np.str_ | np.bool_ | np.integer):
         return str(value)
-    return f"{float(value):.6g}"
+    kind = complex if isinstance(value, np.complexfloating) else float
+    return f"{kind(value):.6g}"

@@ -1,5 +1,6 @@
 """From what was seen of a port to what can be done about it."""
 
+import ast
 import dataclasses
 import linecache
 import math
@@ -34,6 +35,7 @@ def find(facts: dict[str, Any]) -> list[Finding]:
     if not (facts.get("uses_jax", True) or stands["calls"]):
         return [nothing()]
     timed = {"first": 0.0, "later": 0.0, "old": math.inf} | facts
+    timed["function"] = called(facts["call"])
     found = [
         *traced_again(stands, timed),
         *too_small(stands, timed),
@@ -44,6 +46,14 @@ def find(facts: dict[str, Any]) -> list[Finding]:
         *the_rest(stands),
     ]
     return sorted(found, key=lambda finding: -finding.seconds)
+
+
+def called(call: str) -> str:
+    """The function whose result a call is."""
+    for node in ast.walk(ast.parse(call, mode="eval")):
+        if isinstance(node, ast.Call):
+            return f"`{ast.unparse(node.func)}`"
+    return "the function that does most of it"
 
 
 def nothing() -> Finding:
@@ -63,8 +73,9 @@ def traced_again(stands: dict, timed: dict) -> Iterator[Finding]:
     seconds = sum(compiled.values()) or timed["later"] / 2
     again = stands["traced"] if "compiled" in stands else []
     for trace in again[:1]:
-        stands_so = f"`{trace['name']}` is traced and compiled again at every"
-        stands_so += f" like call, {times(trace['times'])}: {why(trace)}"
+        often = f" {times(trace['times'])}" * (trace["times"] > 1)
+        stands_so = f"`{trace['name']}` is traced and compiled again{often}"
+        stands_so += f" at every like call: {why(trace)}"
         yield Finding(
             "traced again", stands_so, mend(trace), 4, "2_compile", seconds
         )
@@ -138,8 +149,10 @@ def one_by_one(stands: dict, timed: dict) -> Iterator[Finding]:
     eager, calls = stands["eager"], sum(stands["calls"].values())
     if eager < (FEW if calls else 1):
         return
-    seconds = timed["later"] * eager / (eager + calls)
-    todo = "Put jax.jit on the function that does most of it."
+    compiling = sum(stands.get("compiled", {}).values())
+    seconds = (timed["later"] - compiling) * eager / (eager + calls)
+    todo = f"Put jax.jit on {timed['function']}; a size or a number of steps"
+    todo += " goes into static_argnames."
     if asking := often_read(stands, 1):
         todo = (
             "Put jax.jit on the body of the loop. The loop itself needs a"

@@ -93,7 +93,7 @@ def compilations() -> Iterator[dict[str, float]]:
 
 
 def trace(program: Any, what: str) -> Any:
-    """All that JAX is asked in a call, None if it has to know values."""
+    """All that JAX is asked in a call, None if Python has to know values."""
     try:
         return jax.make_jaxpr(lambda: program.call(what)[0])()
     except Exception:

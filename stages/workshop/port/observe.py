@@ -93,8 +93,9 @@ class Watch:
         """The compiled function that was made in that line, watched."""
         self.made[line] += 1
         traced = []
+        named = getattr(function, "func", function)  # of a partial
 
-        @functools.wraps(function)
+        @functools.wraps(named, assigned=("__name__", "__doc__"), updated=())
         def trace(*args: Any, **kwargs: Any) -> Any:
             traced.append(1)
             self.tracing += 1
@@ -103,6 +104,7 @@ class Watch:
             finally:
                 self.tracing -= 1
 
+        trace.__wrapped__ = function  # its signature
         made = jit(trace, **kwargs)
         key = (line, id(made))
 

@@ -124,9 +124,7 @@ class Children:
             facts["failed"] = {"why": why, "compiling": compiling}
         elif ended.status:
             why = f"The file ended Python, status {ended.status}."
-            facts["failed"] = {"why": why}
-        if "failed" in facts:
-            facts["failed"]["printed"] = ended.printed
+            facts["failed"] = {"why": why, "printed": ended.printed}
         return facts
 
 
@@ -140,7 +138,8 @@ def compare_programs(
     new = children.run("new", new_path)
     passed = show_steps(new)
     same = passed and "differs" not in new
-    facts = {"same": same, **new, "old": old["old"]}
+    facts = {"same": same, "call": children.request["call"]}
+    facts |= new | {"old": old["old"]}
     if passed and not same:
         facts["verdict"] = explain_difference(children, old, new, new_path)
     elif new.get("failed", {}).get("compiling"):
@@ -238,8 +237,7 @@ def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
     for finding in findings:
         show(finding.stands)
     if not findings:
-        calls = sum(facts["stands"]["calls"].values())
-        say(f"Compiled, traced once, {calls or 'no'} calls to the device.")
+        say("Compiled as a whole, traced once, nothing comes back in between.")
     if "later" in facts:
         head("What is gained?")
         show_gain(facts)
