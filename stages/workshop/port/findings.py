@@ -32,7 +32,7 @@ class Finding:
 def find(facts: dict[str, Any]) -> list[Finding]:
     """All that was found, what gains most first."""
     stands = {"eager": 0, "lines": {}} | facts["stands"]
-    if not (facts.get("uses_jax", True) or stands["calls"]):
+    if not (facts.get("uses_jax", True) or stands["calls"] or stands["eager"]):
         return [nothing()]
     timed = {"first": 0.0, "later": 0.0, "old": math.inf} | facts
     timed["function"] = called(facts["call"])
@@ -177,6 +177,8 @@ def loops_of_calls(stands: dict, timed: dict) -> Iterator[Finding]:
         if number < MANY:
             continue
         share = number / (stands["eager"] + all_calls)
+        if stands["eager"] <= 2 * number:  # they are in the loop, too
+            share = 1
         seconds, where = timed["later"] * share, (5, "2_compile")
         todo = "Each call takes what the one before returned: jax.lax.scan."
         asking = often_read(stands, number // 2)
@@ -225,14 +227,19 @@ def often_read(stands: dict, number: int) -> list[str]:
 
 def reads(stands: dict, timed: dict) -> Iterator[Finding]:
     """Values that are brought to the host, in a loop."""
-    for line in often_read(stands, 2)[:1]:
+    for line, number in list(stands["reads"].items())[:1]:
+        often = number > 2
         yield Finding(
             "values read",
-            f"{times(stands['reads'][line]).capitalize()} a value is brought"
-            f" to the host, and waited for, in{at(line)}",
+            f"{times(number).capitalize()} a value is brought to the host"
+            f"{', and waited for,' * often} in{at(line)}",
             "Keep it in JAX until the end: jnp for np, jnp.where for if,"
-            " jax.lax.while_loop for while.",
-            *(5, "2_compile", timed["later"] / 20),
+            " jax.lax.while_loop for while."
+            if often
+            else "That is well if it is the last step. If not, write jnp for"
+            " np in what follows: it runs outside of JAX.",
+            *(5 if often else 1, "2_compile" if often else "1_port"),
+            timed["later"] / 20 * often,
         )
     if stands["callbacks"]:
         yield Finding(

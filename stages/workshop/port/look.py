@@ -171,7 +171,7 @@ def inside(watch: Watch, jaxpr: Any) -> dict[str, Any]:
         equation.primitive.name
         for program in [*traced.values(), *([jaxpr] if jaxpr else [])]
         for equation in equations(program)
-        if "callback" in equation.primitive.name
+        if re.search("callback|debug", equation.primitive.name)
     )
     return {
         "constants": {
