@@ -271,7 +271,7 @@ def check_live_fractions(live_fractions: Any) -> str:
     for some in (rules, np.array([110, 30, 30, 7], dtype=np.uint8)):
         rows = [reference.simulate(int(rule), 32, 32)[-1] for rule in some]
         want, call = np.mean(rows, axis=1), f"{len(some)} rules"
-        require_numbers(live_fractions(some), want, call, "the one at")
+        require_numbers(live_fractions(some), want, call, "number")
     require_no_loop(live_fractions, rules, "rules")
     return "8 rules take as many operations as 2."
 
