@@ -71,10 +71,9 @@ def lab(tmp_path):
     }
     server = subprocess.Popen(
         [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser"),
+            *(sys.executable, "notebooks/lab.py", "--no-browser"),
             *("--ip=127.0.0.1", f"--port={port}", "--allow-root"),
             f"--IdentityProvider.token={token}",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--LabApp.expose_app_in_browser=True",
         ],
         cwd=tmp_path,
@@ -85,7 +84,7 @@ def lab(tmp_path):
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for_server(f"{address}/api?token={token}")
-        yield f"{address}/lab/tree/notebooks/1_port.ipynb?token={token}"
+        yield f"{address}/lab/tree/1_port.ipynb?token={token}"
     finally:
         server.terminate()
         server.wait(timeout=60)

@@ -87,6 +87,17 @@ def test_the_diff_of_stage_5_is_the_scan():
     assert '"""Stage' not in done.stdout
 
 
+def test_one_function_on_request():
+    done = run_python(*DIFF, 8, "--only", "step")
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = (functions(n)["step"].splitlines() for n in (5, 8))
+    lines = [line for line in done.stdout.splitlines() if line[0] in " +-"]
+    assert {line[1:] for line in lines[2:]} <= {*before, *after}
+    done = run_python(*DIFF, 5, "--only", "step")  # as in stage 4
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("that stage 5 changes, got step\n")
+
+
 def test_docstrings_on_request():
     done = run_python(*DIFF, 5, "--docstrings")
     assert '+"""Stage 5' in done.stdout
@@ -109,10 +120,17 @@ def test_plain_text_through_a_pipe():
     [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)],
 )
 def test_color_on_a_terminal(env, colored, run_in_terminal):
-    output, status = run_in_terminal([sys.executable, *DIFF, 5], env)
+    command = [sys.executable, *DIFF, 5]
+    output, status = run_in_terminal(command, {"PAGER": "cat", **env})
     assert status == 0
     assert ("\x1b[32m+" in output) == colored
     assert "jax.lax.scan" in output
+
+
+def test_a_pager_gets_it_on_a_terminal(run_in_terminal):
+    command = [sys.executable, *DIFF, 8]
+    output, _ = run_in_terminal(command, {"PAGER": "head -n 2"})
+    assert len(output.splitlines()) == 2
 
 
 @pytest.mark.parametrize("number", STAGES)

@@ -1,6 +1,15 @@
-"""Compare states with the reference: the first wrong cell, what it may be."""
+"""Compare states with the reference: the first wrong cell, what it may be.
 
+Also results of any shape, with a tolerance for floats.
+"""
+
+import dataclasses
+import functools
+import numbers
+import time
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -10,67 +19,125 @@ from workshop.terminal import terminal_size
 CELLS = np.array([".", "#"])
 REACH = 12  # cells shown on each side of the wrong one, where there is room
 
+# rule, width, num_steps: what checks, the bench and the tests compare at. The
+# telling ones first. Every width of 32 and around, primes, few and many rows;
+# rules that are not their own mirror image; one square, as it hides the most.
+CASES = [
+    (30, 16, 20),
+    (110, 33, 7),
+    (45, 1, 3),
+    (30, 64, 70),
+    (57, 2, 5),
+    (225, 31, 40),
+    (110, 96, 5),
+    (106, 12, 1),
+    (30, 32, 50),
+    (45, 257, 4),
+    (193, 3, 9),
+    (60, 48, 30),
+    (110, 1025, 3),
+    (30, 5, 200),
+    (90, 100, 60),
+    (45, 63, 65),
+    (30, 17, 17),
+    (102, 65, 33),
+    (150, 8, 100),
+    (62, 128, 40),
+    (110, 2048, 2),
+    (0, 40, 6),
+    (255, 24, 6),
+    (1, 34, 21),
+    (184, 7, 64),
+    (30, 9, 1),
+    (135, 160, 90),
+    (105, 999, 10),
+]
+
 # The classic mistakes: each is stage 0 with one edit, whose states are
-# computed, not stored. What it does, the text in stage 0, the text instead.
+# computed, not stored. What it does, the text in stage 0, the text instead,
+# and the stages in which it can be made.
+BY_PAD, BY_SCAN, ALL = range(2, 8), (5, 8, 9), range(2, 10)
 MISTAKES = [
     (
         "the edges are not wrapped: beyond them all is dead",
         'mode="wrap"',
         'mode="constant"',
+        ALL,
     ),
     (
         "mirrored, not periodic: beyond the edge is the edge cell itself",
         'mode="wrap"',
         'mode="symmetric"',
+        BY_PAD,
     ),
     (
         "mirrored, not periodic: beyond the edge is the cell before it",
         'mode="wrap"',
         'mode="reflect"',
+        BY_PAD,
     ),
     (
         "the bits of the rule are reversed: entry 0 is the lowest bit",
         'bitorder="little"',
         'bitorder="big"',
+        ALL,
     ),
     (
         "left and right are swapped",
         "rule_table[left, center, right]",
         "rule_table[right, center, left]",
+        ALL,
     ),
     (
         "row 0 is missing: record the state first, then advance it",
         "np.stack(states)",
         "np.stack([*states[1:], state])",
+        ALL,
     ),
     (
         "one step too many: row 0 counts as one of num_steps",
         "range(num_steps)",
         "range(num_steps + 1)",
+        ALL,
     ),
     (
         "one step too few: num_steps counts rows, row 0 is one of them",
         "range(num_steps)",
         "range(num_steps - 1)",
+        ALL,
     ),
     (
         "the live cell is lost: `.at[i].set(1)` returns a new array, use it",
         "state[width // 2] = 1",
         "state[width // 2]",
+        (2,),
     ),
     (
         "the pair is swapped: the body of a scan returns the next carry"
         " first, then what to record",
         "states.append(state)\n        state = step(state, rule_table)",
         "states.append(step(state, rule_table))",
+        BY_SCAN,
     ),
     (
         "the carry was taken for the states: scan returns the last carry"
         " first, then what was recorded",
         "np.stack(states)",
         "state",
+        BY_SCAN,
     ),
 ]
+
+
+def some_cases(
+    seconds: float = 3, at_least: int = 10
+) -> Iterator[tuple[int, int, int]]:
+    """The first cases, and more of them until the time is over."""
+    end = time.monotonic() + seconds
+    for number, case in enumerate(CASES):
+        if number >= at_least and time.monotonic() > end:
+            return
+        yield case
 
 
 def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
@@ -129,6 +196,7 @@ def surroundings(
     return "\n".join(lines)
 
 
+@functools.cache
 def load_reference(old: str = "", new: str = "") -> ModuleType:
     """Stage 0 as a module, with the one place where `old` stands edited."""
     path = find_stages()[0]
@@ -140,14 +208,184 @@ def load_reference(old: str = "", new: str = "") -> ModuleType:
 
 
 def name_mistake(
-    states: np.ndarray, rule: int, width: int, num_steps: int
+    states: np.ndarray, rule: int, width: int, num_steps: int, stage: int = 0
 ) -> str | None:
     """The mistake that gives just these states, None if no classic one does.
 
-    Not every rule tells all mistakes apart: rule 30 does, from three cells on.
+    Only one that can be made in that stage, if there is one, and that this
+    rule and this size tell from all others and from what is right.
     """
-    for name, old, new in MISTAKES:
-        mistaken = load_reference(old, new).simulate(rule, width, num_steps)
-        if np.array_equal(states, mistaken):
-            return name
+    right = load_reference().simulate(rule, width, num_steps)
+    if min(width, num_steps) < 8 or np.array_equal(states, right):
+        return None
+    named = [
+        name
+        for name, old, new, stages in MISTAKES
+        if np.array_equal(
+            states, load_reference(old, new).simulate(rule, width, num_steps)
+        )
+        and (stage in stages or not stage)
+    ]
+    return named[0] if len(named) == 1 else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The first difference between two results."""
+
+    text: str
+    path: str = ""
+    """Which array of the result it is in."""
+    index: tuple[int, ...] | None = None
+    """Which value of the array; None if all of it is another one."""
+
+
+def flatten(result: Any) -> dict[str, np.ndarray]:
+    """Every array of a result, by its path; copied, so that it stays.
+
+    A list of alike arrays or numbers is stacked, as a scan stacks them.
+    Raises TypeError if something in it is neither an array nor a number.
+    """
+    from jax import tree_util
+
+    leaves, _ = tree_util.tree_flatten_with_path(
+        result,
+        is_leaf=lambda node: (
+            isinstance(node, list) and stacked_shape(node) is not None
+        ),
+    )
+    arrays = {}
+    for path, leaf in leaves:
+        name = "result" + tree_util.keystr(path)
+        if stacked_shape(leaf) is None:
+            raise TypeError(
+                f"{name} is a {type(leaf).__name__}: only arrays, numbers and"
+                " tuples, lists and dicts of them can be compared"
+            )
+        arrays[name] = np.array(leaf)
+    return arrays
+
+
+def stacked_shape(node: Any) -> tuple[int, ...] | None:
+    """The shape of an array, a number or a list of alike ones, else None."""
+    if isinstance(node, list):
+        shapes = {stacked_shape(item) for item in node}
+        if len(shapes) != 1 or None in shapes:
+            return None
+        return (len(node), *shapes.pop())
+    is_number = isinstance(node, numbers.Number | bool)
+    return np.shape(node) if is_number or hasattr(node, "dtype") else None
+
+
+def compare_results(
+    got: dict[str, np.ndarray],
+    want: dict[str, np.ndarray],
+    rtol: float | None = None,
+) -> Difference | None:
+    """The first difference of two flat results, None if they are the same.
+
+    Integers and booleans have to be equal. Floats may differ by rtol times
+    the value, or times the mean of all values where that is larger; without
+    rtol it is what the narrower of the two dtypes can hold after some steps.
+    """
+    if got.keys() != want.keys():
+        shown = (", ".join(arrays) or "nothing" for arrays in (got, want))
+        return Difference("structure: got {}, want {}".format(*shown))
+    for path in want:
+        difference = compare_arrays(path, got[path], want[path], rtol)
+        if difference:
+            return difference
     return None
+
+
+def compare_arrays(
+    path: str, got: np.ndarray, want: np.ndarray, rtol: float | None
+) -> Difference | None:
+    """The first difference of two arrays, None if they are the same."""
+    if got.shape != want.shape:
+        text = f"{path}, shape: got {got.shape}, want {want.shape}"
+        return Difference(text, path)
+    if kind_of(got) != kind_of(want):
+        text = f"{path}, dtype: got {got.dtype}, want {want.dtype}"
+        return Difference(text, path)
+    wrong = ~np.atleast_1d(are_close(got, want, rtol))
+    if not wrong.any():
+        return None
+    first = np.unravel_index(wrong.argmax(), wrong.shape)
+    index = tuple(map(int, first))[: got.ndim]
+    where = f"{path}[{', '.join(map(str, index))}]" if index else path
+    text = (
+        f"{where}: got {number(got[index])}, want {number(want[index])};"
+        f" {count_wrong(got, want, wrong)}\n" + neighbors(got, want, index)
+    )
+    return Difference(text.rstrip(), path, index)
+
+
+def kind_of(array: np.ndarray) -> str:
+    """Of what kind its values are, whatever their width."""
+    # JAX's narrow floats, bfloat16 say, are V to NumPy.
+    kinds = {"b": "boolean", "u": "integer", "i": "integer", "V": "float"}
+    kinds |= {"f": "float", "c": "complex", "U": "text"}
+    return kinds.get(array.dtype.kind, str(array.dtype))
+
+
+def tolerance(got: np.ndarray, want: np.ndarray) -> float:
+    """The relative error that the narrower dtype may have made in a while."""
+    from jax.numpy import finfo
+
+    return max(float(finfo(a.dtype).eps) for a in (got, want)) ** (2 / 3)
+
+
+def are_close(
+    got: np.ndarray, want: np.ndarray, rtol: float | None
+) -> np.ndarray:
+    """Which values are the same; NaN is the same as NaN."""
+    if kind_of(want) not in ("float", "complex"):
+        return got == want
+    if rtol is None:
+        rtol = tolerance(got, want)
+    wide = np.complex128 if kind_of(want) == "complex" else np.float64
+    got, want = got.astype(wide), want.astype(wide)
+    sizes = np.abs(want[np.isfinite(want)])
+    allowed = rtol * np.maximum(
+        np.abs(want), sizes.mean() if sizes.size else 0
+    )
+    both_nan = np.isnan(got) & np.isnan(want)
+    with np.errstate(invalid="ignore"):
+        near = np.isfinite(want) & (np.abs(got - want) <= allowed)
+    return (got == want) | near | both_nan
+
+
+def count_wrong(got: np.ndarray, want: np.ndarray, wrong: np.ndarray) -> str:
+    """How many values are wrong, and whether some are not even numbers."""
+    text = f"{wrong.sum()} of {wrong.size} differ"
+    if kind_of(want) in ("float", "complex"):
+        for name, test in ("NaN", np.isnan), ("infinite", np.isinf):
+            new = np.sum(test(got.astype(complex)) & wrong.reshape(got.shape))
+            text += f", {new} of them {name}" if new else ""
+    return text
+
+
+def neighbors(
+    got: np.ndarray, want: np.ndarray, index: tuple[int, ...]
+) -> str:
+    """What stands beside a value, along the last axis, in both arrays."""
+    if not index:
+        return ""
+    *row, i = index
+    reach = 2 if terminal_size()[0] >= 60 else 1
+    start = max(0, i - reach)
+    lines = []
+    for name, array in ("got", got), ("want", want):
+        values = array[tuple(row)][start : i + reach + 1]
+        shown = [f" {number(value)} " for value in values]
+        shown[i - start] = f"[{shown[i - start].strip()}]"
+        lines.append(f"    {name:4}" + "".join(f"{v:>11}" for v in shown))
+    return "\n".join(lines)
+
+
+def number(value: Any) -> str:
+    """A value in few characters."""
+    if isinstance(value, np.complexfloating | np.str_ | np.bool_ | np.integer):
+        return str(value)
+    return f"{float(value):.6g}"

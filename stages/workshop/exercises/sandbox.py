@@ -1,38 +1,21 @@
 """Run examine.py on an attendee's file, in a process of its own.
 
-It may take only so long and so much memory. It watches both itself, which
-works on every system.
+It may take only so long and so much memory.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
-from typing import IO
 
 from workshop.devices import stray_variables
 from workshop.exercises.tasks import Task, shown
-from workshop.stages import STAGES_FOLDER
-from workshop.terminal import fail, terminal_size
+from workshop.limits import Limits, find_place, run_within
+from workshop.terminal import fail
 
 EXAMINE = "workshop.exercises.examine"
 NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
-TOO_LARGE = 99  # the status that examine.py ends with
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How long the file may run, and how much memory it may take."""
-
-    seconds: float = 60
-    gigabytes: float = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,60 +30,35 @@ class Outcome:
     printed: str = ""
     """The last lines that the file itself printed."""
 
+    @property
+    def verdict(self) -> str:
+        """It passes, or what it does not pass."""
+        return f"FAIL {self.steps[-1]}" if self.why else "it passes"
+
 
 def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
     """Start examine.py, wait for it within the limits, read its report."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
-        tail = bytearray()
-        with subprocess.Popen(
-            [
-                *(sys.executable, "-m", EXAMINE),
-                *(str(task.number), path.resolve(), report),
-                *map(str, dataclasses.astuple(limits)),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=examiner_environment(),
-            start_new_session=True,
-        ) as process:
-            reader = threading.Thread(
-                target=keep_tail, args=(process.stdout, tail), daemon=True
-            )
-            reader.start()
-            try:
-                process.wait()
-            finally:
-                end_with_children(process)
-                reader.join(timeout=1)
+        ended = run_within(
+            limits,
+            EXAMINE,
+            *(str(task.number), path.resolve(), report),
+            folder=report.parent,
+            environment=examiner_environment(),
+        )
         if not report.exists():
             fail("The check could not start. What is wrong: make doctor", 1)
         lines = report.read_text(encoding="utf-8").splitlines()
-        place = report.with_name("place").read_text().splitlines()
-    printed = bytes(tail).decode(errors="replace").splitlines()
     *steps, last = map(json.loads, lines)
-    if "step" not in last:
-        steps = [line["step"] for line in steps]
-        return Outcome(steps, **last, printed="\n".join(printed[-5:]))
-    steps = [line["step"] for line in (*steps, last)]
-    broken = ""
-    if process.returncode == TOO_LARGE:
-        broken = f"It takes more than {limits.gigabytes:g} GB of memory"
-    elif place:
-        broken = f"It still runs after {limits.seconds:g} seconds"
-    if broken:
-        return Outcome(steps, why=broken + find_place(place, path))
-    ended = f"The file ended Python, status {process.returncode}."
-    return Outcome(steps, why=ended)
-
-
-def end_with_children(process: subprocess.Popen) -> None:
-    """End it, and on POSIX whatever it has started: they are one session."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+    if "step" in last:
+        steps.append(last)
+        last = {"why": f"The file ended Python, status {ended.status}."}
+        if ended.broken:
+            place = find_place(ended.place, path, shown(path))
+            last = {"why": f"{ended.broken}{place}\n{ended.note}".rstrip()}
+    steps = [line["step"] for line in steps]
+    return Outcome(steps, **last, printed=ended.printed)
 
 
 def examiner_environment() -> dict[str, str]:
@@ -111,28 +69,4 @@ def examiner_environment() -> dict[str, str]:
     return environment | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(NUM_DEVICES),
-        "COLUMNS": str(terminal_size()[0]),
-        "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": str(STAGES_FOLDER),
     }
-
-
-def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
-    """Read the stream to its end; keep only the last bytes."""
-    while chunk := stream.read1(size):
-        tail += chunk
-        del tail[:-size]
-
-
-def find_place(printed: list[str], path: Path) -> str:
-    """Where in the file it was, if Python could still say so."""
-    for line in printed:
-        match = re.search(r'File "(.+)", line (\d+) in (.+)', line)
-        if match and Path(match[1]).name == path.name:
-            source = path.read_text(encoding="utf-8").splitlines()
-            number = int(match[2])
-            return (
-                f":\n{shown(path)}, line {number}, in {match[3]}:\n"
-                f"    {source[number - 1].strip()}"
-            )
-    return "."
