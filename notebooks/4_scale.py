@@ -190,7 +190,7 @@ print("stage 8 computes the states of stage 0")
 # times the first is slower than the last.
 
 # %%
-size = {"width": 8000, "num_steps": 100}
+size = {"width": 8000, "num_steps": 400}
 want = stage0_numpy.simulate(110, **size)
 ladder = {
     "stage 2, eager": stage2_at_set.simulate,
@@ -205,7 +205,7 @@ for name, simulate in ladder.items():
     if states.shape != want.shape:
         states = jax.vmap(stage8_bitpack.unpack)(states).reshape(want.shape)
     np.testing.assert_array_equal(states, want)
-    seconds[name] = median_time(simulate, 110, **size)
+    seconds[name] = median_time(simulate, 110, **size, num_calls=3)
 
 floor = median_time(np.full, want.shape, 1, dtype=np.uint8)
 show_table(
@@ -395,12 +395,13 @@ assert rows[0][-1] == 8
 #
 #     (w / 32 + 2 k) / G + L / k
 #
-# A deeper halo divides the waiting by `k`, and adds words that are thrown
-# away: the sum is least at `k = sqrt(L G / 2)`. `D` does not occur in it. So
-# if the ring grows with the number of devices, a step takes as long on many of
-# them as on two: this is **weak scaling**. For a ring of one size `w` shrinks
-# as `D` grows, until the other terms outweigh it: that is where **strong
-# scaling** ends.
+# A deeper halo divides the waiting by `k`, and adds words that are thrown away:
+# the sum is least at `k = sqrt(L G / 2)`. Stage 9 takes the largest `k` up to
+# 64 that divides the number of rows, and no more than a share has words. `D`
+# does not occur in the sum. So if the ring grows with the number of devices, a
+# step takes as long on many of them as on two: this is **weak scaling**. For a
+# ring of one size `w` shrinks as `D` grows, until the other terms outweigh it:
+# that is where **strong scaling** ends.
 #
 # ## One ring, 1 to 8 devices
 #

@@ -99,16 +99,6 @@ def test_the_first_notebook_ends_with_a_glossary_in_order():
     assert terms == sorted(terms, key=str.lower)
 
 
-@each_notebook
-def test_every_link_leads_somewhere(name):
-    text = read_text(name)
-    more = text.split("\nMore: ")[1].partition("\n\n")[0].replace("\n", " ")
-    addresses = re.findall(r"^\[([^]]+)\]: https://\S+$", text, re.M)
-    assert addresses == re.findall(r"\[([^]]+)\](?!\()", more)
-    for path in re.findall(r"\]\(([^)]+)\)", text):
-        assert (convert.FOLDER / path).exists(), path
-
-
 def test_all_stages_are_shown_and_none_is_restated():
     text = "\n".join(map(read_text, NAMES))
     shown = {int(n) for n in re.findall(r"^show_diff\((\d+)", text, re.M)}
