@@ -110,9 +110,8 @@ def measure(
 ) -> Row:
     """Time the first call, and later ones until BUDGET seconds are spent.
 
-    The first result and the last one must be the states expected; if there
-    are none yet, the first is what others must be. Raises RefusedError if
-    not, if a call returns what one before did, or is faster than memory.
+    The first result is what others must be, unless states are expected.
+    Raises RefusedError if one is not, or if the time cannot be true.
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
