@@ -395,7 +395,7 @@ assert rows[0][-1] == 8
 #
 #     (w / 32 + 2 k) / G + L / k
 #
-# A deeper halo divides the waiting by `k`, and adds words that are thrown away:
+# A deeper halo divides the waiting by `k`, and adds words to throw away again:
 # the sum is least at `k = sqrt(L G / 2)`. Stage 9 takes the largest `k` up to
 # 64 that divides the number of rows, and no more than a share has words. `D`
 # does not occur in the sum. So if the ring grows with the number of devices, a
