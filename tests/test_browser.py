@@ -116,6 +116,8 @@ app.commands.execute("notebook:run-all-cells").then(() => done(
   ))
 ));
 """
+MEDIA = "Emulation.setEmulatedMedia"
+PHONE = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
 GO_TO = """
 const content = window.jupyterapp.shell.currentWidget.content;
 content.activeCellIndex = arguments[0];
@@ -188,18 +190,13 @@ def test_pages_fit_show_their_pictures_and_print_their_solutions(
         )
         solution = find_all(browser, "details .input")[0]
         assert not solution.is_displayed()
-        resize = {"width": 400, "height": 800}
-        look = {**resize, "deviceScaleFactor": 1, "mobile": False}
-        command = "Emulation.setDeviceMetricsOverride"
-        browser.execute_cdp_cmd(command, look)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
         page = browser.find_element(By.TAG_NAME, "html")
         assert page.get_property("scrollWidth") == 400
         for picture in find_all(browser, ".output_png img"):
             natural = picture.get_property("naturalWidth")
             assert picture.size["width"] >= min(natural, 500)
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"media": "print"}
-        )
+        browser.execute_cdp_cmd(MEDIA, {"media": "print"})
         assert solution.is_displayed()
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd(MEDIA, {"media": ""})
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
