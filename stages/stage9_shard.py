@@ -34,7 +34,7 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
     if num_devices is None:
         num_devices = math.gcd(width, jax.device_count())
     if num_devices < 1 or width % num_devices:
-        raise ValueError(f"num_devices must divide {width}: {num_devices}")
+        raise ValueError(f"{num_devices=} must divide {width=}")
     return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
 
 

@@ -1,7 +1,6 @@
 """The notebooks run, their claims hold, and their exercises check answers."""
 
 import ast
-import functools
 import re
 import sys
 
@@ -241,11 +240,10 @@ def test_another_failure_is_not_expected(error, raised):
         raise_if_any(error)
 
 
-@functools.cache
-def answers_for_all():
+def answers_for_all(rules=range(256)):
     """What is asked for, of all rules and not of those that are given."""
-    last_rows = [REFERENCE.simulate(rule, 32, 32)[-1] for rule in range(256)]
-    return np.array([row.mean() for row in last_rows])
+    rows = [REFERENCE.simulate(rule, 32, 32)[-1] for rule in range(256)]
+    return np.mean(rows, axis=1)[: len(rules)]
 
 
 @jax.jit
@@ -264,25 +262,21 @@ def loop_over_rows(states):
     )
 
 
+def sum_of_next(cells, rule_table):
+    """The sum of the next state, by a lookup."""
+    return import_stage(7).step(cells.astype(jnp.uint8), rule_table).sum()
+
+
 def influence_by_differences(cells, rule_table):
     """Right, with two steps for each cell."""
-    step = import_stage(7).step
-
-    def grown(cell):
-        low, high = (
-            cells.at[cell].set(value).astype(jnp.uint8) for value in (0.0, 1.0)
-        )
-        return step(high, rule_table).sum() - step(low, rule_table).sum()
-
-    return jnp.stack([grown(cell) for cell in range(len(cells))])
-
-
-def influence_by_lookup(cells, rule_table):
-    """A gradient, and all zeros: cells that index have none."""
-    step = import_stage(7).step
-    return jax.grad(lambda x: step(x.astype(jnp.uint8), rule_table).sum())(
-        cells
+    low, high = (
+        [
+            sum_of_next(cells.at[i].set(x), rule_table)
+            for i in range(len(cells))
+        ]
+        for x in (0.0, 1.0)
     )
+    return jnp.stack(high) - jnp.stack(low)
 
 
 WRONG = [
@@ -295,7 +289,7 @@ WRONG = [
     (answers.check_mirror, lambda table: table, "row 1, cell 6: got 1, want"),
     (answers.check_read, lambda array, i: array[i], "place 5 of 5: got 11"),
     (answers.check_num_programs, 7, "got 7"),
-    (answers.check_mappable, {"rule", "width"}, "width shapes the states"),
+    (answers.check_mappable, {"rule", "width"}, "two values give two shapes"),
     (answers.check_mappable, {"rule"}, "there is one more"),
     (answers.check_mappable, {"seed"}, "some of ['num_steps', 'rule'"),
     (answers.check_lesson, [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
@@ -305,35 +299,24 @@ WRONG = [
         lambda rules: answers_for_all(),
         "4 rules: shape: got (256,), want (4,)",
     ),
-    (
-        answers.check_live_fractions,
-        lambda rules: answers_for_all()[: len(rules)],
-        "4 rules, number 0: got 0.0, want 0.53125.",
-    ),
+    (answers.check_live_fractions, answers_for_all, "4 rules, number 0: got"),
     (answers.check_differences, loop_over_rows, "that is a loop"),
     (answers.check_influence, influence_by_differences, "no gradient"),
-    (answers.check_influence, influence_by_lookup, "cell 4: got 0.0, want 2"),
+    (
+        answers.check_influence,
+        jax.grad(sum_of_next),
+        "cell 4: got 0.0, want 2",
+    ),
     (
         answers.check_find_cell,
         lambda i, n: divmod(i, 8),
         "cell 3 of 3 words: got (0, 3), want (1, 0)",
     ),
     (answers.check_exchanges, lambda n, halo: n // halo, "(258, 256)"),
+    (answers.check_rule_110, lambda a, b, c: b ^ c, "0 1 1: got 0, want 1"),
     (
         answers.check_rule_110,
-        lambda left, center, right: center ^ right,
-        "neighborhood 0 1 1: got 0, want 1",
-    ),
-    (
-        answers.check_rule_110,
-        lambda *words: words[1] & 1 | words[2] & 1 & ~words[0],
-        "neighborhood 1 0 1: got 0, want 1",
-    ),
-    (
-        answers.check_rule_110,
-        lambda left, center, right: (
-            ((center | right) ^ (left & center & right)) & 1
-        ),
+        lambda a, b, c: ((b | c) ^ (a & b & c)) & 1,
         "not each of the other 31",
     ),
 ]

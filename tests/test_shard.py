@@ -173,7 +173,7 @@ def test_nothing_is_gathered(name):
 @pytest.mark.parametrize("num_devices", [-1, 0, 3, 81])
 def test_devices_that_do_not_divide_the_ring(num_devices):
     """JAX's own convention: a sharded axis is divided evenly."""
-    message = f"num_devices must divide 80, got {num_devices}"
+    message = f"num_devices={num_devices} must divide width=80"
     with pytest.raises(ValueError, match=message):
         stage9_shard.simulate(110, 80, 5, num_devices)
 
