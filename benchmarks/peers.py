@@ -145,7 +145,8 @@ def make_numba_packed() -> Callable:
     @numba.njit
     def simulate(width, num_steps):
         num_words, middle = width // WORD_BITS, width // 2
-        states = np.zeros((num_steps, num_words), np.uint64)
+        states = np.empty((num_steps, num_words), np.uint64)
+        states[0] = 0
         states[0, middle // WORD_BITS] = one << np.uint64(middle % WORD_BITS)
         for t in range(num_steps - 1):
             state = states[t]
@@ -156,12 +157,10 @@ def make_numba_packed() -> Callable:
                 right = center >> one | after << last
                 word = np.uint64(0)
                 for entry in range(8):
-                    word |= (
-                        entries[entry]
-                        & (left if entry & 4 else ~left)
-                        & (center if entry & 2 else ~center)
-                        & (right if entry & 1 else ~right)
-                    )
+                    matches = left if entry & 4 else ~left
+                    matches &= center if entry & 2 else ~center
+                    matches &= right if entry & 1 else ~right
+                    word |= entries[entry] & matches
                 states[t + 1, i] = word
         return states
 
