@@ -33,13 +33,13 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
     """That many devices. Raises ValueError if they do not divide the ring."""
     if num_devices is None:
         num_devices = math.gcd(width, jax.device_count())
-    if num_devices < 1 or width % num_devices:
-        raise ValueError(f"num_devices must divide {width}, got {num_devices}")
-    return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
+    if num_devices > 0 and width % num_devices == 0:
+        return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
+    raise ValueError(f"num_devices must divide {width}, got {num_devices}")
 
 
 def make_initial_state(width: int, share: int) -> Words:
-    """This device's share; where it ends before its words do, what follows."""
+    """This device's share. Words that it does not fill hold what follows."""
     num_words = -(-share // LANES)
     start = share * jax.lax.axis_index("ring")
     cells = start + jnp.arange(LANES * num_words).reshape(LANES, num_words)
