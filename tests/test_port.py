@@ -57,7 +57,7 @@ STANDS = {
     "not compiled": (STEP + LOOP, "one by one", "x + 0.1 * (jnp.roll(x, 1)"),
     "compiled once": (GOOD, None, ""),
     "unrolled": (STEP + STATIC + LOOP, "unrolled", " 12 times"),
-    "a loop outside of jit": (STEP + SCAN, "loop traced again", "new func"),
+    "a loop outside of jit": (STEP + SCAN, "compiled again", "jit(scan)"),
     "Python's loop": (STEP + JIT + LOOP, "loop of calls", "jax.lax.scan"),
     "jit at every call": (
         STEP + LOOP.replace("step(x)", "jax.jit(lambda x: step(x))(x)"),
@@ -107,6 +107,15 @@ STANDS = {
         "JAX_ENABLE_X64",
     ),
     "memory to give": (STEP + JIT + LOOP, "donate", "MB anew"),
+    "a loop over numbers": (
+        "import jax, jax.numpy as jnp\n"
+        "@jax.jit\n"
+        "def simulate(x, num_steps):\n"
+        "    add = lambda i, total: total + x[i] * num_steps\n"
+        "    return jax.lax.fori_loop(0, len(x), add, 0.0)\n",
+        "slow loop",
+        "jax.vmap",
+    ),
     "NumPy at the end": (
         GOOD.replace("def simulate", "def inner")
         + "\ndef simulate(x, num_steps):\n"
@@ -120,9 +129,15 @@ STANDS = {
         "too little work",
     ),
 }
-OLDS = {"too small": TINY}
+OLDS = {
+    "too small": TINY,
+    "a loop over numbers": TINY.replace("multiply(x,", "sum(x *").replace(
+        "1 + 0.1 * num_steps", "num_steps"
+    ),
+}
 SETUPS = {
     "memory to give": "x = np.random.default_rng(0).normal(size=500_000)",
+    "a loop over numbers": "x = np.random.default_rng(0).random(30_000)",
     "compiled once": "x = np.random.default_rng(0).normal(size=100_000)",
 }
 

@@ -39,10 +39,15 @@ class Ended:
     status: int
     printed: str
     """The last lines that it printed."""
-    broken: str = ""
-    """Which limit it broke, if one."""
     place: tuple[str, ...] = ()
-    """Where it was then, as faulthandler writes it."""
+    """Where it was when it broke a limit, as faulthandler writes it."""
+
+    def broken(self, limits: Limits) -> str:
+        """Which of the limits it broke, if one."""
+        if self.status == TOO_LARGE:
+            return f"It takes more than {limits.gigabytes:g} GB of memory"
+        seconds = f"It still runs after {limits.seconds:g} seconds"
+        return seconds if self.place else ""
 
 
 def run_within(
@@ -80,16 +85,8 @@ def run_within(
             reader.join(timeout=1)
     printed = bytes(tail).decode(errors="replace").splitlines()[-5:]
     lines = place.read_text(encoding="utf-8") if place.exists() else ""
-    broken = ""
-    if process.returncode == TOO_LARGE:
-        broken = f"It takes more than {limits.gigabytes:g} GB of memory"
-    elif lines:
-        broken = f"It still runs after {limits.seconds:g} seconds"
     return Ended(
-        process.returncode,
-        "\n".join(printed),
-        broken,
-        tuple(lines.splitlines()),
+        process.returncode, "\n".join(printed), tuple(lines.splitlines())
     )
 
 

@@ -50,9 +50,9 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
         steps = [line["step"] for line in steps]
         return Outcome(steps, **last, printed=ended.printed)
     steps = [line["step"] for line in (*steps, last)]
-    if ended.broken:
+    if broken := ended.broken(limits):
         place = find_place(ended.place, path, shown(path))
-        return Outcome(steps, why=ended.broken + place)
+        return Outcome(steps, why=broken + place)
     return Outcome(
         steps, why=f"The file ended Python, status {ended.status}."
     )

@@ -10,7 +10,7 @@ import jax
 from jax.extend.core import jaxprs_in_params
 from jax.extend.source_info_util import summarize
 
-from workshop.jaxprs import COMPILED, count_equations, equations
+from workshop.jaxprs import COMPILED, count_equations, equations, loops
 from workshop.port.observe import Watch, count_dispatches, narrowings
 
 PATIENCE = 20  # seconds that a call may take to be looked at again
@@ -179,6 +179,7 @@ def inside(watch: Watch, jaxpr: Any) -> dict[str, Any]:
             for name, program in traced.items()
         },
         "callbacks": dict(callbacks),
+        "loops": sum(1 for p in traced.values() for _ in loops(p)),
         "unrolled": max(
             (unrolled(n, p, watch.folder) for n, p in traced.items()),
             key=lambda found: found["times"],

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workshop.exercises.check import item, show
-from workshop.exercises.tasks import shown
 from workshop.harness import check_writable
-from workshop.limits import Limits, find_place, run_within
+from workshop.limits import Ended, Limits, find_place, run_within
 from workshop.port.findings import Finding, find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
@@ -55,7 +54,7 @@ def port(
     """
     request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
     check_request(request, old, new, json)
-    say(f"{shown(new)} against {shown(old)}: {call}")
+    say(f"{new.name} against {old.name}: {call}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         children = Children(Path(folder), request, Limits(seconds, gigabytes))
         facts = compare_programs(children, old.resolve(), new.resolve())
@@ -114,18 +113,20 @@ class Children:
         facts: dict[str, Any] = {"steps": []}
         for line in report.read_text(encoding="utf-8").splitlines():
             found = json_format.loads(line)
-            if "begin" in found:
-                facts["steps"].append(found.pop("begin"))
+            facts["steps"] += [found.pop("begin")] if "begin" in found else []
             facts |= found
-        if ended.broken:
-            why = ended.broken + find_place(ended.place, path, shown(path))
-            compiling = any("backend_compile" in p for p in ended.place)
+        return facts | self.failure(ended, path)
+
+    def failure(self, ended: Ended, path: Path) -> dict[str, Any]:
+        """How a process failed that did not come to its end."""
+        if why := ended.broken(self.limits):
+            why += find_place(ended.place, path, path.name)
+            compiling = any("backend_compile" in at for at in ended.place)
             why += " It is being compiled." * compiling
-            facts["failed"] = {"why": why, "compiling": compiling}
-        elif ended.status:
-            why = f"The file ended Python, status {ended.status}."
-            facts["failed"] = {"why": why, "printed": ended.printed}
-        return facts
+            return {"failed": {"why": why, "compiling": compiling}}
+        why = f"The file ended Python, status {ended.status}."
+        failed = {"why": why, "printed": ended.printed}
+        return {"failed": failed} if ended.status else {}
 
 
 def compare_programs(
@@ -251,8 +252,6 @@ def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
             f" many bytes as the result: {show_seconds(facts['floor'])}; the"
             f" port takes {show_seconds(facts['later'])}."
         )
-        if facts["later"] > facts["old"]:
-            say("It is slower all the same: try it with larger arrays.")
 
 
 def head(question: str) -> None:
