@@ -180,8 +180,9 @@ def loops_of_calls(stands: dict, timed: dict) -> Iterator[Finding]:
         asking = often_read(stands, number // 2)
         if asking:
             todo = (
-                "The loop asks for a value each time, in"
-                f"{at(asking[0])}jax.lax.while_loop does so in the device."
+                "jax.lax.scan instead. Python asks for a value each time, in"
+                f"{at(asking[0])}If it is to be kept, the scan returns it; if it"
+                " decides when to stop: jax.lax.while_loop."
             )
         elif not stands["chained"].get(name):
             todo = "One call for all: jax.vmap. If each needs the one before:"
@@ -198,7 +199,7 @@ def slow_loops(stands: dict, timed: dict) -> Iterator[Finding]:
     """A compiled loop of small steps, slower than NumPy without it."""
     sent = stands["eager"] + sum(stands["calls"].values())
     slow = timed["running"] > timed["old"] and not stands.get("compiled")
-    if stands["loops"] and sent <= MANY and slow:
+    if stands["small_loops"] and sent <= MANY and slow:
         yield Finding(
             "slow loop",
             "It is compiled and still slower: it has a loop whose steps, one"
