@@ -58,7 +58,16 @@ STANDS = {
     "compiled once": (GOOD, None, ""),
     "unrolled": (STEP + STATIC + LOOP, "unrolled", " 12 times"),
     "a loop outside of jit": (STEP + SCAN, "compiled again", "jit(scan)"),
-    "Python's loop": (STEP + JIT + LOOP, "loop of calls", "jax.lax.scan"),
+    "Python's loop": (
+        STEP + JIT + LOOP,
+        "loop of calls",
+        "takes what the one before",
+    ),
+    "jit of a known function": (
+        STEP + LOOP.replace("step(x)", "jax.jit(step)(x)"),
+        "loop of calls",
+        "called 12 times",
+    ),
     "jit at every call": (
         STEP + LOOP.replace("step(x)", "jax.jit(lambda x: step(x))(x)"),
         "traced again",
@@ -284,6 +293,8 @@ def test_where_a_port_stands(tmp_path):
         or (finding is None and seen[name])
     }
     assert missed == {}
+    # jit knows again what it compiled, though it is called anew.
+    assert "traced again" not in seen["jit of a known function"]
 
 
 def test_why_results_differ(tmp_path):

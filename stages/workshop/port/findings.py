@@ -180,9 +180,9 @@ def loops_of_calls(stands: dict, timed: dict) -> Iterator[Finding]:
         asking = often_read(stands, number // 2)
         if asking:
             todo = (
-                "jax.lax.scan instead. Python asks for a value each time, in"
-                f"{at(asking[0])}If it is to be kept, the scan returns it; if it"
-                " decides when to stop: jax.lax.while_loop."
+                "jax.lax.scan. Python asks for a value each time, in"
+                f"{at(asking[0])}If it is to be kept, the scan returns it; if"
+                " it decides when to stop: jax.lax.while_loop."
             )
         elif not stands["chained"].get(name):
             todo = "One call for all: jax.vmap. If each needs the one before:"
