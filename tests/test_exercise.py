@@ -120,39 +120,58 @@ def test_hints_come_one_after_the_other(workshop):
 
 
 def progress(workshop):
-    """What is said of each exercise, by its file, and the last line."""
-    done = run_script(workshop, "progress", columns=40)
+    """What is said of all exercises, in one sentence."""
+    done = run_script(workshop, "progress", columns=200)
     assert (done.returncode, done.stderr) == (0, "")
-    *rows, count = done.stdout.splitlines()
-    assert max(map(len, rows)) <= 60
-    return {row.split()[1]: row.split(maxsplit=2)[2] for row in rows}, count
+    assert done.stdout.count("\n") == 1
+    return done.stdout.strip()
 
 
 def test_progress_follows_the_work(workshop):
     own = workshop / "exercises" / "stage5_scan.py"
-    said, count = progress(workshop)
-    assert said == {task.path.name: "not begun" for task in TASKS.values()}
-    assert count == f"0 of {len(TASKS)} pass"
+    numbers = list(map(str, TASKS))
+    others = ", ".join(n for n in numbers if n != "5")
+    none = f"0 of {len(TASKS)} pass; not begun: {', '.join(numbers)}"
+    assert progress(workshop) == none
 
     run_script(workshop, "exercise", 5)
-    assert progress(workshop)[0][own.name] == "begun"
+    begun = f"0 of {len(TASKS)} pass; begun: 5; not begun: {others}"
+    assert progress(workshop) == begun
 
     own.write_bytes(STAGES[5].read_bytes())
     assert run_script(workshop, "check", 5).returncode == 0
-    said, count = progress(workshop)
-    assert said[own.name] == "passes"
-    assert count == f"1 of {len(TASKS)} pass"
+    passes = f"1 of {len(TASKS)} pass: 5; not begun: {others}"
+    assert progress(workshop) == passes
 
     own.write_text("changed", encoding="utf-8")
-    assert progress(workshop)[0][own.name] == "passed, changed since"
+    assert "passed, changed since: 5" in progress(workshop)
     run_script(workshop, "check", 5)
-    assert progress(workshop)[0][own.name] == "begun"
+    assert progress(workshop) == begun
 
 
-def test_progress_that_cannot_be_read_is_none(workshop):
-    (workshop / "exercises").mkdir()
-    (workshop / "exercises" / "progress.json").write_text("{", "utf-8")
-    assert progress(workshop)[1] == f"0 of {len(TASKS)} pass"
+@pytest.mark.parametrize(
+    "found",
+    ["{", "[]", "null", '{"5": 3}', '{"5": {"hints": "x", "passed": []}}'],
+)
+def test_progress_of_another_kind_is_none(found, workshop):
+    run_script(workshop, "exercise", 5)
+    file = workshop / "exercises" / "progress.json"
+    file.write_text(found, encoding="utf-8")
+    assert progress(workshop).startswith("0 of ")
+    assert run_script(workshop, "hint", 5).stdout.startswith("Hint 1 of 3")
+    assert run_script(workshop, "hint", 5).stdout.startswith("Hint 2 of 3")
+
+
+def test_progress_that_cannot_be_kept_is_one_line_more(workshop):
+    (workshop / "exercises" / "progress.json").mkdir(parents=True)
+    for command in ("exercise", "hint", "check"):
+        done = run_script(workshop, command, 5)
+        assert done.stderr == ""
+        assert (
+            "(Progress is not kept, exercises/progress.json: " in done.stdout
+        )
+    assert "FAIL  the program does not grow with num_steps" in done.stdout
+    assert done.returncode == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="cmd has no `head`")
@@ -199,13 +218,20 @@ def test_watch_checks_at_every_save_until_ctrl_c(workshop):
         return "".join(lines)
 
     with process:
-        assert "FAIL  the program does not grow" in read_until_waiting()
+        point = "FAIL the program does not grow with num_steps"
+        said = read_until_waiting()
+        assert re.match(rf"---- \d\d:\d\d:\d\d ---- {point}\n", said)
+        assert "FAIL  the program does not grow" in said
+        own.touch()
+        assert f" ---- still: {point}\n" in read_until_waiting()
         replacement = own.with_suffix(".new")  # as many editors save
         replacement.write_bytes(STAGES[5].read_bytes())
         replacement.replace(own)
-        assert "Well done" in read_until_waiting()
+        said = read_until_waiting()
+        assert f" ---- it passes; before: {point}\n" in said
+        assert "Well done" in said
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == ""
     limit.cancel()
     assert process.returncode == 130
-    assert progress(workshop)[0][own.name] == "passes"
+    assert " pass: 5; " in progress(workshop)

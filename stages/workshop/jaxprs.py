@@ -1,13 +1,37 @@
 """What JAX makes of a function: the traced program, and what it compiles."""
 
 import contextlib
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import jax
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
 
+LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
+    """The program that this call makes, None if it cannot be known.
+
+    A function that looks at values that JAX computes, to print a loss say,
+    runs and cannot be traced: then it is the largest program that XLA
+    compiles while it runs.
+    """
+    with contextlib.suppress(Exception):
+        return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
+    jax.clear_caches()
+    programs: list[ClosedJaxpr] = []
+    with count_compilations(programs):
+        jax.block_until_ready(function(*args, **kwargs))
+    if not programs:
+        return None
+    largest = max(programs, key=count_equations)
+    compiled = jax.jit(jaxpr_as_fun(largest))
+    return jax.make_jaxpr(compiled)(*largest.in_avals).jaxpr
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -21,7 +45,7 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 def loops(jaxpr: Any) -> Iterator[Any]:
     """Its loops, those within others included."""
     for equation in equations(jaxpr):
-        if equation.primitive.name in ("scan", "while"):
+        if equation.primitive.name in LOOPS:
             yield equation
 
 
@@ -45,18 +69,88 @@ def takes_a_gradient(jaxpr: Any) -> bool:
 
 
 def count_equations(jaxpr: Any) -> int:
-    """How many there are."""
-    return sum(1 for _ in equations(jaxpr))
+    """The number of its equations; a loop's body counts once, or unrolled."""
+    return len(jaxpr.eqns) + sum(
+        equation.params.get("unroll", 1) * count_equations(inner)
+        for equation in jaxpr.eqns
+        for inner in jaxprs_in_params(equation.params)
+    )
+
+
+def compiled_part(jaxpr: Any) -> float:
+    """How much of it is inside the largest of its jitted functions."""
+    counts = (
+        count_equations(equation.params["jaxpr"])
+        for equation in jaxpr.eqns
+        if equation.primitive.name in ("jit", "pjit")
+    )
+    return max(counts, default=0) / max(count_equations(jaxpr), 1)
+
+
+def loop_depth(jaxpr: Any) -> int:
+    """How many loops are inside one another."""
+    return max(
+        (
+            loop_depth(inner) + (equation.primitive.name in LOOPS)
+            for equation in jaxpr.eqns
+            for inner in jaxprs_in_params(equation.params)
+        ),
+        default=0,
+    )
+
+
+def loop_results(loop: Any) -> Iterator[tuple[Any, bool]]:
+    """The shape and dtype of each result, whether it is stacked by turns.
+
+    What scan stacks has one axis more outside than inside; the carry has not.
+    """
+    inside = loop.params[LOOPS[loop.primitive.name]].out_avals
+    for variable, before in zip(loop.outvars, inside, strict=True):
+        yield variable.aval, variable.aval.shape != before.shape
+
+
+def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
+    """The program that the frame works on, or one of those that called it."""
+    while frame:
+        for value in frame.f_locals.values():
+            if isinstance(value, ClosedJaxpr):
+                return value
+        frame = frame.f_back
+    return None
+
+
+def describe_compilation() -> str:
+    """What XLA is compiling in the main thread, nothing if it is not."""
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame and "backend_compile" not in frame.f_code.co_name:
+        frame = frame.f_back
+    program = find_program(frame)
+    if program is None:
+        return ""
+    return (
+        f"XLA is compiling a program of {count_equations(program):,}"
+        " equations. So long a program comes from a Python loop that jit"
+        " unrolls, or from `unroll=`: make the loop a part of the program."
+    )
 
 
 @contextlib.contextmanager
-def count_compilations() -> Iterator[list[float]]:
-    """List the seconds of everything that JAX compiles inside the block."""
+def count_compilations(
+    programs: list[ClosedJaxpr] | None = None,
+) -> Iterator[list[float]]:
+    """List the seconds of everything that JAX compiles inside the block.
+
+    Into the other list, if there is one, go the programs.
+    """
     seconds: list[float] = []
 
     def listen(event: str, duration: float, **_: Any) -> None:
-        if event == COMPILED:
-            seconds.append(duration)
+        if event != COMPILED:
+            return
+        seconds.append(duration)
+        program = find_program(sys._getframe())
+        if programs is not None and program is not None:
+            programs.append(program)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

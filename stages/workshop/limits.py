@@ -1,6 +1,7 @@
 """Run a module in a process of its own that may take only so much.
 
-It watches its own time and memory, which works on every system.
+It watches its own time and memory, and whether anybody still waits for it,
+which works on every system.
 """
 
 import contextlib
@@ -8,20 +9,22 @@ import dataclasses
 import faulthandler
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, NoReturn, TextIO
 
 import psutil
 
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import terminal_size
 
-TOO_LARGE = 99  # the exit status
+TOO_LARGE, TOO_LONG = 99, 98  # exit statuses
+NOTE = "note: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +42,12 @@ class Ended:
     status: int
     printed: str
     """The last lines that it printed."""
+    broken: str = ""
+    """Which limit it broke, if one."""
     place: tuple[str, ...] = ()
-    """Where it was when it broke a limit, as faulthandler writes it."""
-
-    def broken(self, limits: Limits) -> str:
-        """Which of the limits it broke, if one."""
-        if self.status == TOO_LARGE:
-            return f"It takes more than {limits.gigabytes:g} GB of memory"
-        seconds = f"It still runs after {limits.seconds:g} seconds"
-        return seconds if self.place else ""
+    """Where it was then, as faulthandler writes it."""
+    note: str = ""
+    """What else is known of it."""
 
 
 def run_within(
@@ -81,12 +81,22 @@ def run_within(
         try:
             process.wait()
         finally:
-            end_with_children(process)
+            end_session(process)
             reader.join(timeout=1)
     printed = bytes(tail).decode(errors="replace").splitlines()[-5:]
     lines = place.read_text(encoding="utf-8") if place.exists() else ""
+    broken = ""
+    if process.returncode == TOO_LARGE:
+        broken = f"It takes more than {limits.gigabytes:g} GB of memory"
+    elif lines:
+        broken = f"It still runs after {limits.seconds:g} seconds"
+    note = re.match(f"{NOTE}(.*)", lines)
     return Ended(
-        process.returncode, "\n".join(printed), tuple(lines.splitlines())
+        process.returncode,
+        "\n".join(printed),
+        broken,
+        tuple(lines.splitlines()),
+        note[1] if note else "",
     )
 
 
@@ -99,7 +109,7 @@ def own_environment() -> dict[str, str]:
     }
 
 
-def end_with_children(process: subprocess.Popen) -> None:
+def end_session(process: subprocess.Popen) -> None:
     """End it, and on POSIX whatever it has started: they are one session."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
@@ -129,18 +139,42 @@ def find_place(printed: tuple[str, ...], path: Path, name: str) -> str:
 
 
 def keep_within(limits: Limits, place: Path) -> None:
-    """From now on end this process, and say where, when it takes more."""
+    """From now on end this process, and say where, when it takes more.
+
+    Also when the one that has started it is gone.
+    """
     file = place.open("w", encoding="utf-8")
-    faulthandler.dump_traceback_later(limits.seconds, exit=True, file=file)
-    threading.Thread(
-        target=end_if_larger, args=(limits.gigabytes, file), daemon=True
-    ).start()
+    # A second later where Python has no turn, and its thread cannot do it.
+    faulthandler.dump_traceback_later(limits.seconds + 1, exit=True, file=file)
+    threading.Thread(target=watch, args=(limits, file), daemon=True).start()
 
 
-def end_if_larger(gigabytes: float, place: TextIO) -> None:
-    """End this process, and say where it is, once it takes that much."""
-    process = psutil.Process()
-    while process.memory_info().rss < gigabytes * 1e9:
+def watch(limits: Limits, place: TextIO) -> NoReturn:
+    """End this process once it takes too much, or nobody waits for it."""
+    parent, end = os.getppid(), time.monotonic() + limits.seconds
+    process, status = psutil.Process(), 0
+    while not status:
         time.sleep(0.05)
+        if os.getppid() != parent or not psutil.pid_exists(parent):
+            shutil.rmtree(Path(place.name).parent, ignore_errors=True)
+            end_with_children()
+        if process.memory_info().rss > limits.gigabytes * 1e9:
+            status = TOO_LARGE
+        elif time.monotonic() > end:
+            status = TOO_LONG
+    if "workshop.jaxprs" in sys.modules:
+        note = sys.modules["workshop.jaxprs"].describe_compilation()
+        place.write(f"{NOTE}{note}\n")
+        place.flush()
     faulthandler.dump_traceback(place)
-    os._exit(TOO_LARGE)
+    end_with_children(status)
+
+
+def end_with_children(status: int = 0) -> NoReturn:
+    """End this process, and all that it has started."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    os._exit(status)

@@ -3,11 +3,12 @@
 One thing is said at a time: the first that is not right.
 """
 
+import dataclasses
 import sys
 import textwrap
 from pathlib import Path
 
-from workshop.exercises.sandbox import Limits, run_examiner
+from workshop.exercises.sandbox import Outcome, run_examiner
 from workshop.exercises.tasks import (
     Task,
     find_task,
@@ -17,8 +18,12 @@ from workshop.exercises.tasks import (
     require_file,
     shown,
 )
+from workshop.limits import Limits
 from workshop.stages import find_stages
 from workshop.terminal import fail, say, terminal_size
+
+DEFAULT = Limits()
+LARGEST = 86_400  # seconds of a day
 
 
 def check(
@@ -39,19 +44,41 @@ def check(
         gigabytes: How much memory it may take.
     """
     limits, task = Limits(seconds, gigabytes), find_task(n)
+    for name, value in dataclasses.asdict(limits).items():
+        if not 0 < value <= LARGEST:
+            fail(
+                f"--{name} must be above 0 and at most {LARGEST}, got"
+                f" {value:g}"
+            )
     if path is None:
         require_file(task)
-        return 0 if check_own(task, limits) else 1
-    if not path.is_file():
+    elif not path.is_file():
         fail(f"path must be a file, got {path}")
-    return 0 if check_file(task, path, limits) else 1
-
-
-def check_file(task: Task, path: Path, limits: Limits) -> bool:
-    """Print what is right, then what is not; whether all is right."""
-    say(f"{shown(path)}, stage {task.number}")
+    elif path.suffix != ".py":
+        fail(
+            f"path must be a Python file, .py, got {path}: copy its code into"
+            " one"
+        )
+    say(f"{shown(path or task.path)}, stage {n}")
     sys.stdout.flush()
-    outcome = run_examiner(task, path, limits)
+    if path is None:
+        outcome = examine_own(task, limits)
+    else:
+        outcome = run_examiner(task, path, limits)
+    show_outcome(task, outcome)
+    return 1 if outcome.why else 0
+
+
+def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
+    """Examine the attendee's exercise, and remember if it passes."""
+    mark = fingerprint(task.path)
+    outcome = run_examiner(task, task.path, limits)
+    remember(task.number, passed=None if outcome.why else mark)
+    return outcome
+
+
+def show_outcome(task: Task, outcome: Outcome) -> None:
+    """Print what is right, then what is not."""
     *right, last = outcome.steps
     for step in right:
         item("OK", step)
@@ -59,7 +86,7 @@ def check_file(task: Task, path: Path, limits: Limits) -> bool:
         item("OK", last)
         item("", outcome.fact)
         congratulate(task)
-        return True
+        return
     item("FAIL", last)
     print()
     show(outcome.why)
@@ -67,15 +94,6 @@ def check_file(task: Task, path: Path, limits: Limits) -> bool:
         print()
         say("The last lines that the file printed:")
         show(textwrap.indent(outcome.printed, "    "))
-    return False
-
-
-def check_own(task: Task, limits: Limits = Limits()) -> bool:
-    """Check the attendee's exercise, and remember if it passes."""
-    mark = fingerprint(task.path)
-    passed = check_file(task, task.path, limits)
-    remember(task.number, passed=mark if passed else None)
-    return passed
 
 
 def item(verdict: str, what: str) -> None:

@@ -3,6 +3,7 @@
 import runpy
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 from workshop.exercises.tasks import (
@@ -11,13 +12,16 @@ from workshop.exercises.tasks import (
     find_task,
     find_tasks,
     fingerprint,
+    hints_seen,
     read_progress,
     remember,
     require_file,
     shown,
 )
 from workshop.stages import find_stages, stage_before, strip_docstring
-from workshop.terminal import fail, moves_cursor, say, write_whole
+from workshop.terminal import fail, say, write_whole
+
+STATES = ("passes", "passed, changed since", "begun", "not begun")
 
 
 def make_exercise(task: Task) -> str:
@@ -80,13 +84,12 @@ def hint(n: int, /) -> None:
         n: The stage to arrive at.
     """
     task = find_task(n)
-    seen = read_progress().get(str(n), {}).get("hints", 0)
-    number = min(seen + 1, len(task.hints))
-    remember(n, hints=number)
+    number = min(hints_seen(n) + 1, len(task.hints))
     say(f"Hint {number} of {len(task.hints)}: {task.hints[number - 1]}")
     if number == len(task.hints):
         print()
         say(f"That was the last. The solution: make diff N={n}")
+    remember(n, hints=number)
 
 
 def run(n: int, /, *arguments: str) -> None:
@@ -109,7 +112,7 @@ def watch(n: int, /) -> None:
     """
     import watchfiles
 
-    from workshop.exercises.check import check_own
+    from workshop.exercises.check import examine_own, show_outcome
 
     task = find_task(n)
     path = require_file(task)
@@ -119,33 +122,42 @@ def watch(n: int, /) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    seen = None  # the first time-out brings the first check
+    seen = verdict = None  # the first time-out brings the first check
     for _ in saves:
         if path.is_file() and path.stat().st_mtime_ns != seen:
             seen = path.stat().st_mtime_ns
-            if moves_cursor(sys.stdout):
-                print("\x1b[2J\x1b[H", end="")
-            check_own(task)
+            outcome = examine_own(task)
+            change = f"still: {outcome.verdict}"
+            if outcome.verdict != verdict:
+                change = outcome.verdict
+                change += f"; before: {verdict}" if verdict else ""
+            verdict = outcome.verdict
+            say(f"---- {time.strftime('%H:%M:%S')} ---- {change}")
+            print()
+            show_outcome(task, outcome)
             print()
             say(f"waiting for {shown(path)} to be saved; Ctrl-C ends")
             sys.stdout.flush()
 
 
 def progress() -> None:
-    """Show which exercises pass."""
+    """Say which exercises pass, in one line."""
     known, tasks = read_progress(), find_tasks()
-    found = {
-        number: describe(task, known.get(str(number), {}))
-        for number, task in tasks.items()
-    }
+    found = {state: [] for state in STATES}
     for number, task in tasks.items():
-        print(f"{number:3}  {task.path.name:21}  {found[number]}")
-    num_passing = list(found.values()).count("passes")
-    print(f"{num_passing} of {len(tasks)} pass")
+        state = describe(task, known.get(str(number), {}))
+        found[state].append(str(number))
+    passing = found.pop("passes")
+    parts = [f"{len(passing)} of {len(tasks)} pass"]
+    parts[0] += f": {', '.join(passing)}" if passing else ""
+    for state, numbers in found.items():
+        if numbers:
+            parts.append(f"{state}: {', '.join(numbers)}")
+    say("; ".join(parts))
 
 
 def describe(task: Task, known: dict) -> str:
-    """How far the attendee is with an exercise, in a few words."""
+    """How far the attendee is with an exercise: one of STATES."""
     if not task.path.is_file():
         return "not begun"
     passed = known.get("passed")

@@ -1,11 +1,15 @@
-"""Each stage's own point: is it in the attendee's file?
+"""What the check of an exercise asks for, and in which words it says so.
 
-A check gets the attendee's module, returns in a few words what it found, or
-raises NotYet. It asks JAX what the file does; how it is written is free, but
-what the stage compiles must itself be what jax.jit returns.
+A function that a task names is compared with stage 0 at one case. A point,
+what the stage is about, gets the attendee's module and returns in a few words
+what it found. Each raises NotYet for what is missing. A point asks JAX what
+the file does, at two shapes; how it is written is free. Where a call cannot
+be traced, as it looks at its own values, running it has to tell.
 """
 
 import ast
+import contextlib
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -17,22 +21,125 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from workshop.stages import find_stages, load_stage
-from workshop.compare import explain_difference
+from workshop.compare import explain_difference, load_reference, name_mistake
 from workshop.jaxprs import (
+    compiled_part,
+    count_compilations,
     count_equations,
     equations,
     largest_value,
+    loop_depth,
+    loop_results,
     loops,
     takes_a_gradient,
+    trace_call,
 )
-from workshop.compare import load_reference
+from workshop.stages import find_stages, load_stage
 
-SHAPE = {"width": 16, "num_steps": 16}
+SHAPES = ((16, 20), (33, 7))  # width, num_steps
+ALL_RULES = np.arange(256, dtype=np.uint8)
+GRADIENTS = r"(grad|vjp|jvp|jacrev|jacfwd|linearize|hessian)\("
 
 
 class NotYet(Exception):
     """What is missing, in words for the attendee."""
+
+
+def compare_states(
+    states: Any, stage: int, rule: int, width: int, num_steps: int
+) -> None:
+    """Raises NotYet if they are not stage 0's; names the mistake if it can."""
+    if not hasattr(states, "dtype"):
+        why = f"It returns a {type(states).__name__}, want an array of uint8."
+        if isinstance(states, tuple) and stage >= 5:
+            why += " scan returns two: the last carry, then what was recorded."
+        raise NotYet(why)
+    states = np.asarray(states)
+    expected = load_reference().simulate(rule, width, num_steps)
+    difference = explain_difference(states, expected)
+    if difference:
+        mistake = name_mistake(states, rule, width, num_steps, stage)
+        guess = f"\nIt looks like this: {mistake}." if mistake else ""
+        raise NotYet(difference + guess)
+
+
+def compare_rules(
+    states: Any, stage: int, rules: np.ndarray, width: int, num_steps: int
+) -> None:
+    """Raises NotYet unless these are the states of these rules, in order."""
+    if not isinstance(states, jax.Array):
+        kind = type(states).__name__
+        raise NotYet(f"It returns a {kind}, want a JAX array.")
+    states = np.asarray(states)
+    simulate = load_reference().simulate
+    expected = np.stack([simulate(r, width, num_steps) for r in rules])
+    if states.shape != expected.shape:
+        raise NotYet(explain_difference(states, expected))
+    for rule, got, want in zip(rules, states, expected, strict=True):
+        if difference := explain_difference(got, want):
+            raise NotYet(f"rule {rule}: {difference}")
+
+
+def compare_packed(
+    words: Any, stage: int, rule: int, width: int, num_steps: int
+) -> None:
+    """Raises NotYet unless each cell has a bit that goes through its states.
+
+    In which bit a cell stands is free.
+    """
+    words = np.asarray(words)
+    if words.dtype != np.uint32 or len(words) != num_steps:
+        raise NotYet(
+            f"It returns {len(words)} rows of {words.dtype}, want"
+            f" {num_steps} of uint32."
+        )
+    expected = load_reference().simulate(rule, width, num_steps)
+    if words.nbytes * 4 > expected.nbytes + 64 * num_steps:
+        raise NotYet(
+            f"Its result is as large as {words.nbytes} bytes for"
+            f" {expected.size} cells: keep them packed, a bit for each."
+        )
+    octets = np.ascontiguousarray(words.reshape(num_steps, -1)).view(np.uint8)
+    bits = set(map(bytes, np.unpackbits(octets, axis=1).T))
+    for cell, states in enumerate(expected.T):
+        if states.tobytes() not in bits:
+            raise NotYet(
+                f"No bit of its words is that of cell {cell}:"
+                f" {''.join(map(str, states[:20]))} from row to row."
+            )
+
+
+COMPARE = {
+    "simulate": compare_states,
+    "simulate_rules": compare_rules,
+    "simulate_packed": compare_packed,
+}
+
+
+def compare_at(
+    module: ModuleType,
+    name: str,
+    stage: int,
+    case: tuple[int, int, int],
+    keywords: bool = False,
+) -> None:
+    """Call a function as the harness does, or by keyword, and compare."""
+    rule, width, num_steps = case
+    first = shown = rule
+    if name == "simulate_rules":
+        first = np.array([rule, 110, 30, 7], np.uint8)[: 2 + width % 3]
+        shown = first.tolist()
+    function = getattr(module, name)
+    if keywords:
+        result = function(first, width=width, num_steps=num_steps)
+        call = f"{name}({shown}, width={width}, num_steps={num_steps})"
+    else:
+        result = function(first, width, num_steps)
+        call = f"{name}({shown}, {width}, {num_steps})"
+    try:
+        COMPARE[name](result, stage, first, width, num_steps)
+    except NotYet as reason:
+        raise NotYet(f"{call}\n{reason}") from None
 
 
 def no_numpy_left(module: ModuleType) -> str:
@@ -49,104 +156,147 @@ def no_numpy_left(module: ModuleType) -> str:
                 f"Line {node.lineno} imports NumPy: {ast.unparse(node)}\n"
                 "The states are right, but all of it can be jax.numpy."
             )
-    states = module.simulate(30, **SHAPE)
+    states = module.simulate(30, *SHAPES[0])
     if not isinstance(states, jax.Array):
         raise NotYet(f"simulate returns a {type(states)}, not a jax.Array.")
     return "the states are a jax.Array"
 
 
-def one_trace_for_two_rules(module: ModuleType) -> str:
-    """A second rule of the same width and num_steps is not traced again."""
-    require_jit(module.simulate, "simulate")
-    shape = {"width": 17, "num_steps": 3}  # not yet seen
-    events = count_traces()
-    jax.block_until_ready(module.simulate(30, **shape))
-    first = len(events)
-    jax.block_until_ready(module.simulate(110, **shape))
-    if len(events) > first:
-        raise NotYet(
-            "simulate(30, ...) was traced, and simulate(110, ...) of the same"
-            " shape was traced again. The rule is data, not a shape: leave it"
-            " out of the static arguments."
-        )
+def one_program_for_two_rules(module: ModuleType) -> str:
+    """It is compiled, once for a shape, whatever the rule."""
+    for width, num_steps in ((18, 3), (9, 11)):  # not yet seen
+        jax.block_until_ready(module.simulate(30, width, num_steps))
+        with count_compilations() as seconds:
+            jax.block_until_ready(module.simulate(30, width, num_steps))
+        if seconds:
+            raise NotYet(
+                "The same call as before was compiled again: it is compiled"
+                " again every time. It makes a new jit at each call; make it"
+                " once, where the function is defined."
+            )
+        require_compiled(module.simulate, "simulate", 30, width, num_steps)
+        with count_compilations() as seconds:
+            jax.block_until_ready(module.simulate(110, width, num_steps))
+        if seconds:
+            raise NotYet(
+                "simulate(30, ...) was compiled, and simulate(110, ...) of the"
+                " same shape was traced again. The rule is data, not a shape:"
+                " leave it out of the static arguments."
+            )
     return "the second rule used the compiled program of the first"
 
 
+def require_compiled(function: Callable, name: str, *args: Any) -> Any:
+    """Its program. NotYet unless most of it is in one jitted function."""
+    program = trace_call(function, *args)
+    if program is None or compiled_part(program) < 0.5:
+        raise NotYet(f"{name} as a whole is not compiled: put jax.jit on it.")
+    return program
+
+
 def no_growth_with_num_steps(module: ModuleType) -> str:
-    """The program of more rows has no more equations."""
-    require_jit(module.simulate, "simulate")
-    few, many = (
-        count_equations(
-            module.simulate.trace(30, width=16, num_steps=num_steps).jaxpr
-        )
-        for num_steps in (8, 16)
-    )
+    """The program of twice as many rows is not larger."""
+    for width, few in ((16, 8), (33, 512), (5, 10_000)):
+        programs = [
+            require_compiled(module.simulate, "simulate", 30, width, num_steps)
+            for num_steps in (few, 2 * few)
+        ]
+        sizes = list(map(count_equations, programs))
+        if sizes[1] > 1.4 * sizes[0]:
+            raise NotYet(
+                f"The program has {sizes[0]} equations for {few} rows,"
+                f" {sizes[1]} for {2 * few}: {cause_of_growth(programs)}. More"
+                " rows add more copies of `step`."
+            )
+    found = f"{sizes[0]} equations for {few} rows, {sizes[1]} for {2 * few}"
+    return found + lesser_loop(programs[1])
+
+
+def cause_of_growth(programs: list[Any]) -> str:
+    """Why the second program is larger than the first."""
+    few, many = (largest_unroll(program) for program in programs)
     if many > few:
-        raise NotYet(
-            f"The program has {few} equations for 8 rows, {many} for 16: the"
-            " loop still runs in Python while jit traces. Each row adds a copy"
-            " of `step`."
+        return f"unroll={many} writes the loop out when it is compiled"
+    return "the loop still runs in Python while jit traces"
+
+
+def largest_unroll(program: Any) -> int:
+    """The most turns of a loop that stand in the program one by one."""
+    found = (loop.params.get("unroll", 1) for loop in loops(program))
+    return max(found, default=1)
+
+
+def lesser_loop(program: Any) -> str:
+    """A word on what works and is not what the stage is about."""
+    results = [
+        result for loop in loops(program) for result in loop_results(loop)
+    ]
+    if not any(stacked for _, stacked in results):
+        return (
+            ". It passes; your loop carries all rows along and writes into"
+            " them, while scan stacks what its body returns, and carries one"
+            " state"
         )
-    return f"{few} equations for 8 rows, {many} for 16"
+    unroll = largest_unroll(program)
+    if unroll > 1:
+        return (
+            f". It passes; unroll={unroll} writes that many copies of `step`"
+            " into the program, which takes longer to compile: measure whether"
+            " it runs faster"
+        )
+    return ""
 
 
 def one_call_for_all_rules(module: ModuleType) -> str:
     """All 256 rules, right, in a program that does not grow with them."""
-    rules = np.arange(256, dtype=np.uint8)
-
-    def simulate_rules(some: np.ndarray) -> Any:
-        return module.simulate_rules(some, SHAPE["width"], SHAPE["num_steps"])
-
-    try:
+    states = module.simulate_rules(ALL_RULES, *SHAPES[0])
+    compare_rules(states, 6, ALL_RULES, *SHAPES[0])
+    for shape in SHAPES:
         few, many = (
-            count_equations(jax.make_jaxpr(simulate_rules)(rules[:num_rules]))
-            for num_rules in (2, 8)
+            require_whole(module.simulate_rules, rules, *shape)
+            for rules in (ALL_RULES[:2], ALL_RULES[:8])
         )
-    except jax.errors.ConcretizationTypeError as error:
-        raise NotYet(
-            "simulate_rules takes the rules out one by one, in Python. Map"
-            " over all of them in one call."
-        ) from error
-    if many > few:
-        raise NotYet(
-            f"The program has {few} equations for 2 rules, {many} for 8: a"
-            " Python loop copies `simulate` for each. Map over all rules in"
-            " one call."
+        if count_equations(many) > 1.5 * count_equations(few):
+            raise NotYet(
+                f"The program has {count_equations(few)} equations for 2"
+                f" rules, {count_equations(many)} for 8: a Python loop copies"
+                " `simulate` for each. Map over all rules in one call."
+            )
+    one = trace_call(module.simulate, 30, *SHAPES[0])
+    if one and loop_depth(many) > loop_depth(one):
+        return (
+            "It passes; your loop computes one rule after the other, while"
+            " vmap takes each step for all rules at once, which leaves more to"
+            " do in parallel"
         )
-    for some in (rules, np.array([110, 30, 30, 7], dtype=np.uint8)):
-        require_states_of(some, simulate_rules(some))
-    return f"{few} equations for 2 rules, {many} for 8"
+    return "one program for any number of rules"
 
 
-def require_states_of(rules: np.ndarray, states: Any) -> None:
-    """NotYet unless these are the states of these rules, in order."""
-    if not isinstance(states, jax.Array):
-        kind = type(states).__name__
-        raise NotYet(f"simulate_rules returns a {kind}, want a JAX array.")
-    shape = (len(rules), SHAPE["num_steps"], SHAPE["width"])
-    if states.shape != shape:
+def require_whole(
+    simulate_rules: Callable, rules: np.ndarray, *shape: int
+) -> Any:
+    """Its program. NotYet unless that computes the states of all rules."""
+    program = trace_call(simulate_rules, rules, *shape)
+    results = program.outvars if program else []
+    largest = max((result.aval.size for result in results), default=0)
+    if largest < len(rules) * math.prod(shape):
         raise NotYet(
-            f"simulate_rules of {len(rules)} rules: shape is {states.shape},"
-            f" want {shape}"
+            "simulate_rules takes the rules one by one, in a Python loop. Map"
+            " over all rules in one call."
         )
-    reference = load_reference()
-    for rule, got in zip(rules, states, strict=True):
-        difference = explain_difference(got, reference.simulate(rule, **SHAPE))
-        if difference:
-            raise NotYet(f"simulate_rules, rule {rule}:\n{difference}")
+    return program
 
 
 def gradient_by_jax(module: ModuleType) -> str:
     """JAX differentiates, and learn_rule finds the table of each rule."""
+    for rule, width, num_steps in ((30, 64, 16), (110, 37, 41)):
+        require_learned(module, rule, width, num_steps)
     if not uses_gradient(module):
         raise NotYet(
-            "There is no gradient of JAX's in learn_rule. Use"
-            " jax.value_and_grad, not finite differences."
+            "There is no gradient of JAX's in learn_rule: let JAX"
+            " differentiate the loss, instead of finite differences."
         )
-    for rule in (30, 110):
-        require_learned(module, rule)
-    dead = np.zeros((4, 16), dtype=np.uint8)
-    learned, _ = learn(module, dead)
+    learned, _ = learn(module, np.zeros((4, 16), dtype=np.uint8))
     if learned.flat[0] > 0.5 or np.any(learned.flat[1:] != 0.5):
         raise NotYet(
             "Where all cells are dead, only neighborhood 0 0 0 occurs. The"
@@ -155,161 +305,35 @@ def gradient_by_jax(module: ModuleType) -> str:
     return "rules 30 and 110 learned, by a gradient of JAX's"
 
 
-def require_learned(module: ModuleType, rule: int) -> None:
+def require_learned(
+    module: ModuleType, rule: int, width: int, num_steps: int
+) -> None:
     """NotYet unless the loss falls, and each entry comes near the rule's."""
-    learned, losses = learn(module, simulate_random_ring(rule))
-    if not losses[-1] < losses[0] / 10:  # nor is NaN
+    states = simulate_random_ring(rule, width, num_steps)
+    learned, losses = learn(module, states)
+    first, last = losses[0], losses[-1]
+    why = ""
+    if not last <= first:  # nor is NaN
+        why = (
+            "It grows: downhill is against the gradient, and a learning rate"
+            " that is too large jumps over the valley. If the loss is a sum"
+            " over all cells, so is the gradient: divide by their number"
+        )
+    elif last > first / 10:
+        why = "It falls: more updates, or a larger learning rate"
+    if why:
         raise NotYet(
             f"learn_rule, from states of rule {rule}: the loss goes from"
-            f" {losses[0]:.2g} to {losses[-1]:.2g}, want it near 0."
+            f" {first:.2g} to {last:.2g}, want it near 0. {why}."
         )
     table = load_reference().make_rule_table(rule)
     for entry in range(8):
         got, want = learned.flat[entry], table.flat[entry]
-        if abs(got - want) > 0.25:
+        if not abs(got - want) < 0.25:
             raise NotYet(
                 f"learn_rule, from states of rule {rule}: entry {entry}"
                 f" of the table is {got:.2f}, want it near {want}"
             )
-
-
-def uses_gradient(module: ModuleType) -> bool:
-    """Whether learn_rule differentiates by JAX."""
-    try:
-        program = jax.make_jaxpr(module.learn_rule)(simulate_random_ring(30))
-    except (
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-    ):  # it looks at the losses as it goes, which is no mistake
-        source = Path(module.__file__).read_text(encoding="utf-8")
-        return bool(re.search(r"grad\(|vjp\(|jacrev\(|jacfwd\(", source))
-    return takes_a_gradient(program)
-
-
-def a_bit_for_each_cell(module: ModuleType) -> str:
-    """What the loop carries is packed, and never unpacked to take a step."""
-    before = carry_bytes(load_stage(find_stages()[5]).simulate)
-    now = carry_bytes(module.simulate)
-    if now * 5 > before:
-        raise NotYet(
-            f"For 1024 cells the loop carries {now} bytes, {before} in stage"
-            " 5. A bit for each cell makes it 8 times less."
-        )
-    shape = {"width": 1024, "num_steps": 8}
-    states = np.asarray(module.simulate(30, **shape))
-    packed = np.asarray(module.simulate_packed(30, **shape))
-    if packed.dtype != np.uint32 or packed.nbytes * 4 > states.nbytes:
-        raise NotYet(
-            f"simulate_packed returns {packed.nbytes} bytes of {packed.dtype}"
-            f" for {states.nbytes} cells: keep them packed, as uint32."
-        )
-    require_live_cells(packed, states, "simulate_packed")
-    require_packed_loop(module.simulate_packed, **shape)
-    return f"{now} bytes for 1024 cells, {before} in stage 5"
-
-
-def require_packed_loop(
-    simulate_packed: Callable, width: int, num_steps: int
-) -> None:
-    """NotYet if its loop has a value as large as the cells, unpacked."""
-    require_jit(simulate_packed, "simulate_packed")
-    program = simulate_packed.trace(30, width=width, num_steps=num_steps).jaxpr
-    largest = max(map(largest_value, loops(program)), default=0)
-    if largest >= width:
-        raise NotYet(
-            f"The loop of simulate_packed has values of {largest} elements"
-            f" for {width} cells: it unpacks them to take a step. Look all"
-            " cells of a word up at once, by bitwise operations."
-        )
-
-
-def result_on_all_devices(module: ModuleType) -> str:
-    """The last row has a share on each device, sent by neighbors, and right.
-
-    Over so many steps the pattern runs around the ring more than once.
-    """
-    num_devices = len(jax.devices())
-    width = 32 * 4 * num_devices
-    many = 4 * width
-    simulate_last = partial(module.simulate_last, width=width)
-    jaxpr = jax.make_jaxpr(partial(simulate_last, num_steps=many))(30)
-    sent = {equation.primitive.name for equation in equations(jaxpr)}
-    if "ppermute" not in sent or "all_gather" in sent:
-        raise NotYet(
-            "simulate_last: each device must send cells to its neighbors by"
-            " jax.lax.ppermute, and gather nothing."
-        )
-    states = load_reference().simulate(30, width, many)
-    for num_steps in (1, width, many):
-        row = simulate_last(30, num_steps=num_steps)
-        if row.dtype != np.uint32:
-            raise NotYet(f"simulate_last returns {row.dtype}, want uint32.")
-        require_shares(row, num_devices)
-        call = f"simulate_last(30, width={width}, num_steps={num_steps})"
-        require_live_shares(np.asarray(row), states[num_steps - 1], call)
-    return f"a share of the last row on each of {num_devices} devices"
-
-
-def require_shares(row: jax.Array, num_devices: int) -> None:
-    """NotYet if the row is not spread evenly over all devices."""
-    largest = max(shard.data.nbytes for shard in row.addressable_shards)
-    used = len(row.sharding.device_set)
-    if used < num_devices or largest * num_devices > row.nbytes:
-        raise NotYet(
-            f"simulate_last: the row of {row.nbytes} bytes lies on {used} of"
-            f" {num_devices} devices, up to {largest} bytes on one. Each must"
-            " keep its share and no more."
-        )
-
-
-def require_live_shares(
-    words: np.ndarray, state: np.ndarray, call: str
-) -> None:
-    """NotYet if a device has not as many bits set as its cells are live."""
-    num_devices = len(jax.devices())
-    cells = state.astype(int)
-    bits = np.bitwise_count(words.reshape(num_devices, -1)).sum(axis=1)
-    stretches = cells.reshape(num_devices, -1).sum(axis=1)
-    # Or the words of stage 8 are shared out, each with cells far apart.
-    words_of_all = cells.reshape(32, num_devices, -1).sum(axis=(0, 2))
-    if bits.tolist() not in (stretches.tolist(), words_of_all.tolist()):
-        raise NotYet(
-            f"{call}: bits set on each device: got {bits.tolist()}, want"
-            f" {stretches.tolist()}."
-        )
-
-
-def require_jit(function: Callable, name: str) -> None:
-    """NotYet if it is not what jax.jit returns."""
-    if not hasattr(function, "trace"):
-        raise NotYet(f"{name} itself is not compiled: put jax.jit on it.")
-
-
-def require_live_cells(
-    words: np.ndarray, states: np.ndarray, name: str
-) -> None:
-    """NotYet if the rows do not have as many bits set as cells live."""
-    num_rows = len(states)
-    if len(words) != num_rows:
-        raise NotYet(f"{name} returns {len(words)} rows, want {num_rows}.")
-    bits = np.bitwise_count(words).reshape(num_rows, -1).sum(axis=1)
-    live = states.sum(axis=1)
-    for row, (got, want) in enumerate(zip(bits, live, strict=True)):
-        if got != want:
-            raise NotYet(
-                f"{name}, row {row}: {got} bits are set, {want} cells live."
-            )
-
-
-def simulate_random_ring(rule: int) -> np.ndarray:
-    """States of stage 0 in which every neighborhood occurs."""
-    reference = load_reference()
-    rule_table = reference.make_rule_table(rule)
-    random = np.random.default_rng(seed=0)
-    states = [random.integers(2, size=64, dtype=np.uint8)]
-    for _ in range(15):
-        states.append(reference.step(states[-1], rule_table))
-    return np.stack(states)
 
 
 def learn(
@@ -331,61 +355,134 @@ def learn(
     return table, losses
 
 
-def carry_bytes(simulate: Callable) -> int:
-    """The bytes that the loop carries from turn to turn, for 1024 cells.
+def simulate_random_ring(rule: int, width: int, num_steps: int) -> np.ndarray:
+    """States of stage 0 in which every neighborhood occurs."""
+    reference = load_reference()
+    rule_table = reference.make_rule_table(rule)
+    random = np.random.default_rng(seed=0)
+    states = [random.integers(2, size=width, dtype=np.uint8)]
+    while len(states) < num_steps:
+        states.append(reference.step(states[-1], rule_table))
+    return np.stack(states)
+
+
+def uses_gradient(module: ModuleType) -> bool:
+    """Whether learn_rule differentiates by JAX."""
+    states = jnp.asarray(simulate_random_ring(30, 64, 16))
+    with contextlib.suppress(Exception):
+        return takes_a_gradient(jax.make_jaxpr(module.learn_rule)(states))
+    # It looks at the losses as it goes, which is no mistake.
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    return bool(re.search(GRADIENTS, source))
+
+
+def a_bit_for_each_cell(module: ModuleType) -> str:
+    """What the loop carries is packed, and never unpacked to take a step."""
+    unpacked = load_stage(find_stages()[5]).simulate
+    for width in (4160, 1024):
+        before = carry_bytes(unpacked, width)
+        now = carry_bytes(module.simulate, width)
+        if now * 5 > before:
+            raise NotYet(
+                f"For {width} cells the loop carries {now} bytes, {before} in"
+                " stage 5. A bit for each cell makes it 8 times less."
+            )
+        program = require_compiled(
+            module.simulate_packed, "simulate_packed", 30, width, 8
+        )
+        largest = max(map(largest_value, loops(program)), default=0)
+        if largest >= width:
+            raise NotYet(
+                f"The loop of simulate_packed has values of {largest} elements"
+                f" for {width} cells: it unpacks them to take a step. Look all"
+                " cells of a word up at once, by bitwise operations."
+            )
+    return f"{now} bytes for {width} cells, {before} in stage 5"
+
+
+def carry_bytes(simulate: Callable, width: int) -> int:
+    """The bytes that its loop carries from turn to turn.
 
     Of a carry that has room for the rows, only what does not grow with them.
     """
-    require_jit(simulate, "simulate")
     few, many = (
         largest_carry(
-            simulate.trace(30, width=1024, num_steps=num_steps).jaxpr
+            require_compiled(simulate, "simulate", 30, width, num_steps)
         )
         for num_steps in (8, 16)
     )
     return 2 * few - many
 
 
-def largest_carry(jaxpr: Any) -> int:
-    """The most bytes that one of its loops carries.
-
-    What scan stacks has one axis more outside than inside; the carry has not.
-    """
-    sizes = []
-    for loop in loops(jaxpr):
-        name = {"scan": "jaxpr", "while": "body_jaxpr"}[loop.primitive.name]
-        inside = loop.params[name].out_avals
-        outside = [variable.aval for variable in loop.outvars]
-        sizes.append(
-            sum(
-                after.size * after.dtype.itemsize
-                for after, before in zip(outside, inside, strict=True)
-                if after.shape == before.shape
-            )
+def largest_carry(program: Any) -> int:
+    """The most bytes that one of its loops carries."""
+    carries = [
+        sum(
+            value.size * value.dtype.itemsize
+            for value, stacked in loop_results(loop)
+            if not stacked
         )
-    if not sizes:
+        for loop in loops(program)
+    ]
+    if not carries:
         raise NotYet("There is no loop in simulate any more.")
-    return max(sizes)
+    return max(carries)
 
 
-def count_traces() -> list[str]:
-    """A list that from now on grows by one entry at each trace."""
-    events = []
+def share_on_each_device(module: ModuleType) -> str:
+    """Each device keeps a share of the states, and asks its neighbors."""
+    available = jax.device_count()
+    for asked in (available, max(available // 2, 1), None):
+        width, num_steps = (48 * asked, 90) if asked else (6, 11)
+        num_devices = asked or math.gcd(width, available)
+        call = partial(module.simulate, 30, width, num_steps)
+        states = call(num_devices=asked)
+        try:
+            if num_devices > 1:
+                require_neighbors(trace_call(call, num_devices=asked))
+            require_shares(states, num_devices)
+            compare_states(states, 9, 30, width, num_steps)
+        except NotYet as reason:
+            raise NotYet(
+                f"simulate(30, {width}, {num_steps}, num_devices={asked})\n"
+                f"{reason}"
+            ) from None
+    return f"a share of the states on each of {available} devices"
 
-    def listen(event: str, duration: float, **_: Any) -> None:
-        if "trace" in event:
-            events.append(event)
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return events
+def require_neighbors(program: Any) -> None:
+    """NotYet unless neighbors send, and nobody gathers."""
+    sent = {
+        equation.primitive.name
+        for equation in (equations(program) if program else ())
+    }
+    if "ppermute" not in sent:
+        raise NotYet(
+            "Its program sends nothing from a device to its neighbors: each"
+            " must have a share of the ring and get from them what it lacks."
+        )
+    if "all_gather" in sent:
+        raise NotYet("Every device gets the whole ring: ask neighbors alone.")
+
+
+def require_shares(states: Any, num_devices: int) -> None:
+    """NotYet if the states are not spread evenly over so many devices."""
+    largest = max(shard.data.nbytes for shard in states.addressable_shards)
+    used = len(states.sharding.device_set)
+    if used != num_devices or largest * num_devices > states.nbytes:
+        raise NotYet(
+            f"The states of {states.nbytes} bytes lie on {used} devices, up to"
+            f" {largest} bytes on one; num_devices is {num_devices}, and each"
+            " must keep its share and no more."
+        )
 
 
 POINTS = {
     "no NumPy left": no_numpy_left,
-    "one trace for two rules": one_trace_for_two_rules,
+    "one program for two rules": one_program_for_two_rules,
     "the program does not grow with num_steps": no_growth_with_num_steps,
     "simulate_rules: one call, no Python loop": one_call_for_all_rules,
     "a rule learned by a gradient of JAX's": gradient_by_jax,
     "a bit for each cell in the carry": a_bit_for_each_cell,
-    "each device keeps its share": result_on_all_devices,
+    "each device keeps its share": share_on_each_device,
 }

@@ -30,6 +30,11 @@ class Outcome:
     printed: str = ""
     """The last lines that the file itself printed."""
 
+    @property
+    def verdict(self) -> str:
+        """It passes, or what it does not pass."""
+        return f"FAIL {self.steps[-1]}" if self.why else "it passes"
+
 
 def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
     """Start examine.py, wait for it within the limits, read its report."""
@@ -46,16 +51,14 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
             fail("The check could not start. What is wrong: make doctor", 1)
         lines = report.read_text(encoding="utf-8").splitlines()
     *steps, last = map(json.loads, lines)
-    if "step" not in last:
-        steps = [line["step"] for line in steps]
-        return Outcome(steps, **last, printed=ended.printed)
-    steps = [line["step"] for line in (*steps, last)]
-    if broken := ended.broken(limits):
-        place = find_place(ended.place, path, shown(path))
-        return Outcome(steps, why=broken + place)
-    return Outcome(
-        steps, why=f"The file ended Python, status {ended.status}."
-    )
+    if "step" in last:
+        steps.append(last)
+        last = {"why": f"The file ended Python, status {ended.status}."}
+        if ended.broken:
+            place = find_place(ended.place, path, shown(path))
+            last = {"why": f"{ended.broken}{place}\n{ended.note}".rstrip()}
+    steps = [line["step"] for line in steps]
+    return Outcome(steps, **last, printed=ended.printed)
 
 
 def examiner_environment() -> dict[str, str]:

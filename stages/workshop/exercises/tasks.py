@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from workshop.stages import STAGES_FOLDER, find_stages
-from workshop.terminal import fail, write_whole
+from workshop.terminal import fail, say, write_whole
 
 TEXTS = Path(__file__).with_name("tasks.toml")
 FOLDER = STAGES_FOLDER.parent / "exercises"
@@ -26,8 +26,6 @@ class Task:
     hints: tuple[str, ...]
     notice: str
     try_this: str
-    cases: tuple[tuple[int, int, int], ...]
-    """Further rules, widths and num_steps to compare."""
 
     @property
     def path(self) -> Path:
@@ -48,7 +46,6 @@ def find_tasks() -> dict[int, Task]:
             tuple(map(one_paragraph, text["hints"])),
             one_paragraph(text["notice"]),
             text["try"],
-            tuple(map(tuple, text.get("cases", []))),
         )
         for number, text in texts.items()
     }
@@ -100,14 +97,29 @@ def shown(path: Path) -> str:
 def read_progress() -> dict[str, dict]:
     """Number of the stage to what is known of it, {} if nothing is."""
     try:
-        return json.loads(PROGRESS.read_text(encoding="utf-8"))
+        found = json.loads(PROGRESS.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    if not isinstance(found, dict):
+        return {}
+    return {n: known for n, known in found.items() if isinstance(known, dict)}
+
+
+def hints_seen(number: int) -> int:
+    """How many hints of an exercise the attendee has seen."""
+    seen = read_progress().get(str(number), {}).get("hints")
+    return seen if type(seen) is int and seen > 0 else 0
 
 
 def remember(number: int, **facts: object) -> None:
-    """Add facts to what is known of an exercise; None forgets one."""
+    """Add facts to what is known of an exercise; None forgets one.
+
+    Nobody needs them: where they cannot be written, one line says so.
+    """
     progress = read_progress()
     progress[str(number)] = progress.get(str(number), {}) | facts
-    FOLDER.mkdir(exist_ok=True)
-    write_whole(PROGRESS, json.dumps(progress, indent=1))
+    try:
+        FOLDER.mkdir(exist_ok=True)
+        write_whole(PROGRESS, json.dumps(progress, indent=1))
+    except OSError as error:
+        say(f"(Progress is not kept, {shown(PROGRESS)}: {error.strerror})")

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from workshop.compare import (
+from workshop.exercises.examine import explain_error, import_file
+from workshop.harness import time_call
+from workshop.limits import Limits, keep_within
+from workshop.results import (
     Difference,
     compare_results,
     flatten,
     tolerance,
 )
-from workshop.exercises.examine import import_file
-from workshop.harness import time_call
-from workshop.limits import Limits, keep_within
 
 SINGLE = tolerance(np.zeros(1, np.float32))
 MIN_LATER, MAX_LATER, BUDGET = 3, 50, 1.0
@@ -172,13 +172,11 @@ def time_floor(results: dict[str, np.ndarray]) -> float:
 
 
 def explain(error: BaseException, path: Path) -> dict[str, str]:
-    """What failed, in the user's own line, and the row of the error table."""
+    """What failed, in the user's own line, and the stage that shows it."""
     from workshop.errors import find_row
-    from workshop.exercises.examine import explain_error
 
     row = find_row(error)
-    facts = {"why": explain_error(error, path)}
-    return facts | ({k: v for k, v in vars(row).items()} if row else {})
+    return {"why": explain_error(error, path), "see": row.stage if row else ""}
 
 
 def main() -> None:

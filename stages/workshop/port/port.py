@@ -119,11 +119,10 @@ class Children:
 
     def failure(self, ended: Ended, path: Path) -> dict[str, Any]:
         """How a process failed that did not come to its end."""
-        if why := ended.broken(self.limits):
+        if why := ended.broken:
             why += find_place(ended.place, path, path.name)
-            compiling = any("backend_compile" in at for at in ended.place)
-            why += " It is being compiled." * compiling
-            return {"failed": {"why": why, "compiling": compiling}}
+            why = f"{why}\n{ended.note}".rstrip()
+            return {"failed": {"why": why, "compiling": bool(ended.note)}}
         why = f"The file ended Python, status {ended.status}."
         failed = {"why": why, "printed": ended.printed}
         return {"failed": failed} if ended.status else {}
@@ -171,10 +170,8 @@ def show_failure(failed: dict[str, str]) -> None:
     """Print the error, the user's own line, and what the table says of it."""
     print()
     show(failed["why"])
-    if "remedy" in failed:
-        print()
-        say(f"You have met: {failed['met']}.")
-        say(f"What to do: {failed['remedy']}. See {failed['stage']}.")
+    if failed.get("see"):
+        say(f"See {failed['see']}.")
     elif failed.get("printed"):
         print()
         say("The last lines that were printed:")
