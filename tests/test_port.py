@@ -344,6 +344,7 @@ def test_report_of_a_port_as_its_user_sees_it(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_precision_is_no_mistake(tmp_path):
     old = OLD.replace("return x", "return (x + 1e8) - 1e8")
     new = STEP + LOOP.replace("return x", "return (x + 1e8) - 1e8")
@@ -352,6 +353,7 @@ def test_precision_is_no_mistake(tmp_path):
     assert "Precision, not a mistake" in done.stdout
 
 
+@pytest.mark.slow
 def test_time_and_memory_are_limited(tmp_path):
     new = STEP + LOOP.replace("return x", "while True: pass")
     folder = write_case(tmp_path / "case", OLD, new, SETUP)
@@ -361,6 +363,7 @@ def test_time_and_memory_are_limited(tmp_path):
     assert "while True: pass" in done.stdout
 
 
+@pytest.mark.slow
 def test_file_finds_what_lies_beside_it(tmp_path):
     read = 'DATA = np.load("data.npy")\nimport beside\n'
     old, new = (s + read for s in (OLD, GOOD))
