@@ -85,10 +85,10 @@ def traced_again(stands: dict, timed: dict) -> Iterator[Finding]:
         names = ", ".join(compiled)[:60]
         yield Finding(
             "compiled again",
-            f"{names}: compiled again at every like call, since it is made"
-            " anew. A loop outside of jit is, if its body is a new function.",
-            "Put jax.jit on the function that this is in, and make nothing"
-            " to compile at each call.",
+            f"{names} is compiled again at every like call. A loop outside of"
+            " jit is, if its body is a new function each time.",
+            f"Put jax.jit on {timed['function']}, and make no function to"
+            " compile at each call.",
             *lesson,
         )
     for trace in stands.get("traced_first", []):
@@ -157,7 +157,7 @@ def one_by_one(stands: dict, timed: dict) -> Iterator[Finding]:
     place = "."
     for line, number in list(stands["lines"].items())[:1]:
         some = "all" if number == eager else f"{number:,}"
-        place = f", {some} of them from{at(line)}"
+        place = f", {some} of them" * (eager > 1) + f" from{at(line)}"
     yield Finding(
         "one by one",
         f"{eager:,} {'operations are' if eager > 1 else 'operation is'} sent"

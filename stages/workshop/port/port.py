@@ -136,11 +136,12 @@ def compare_programs(
     if not show_steps(old):
         return {"same": False, "old_program": old}
     new = children.run("new", new_path)
+    if "later" in new:  # what comes then is no part of being the same
+        new.pop("failed", None)
     passed = show_steps(new)
-    same = passed and "differs" not in new
-    facts = {"same": same, "call": children.request["call"]}
+    facts = {"same": "later" in new, "call": children.request["call"]}
     facts |= new | {"old": old["old"]}
-    if passed and not same:
+    if "differs" in new and passed:
         facts["verdict"] = explain_difference(children, old, new, new_path)
     elif new.get("failed", {}).get("compiling"):
         facts |= children.run("trace", new_path)
@@ -148,6 +149,8 @@ def compare_programs(
         findings = find(facts)
         show_findings(findings, facts)
         facts["findings"] = [asdict(finding) for finding in findings]
+    elif "later" in facts:
+        show_gain(facts)
     return facts
 
 
@@ -237,7 +240,6 @@ def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
     if not findings:
         say("Compiled as a whole, traced once, nothing comes back in between.")
     if "later" in facts:
-        head("What is gained?")
         show_gain(facts)
     head("What next?")
     if findings:
@@ -258,6 +260,7 @@ def head(question: str) -> None:
 
 def show_gain(facts: dict[str, Any]) -> None:
     """Print what the calls took, and from which on the port pays off."""
+    head("What is gained?")
     old, first, later = facts["old"], facts["first"], facts["later"]
     ratio = max(old, later) / min(old, later)
     ratio = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
@@ -271,7 +274,7 @@ def show_gain(facts: dict[str, Any]) -> None:
     item("", f"port, first call: {show_seconds(first)} (trace, compile, run)")
     item("", f"port, later: {show_seconds(later)}, {faster}")
     item("", f"pays off: {pays}")
-    memory = facts["stands"].get("memory", {})
+    memory = facts.get("stands", {}).get("memory", {})
     if memory:
         name = max(memory, key=lambda name: sum(memory[name].values()))
         parts = ("arguments", "result", "temporary")
