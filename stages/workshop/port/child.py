@@ -31,7 +31,7 @@ from workshop.results import (
 )
 
 SINGLE = tolerance(np.zeros(1, np.float32))
-MIN_LATER, MAX_LATER, BUDGET = 3, 50, 1.0
+MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
 
 
@@ -62,13 +62,19 @@ class Program:
         return time_call(eval, code, self.names)
 
     def later_calls(self) -> Iterator[float]:
-        """Seconds of further calls, until they have taken their time."""
-        start, num_calls = time.perf_counter(), 0
-        while num_calls < MIN_LATER or (
-            num_calls < MAX_LATER and time.perf_counter() < start + BUDGET
+        """Seconds of further calls, until they have taken their time.
+
+        At least one; three, unless they take ten times as long.
+        """
+        start, num_calls, spent = time.perf_counter(), 0, 0.0
+        while num_calls < MAX_LATER and (
+            num_calls < 1
+            or spent < BUDGET
+            or (num_calls < MIN_LATER and spent < PATIENCE)
         ):
             yield self.call()[1]
             num_calls += 1
+            spent = time.perf_counter() - start
 
 
 def run_old(program: Program, report: Path, tell: Tell) -> None:
