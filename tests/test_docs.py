@@ -104,6 +104,8 @@ PROVOKE = {
     "Attempted boolean": lambda: jax.jit(lambda x: 1 if x else 2)(3),
     "The numpy.ndarray conv": lambda: jax.jit(np.asarray)(3),
     "Abstract tracer value": lambda: jax.jit(float)(3.0),
+    "boolean indices": lambda: jax.jit(lambda x: x[x > 1])(jnp.ones(3)),
+    "'numpy.ndarray' object": lambda: np.ones(3).at,
     "unsupported format": lambda: jax.jit(lambda rule: f"{rule:08b}")(110),
     "Non-hashable static": lambda: jax.jit(id, static_argnums=0)([1]),
     "Encountered an unexpected tracer": leak,
