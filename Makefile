@@ -1,102 +1,185 @@
-# `make` lists the targets. Every target first sets up what it needs, once.
+# `make` lists the targets. Each sets up what it needs first, once: .venv, in
+# it the core (requirements.txt), and for some a group from requirements/.
 
--include .venv/choice.mk  # PYTHON and LATEST of the last set-up
+-include .venv/choice.mk  # PYTHON, LATEST, GPU of this .venv, and CHOSEN
 override PYTHON := $(or $(PYTHON),python3)
-PIP := .venv/bin/python -m pip --disable-pip-version-check
-LOCK := $(if $(LATEST),requirements.txt,requirements.lock)
+CHOICE := $(PYTHON)|$(LATEST)|$(GPU)
+GPUS := $(patsubst requirements/gpu-%.txt,%,$(wildcard requirements/gpu-*))
+GROUPS := notebooks bench tests
+LOCK := $(if $(LATEST),requirements.txt,requirements/lock.txt)
 OFFLINE := $(if $(wildcard wheelhouse),--no-index --find-links wheelhouse)
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+DOOR := .venv/bin/python stages/workshop
+CORE := .venv/has-core
+STAGE := $(wildcard stages/stage$(N)_*.py)
+NUMBERED := diff exercise check hint watch run
 
+ifneq (,$(filter stage $(NUMBERED),$(MAKECMDGOALS)))
+ifneq (1,$(words $(STAGE)))
+$(error N must be the number of a stage, got '$(N)': try \
+  make $(firstword $(MAKECMDGOALS)) N=5)
+endif
+endif
+ifneq (,$(filter-out $(GPUS),$(GPU)))
+$(error GPU must be one of $(GPUS), or empty, got '$(GPU)')
+endif
 
-# Made when set-up is through, for just this choice of versions.
-READY := .venv/ready-$(subst /,-,$(PYTHON))$(if $(LATEST),-latest)
+# Linux then backs large arrays with large pages (glibc 2.35 and later).
+GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+export GLIBC_TUNABLES
 
-STAGE_NUMBER = $(or $(N),$(error N is missing: make $@ N=5))
-STAGE = $(or $(wildcard stages/stage$(STAGE_NUMBER)_*.py),\
-  $(error N must be the number of a stage, got '$(N)'))
-
-.PHONY: help setup tour stage diff exercise check hint watch run progress \
-  notebooks lab html links wheelhouse bench bench-readme bench-peers \
-  test lint format doctor cluster lock clean
+.NOTPARALLEL:  # two installations at once would meet in one folder
+.PHONY: again $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' \
-	  Makefile
+	@awk -F ':.*## ' '/^### / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "make %-12s  %s\n", $$1, $$2}' Makefile
 
-setup: $(READY)  ## make .venv (PYTHON=python3.12, LATEST=1)
+### attendee
+tour: $(CORE)  ## run every stage in order
+stage: $(CORE)  ## run one stage: make stage N=5 ARGS="--rule 30"
+exercise: $(CORE)  ## start an exercise: make exercise N=5 (FORCE=1: again)
+check: $(CORE)  ## check your exercise: make check N=5
+hint: $(CORE)  ## the next of three hints: make hint N=5
+watch: $(CORE)  ## check at every save: make watch N=5
+run: $(CORE)  ## run your exercise: make run N=5 ARGS="--rule 30"
+progress: $(CORE)  ## which exercises pass
+doctor:  ## is this machine ready?
+pictures: $(CORE)  ## draw them by matthewplotlib (optional)
+### instructor
+diff: $(CORE)  ## show what one stage changes: make diff N=5
+cluster: $(CORE)  ## one ring in two processes, compared with stage 0
+bench: .venv/has-bench  ## measure what each stage gains (ARGS=--quick)
+bench-peers: .venv-peers/ready  ## measure other libraries beside
+setup: .venv/has-all  ## all groups (PYTHON=python3.12, LATEST=1, GPU=cuda13)
+wheelhouse: $(CORE)  ## download them all, for a room without a network
+### learner
+lab: .venv/has-notebooks  ## open your copies of the notebooks (FORCE=1: anew)
+html: .venv/has-notebooks  ## run the notebooks, into pages in build/html
+### maintainer
+test: .venv/has-all  ## run the tests (ARGS=tests/test_diffs.py)
+lint: .venv/has-all  ## check style and format
+format: .venv/has-all  ## mend what lint can mend
+notebooks: .venv/has-notebooks  ## make each notebook from the source beside it
+bench-readme: .venv/has-bench  ## measure, and rewrite the table in README.md
+links: $(CORE)  ## ask each outside link whether it answers
+lock: $(CORE)  ## pin the versions that set-up installs
+clean:  ## remove what was made, but not your own work
 
-$(READY): $(LOCK) requirements-matthewplotlib.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
-	  "PYTHON must be 3.11 or later, got %d.%d: try " \
-	  "make setup PYTHON=python3.12" % v[:2])'
-	@echo 'setting up .venv: once, up to some minutes, without a word'
-	@rm -rf .venv
-	@$(PYTHON) -m venv .venv
-	@$(PIP) install --quiet $(OFFLINE) -r $(LOCK)
-	@$(PIP) install --quiet -r requirements-matthewplotlib.txt \
-	  >.venv/matthewplotlib.log 2>&1; \
-	  .venv/bin/python -c 'import matthewplotlib' 2>/dev/null || \
-	  echo 'matthewplotlib (optional) is not to be had here: going on without'
-	@printf 'PYTHON ?= %s\nLATEST ?= %s\n' '$(PYTHON)' '$(LATEST)' \
-	  >.venv/choice.mk
-	@touch $@
+tour progress cluster links:
+	@$(DOOR) $@ $(ARGS)
 
-tour: setup  ## run every stage in order
-	@.venv/bin/python stages/workshop tour
+$(NUMBERED):
+	@$(DOOR) $@ '$(N)' $(if $(FORCE),--force) $(ARGS)
 
-stage: setup  ## run one stage: make stage N=5 ARGS="--rule 30"
-	@.venv/bin/python $(STAGE) $(ARGS)
+stage:
+	@.venv/bin/python '$(STAGE)' $(ARGS)
 
-diff: setup  ## show what one stage changes: make diff N=5
-	@.venv/bin/python stages/workshop diff $(STAGE_NUMBER) $(ARGS)
+doctor:
+	@$(MAKE) --silent --no-print-directory $(CORE) || true
+	@python=.venv/bin/python; [ -x $$python ] || python='$(PYTHON)'; \
+	  "$$python" stages/workshop doctor
 
-exercise: setup  ## start an exercise: make exercise N=5 (FORCE=1: again)
-	@.venv/bin/python stages/workshop exercise $(STAGE_NUMBER) \
-	  $(if $(FORCE),--force)
+lab:
+	@.venv/bin/python notebooks/lab.py $(if $(FORCE),--force) $(ARGS)
 
-check: setup  ## check your exercise: make check N=5
-	@.venv/bin/python stages/workshop check $(STAGE_NUMBER) $(ARGS)
-
-hint: setup  ## the next of three hints: make hint N=5
-	@.venv/bin/python stages/workshop hint $(STAGE_NUMBER)
-
-watch: setup  ## check at every save: make watch N=5
-	@.venv/bin/python stages/workshop watch $(STAGE_NUMBER)
-
-run: setup  ## run your exercise: make run N=5 ARGS="--rule 30"
-	@.venv/bin/python stages/workshop run $(STAGE_NUMBER) $(ARGS)
-
-progress: setup  ## which exercises pass
-	@.venv/bin/python stages/workshop progress
-
-notebooks: setup  ## make each notebook from the source beside it
-	@.venv/bin/python notebooks/convert.py write
-
-lab: setup  ## open the notebooks in JupyterLab
-	@.venv/bin/jupyter lab \
-	  --LabApp.default_url=/lab/tree/notebooks/1_port.ipynb $(ARGS)
-
-html: setup  ## run the notebooks, into pages in build/html
+html:
 	@.venv/bin/python notebooks/convert.py html
 
-links: setup  ## ask each outside link whether it answers
-	@.venv/bin/python stages/workshop links $(ARGS)
+notebooks:
+	@.venv/bin/python notebooks/convert.py write
 
-wheelhouse: setup  ## download all packages, for a room without a network
-	@$(PIP) download --quiet --only-binary :all: -r requirements.lock \
-	  -d wheelhouse
-	@echo 'wheelhouse/ has what this system and this Python need'
-
-bench: setup  ## measure what each stage gains (ARGS="--quick")
+bench:
 	@.venv/bin/python benchmarks/bench.py $(ARGS)
 
-bench-readme: setup  ## measure, and rewrite the table in README.md
+bench-readme:
 	@.venv/bin/python benchmarks/bench.py --only small,large \
 	  --readme README.md $(ARGS)
 
-bench-peers: .venv-peers/ready  ## measure other libraries beside
-	@.venv-peers/bin/python benchmarks/peers.py $(ARGS)
+bench-peers:
+	@.venv-peers/bin/python benchmarks/bench.py --only peers $(ARGS)
 
-.venv-peers/ready: requirements-peers.txt | setup
+test:
+	.venv/bin/python -m pytest $(ARGS)
+
+lint:
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python notebooks/convert.py check
+
+format:
+	.venv/bin/python -m ruff check --fix .
+	.venv/bin/python -m ruff format .
+
+lock:
+	$(PIP) install --quiet uv
+	.venv/bin/python -m uv pip compile --quiet --universal --upgrade \
+	  --python-version 3.11 --custom-compile-command "make lock" \
+	  requirements.txt $(GROUPS:%=requirements/%.txt) \
+	  $(GPUS:%=requirements/gpu-%.txt) --output-file requirements/lock.txt
+
+wheelhouse:
+	@$(PIP) download --quiet --only-binary :all: -d wheelhouse \
+	  -c requirements/lock.txt -r requirements.txt \
+	  $(GROUPS:%=-r requirements/%.txt)
+	@echo 'wheelhouse/ has what this system and this Python need'
+
+clean:
+	rm -rf .venv .venv-peers .pytest_cache .hypothesis .ruff_cache output.png
+	rm -rf build
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# An environment of its own, made anew for another choice of versions.
+.venv/made: $(if $(filter-out $(CHOSEN),$(CHOICE)),again)
+	@'$(PYTHON)' -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) \
+	  and "PYTHON must be 3.11 or later, got %d.%d: " \
+	  "add PYTHON=python3.12, say" % v[:2])'
+	@rm -rf .venv
+	@'$(PYTHON)' -m venv .venv
+	@printf '%s\n' 'PYTHON ?= $(PYTHON)' 'LATEST ?= $(LATEST)' \
+	  'GPU ?= $(GPU)' 'CHOSEN := $(CHOICE)' >.venv/choice.mk
+	@touch $@
+
+# Installs $<, whose first line says what it is; pip shows how it goes on a
+# terminal, and is quiet elsewhere. A package without a RECORD is one in which
+# pip was interrupted: it is forgotten. What is imported is compiled then.
+define install
+@echo "Setting up .venv, once. $$(sed -n '1s/^# //p' $<)"
+@find .venv/lib/*/site-packages -maxdepth 1 -name '*.dist-info' \
+  ! -exec test -f '{}/RECORD' ';' -exec rm -rf '{}' +
+@quiet=; [ -t 1 ] || quiet=--quiet; $(PIP) install $$quiet --no-compile \
+  $(OFFLINE) $(if $(LATEST),--upgrade) -c $(LOCK) -r $< \
+  $(if $(filter $(CORE),$@),$(GPU:%=-r requirements/gpu-%.txt))
+@touch $@
+endef
+
+$(CORE): requirements.txt $(LOCK) .venv/made
+	$(install)
+
+.venv/has-%: requirements/%.txt $(LOCK) $(CORE)
+	$(install)
+
+# git asks for no password, and gives up after 20 seconds of silence.
+GIT := GIT_TERMINAL_PROMPT=0 GIT_HTTP_LOW_SPEED_LIMIT=1 \
+  GIT_HTTP_LOW_SPEED_TIME=20
+
+# What draws the pictures is tried; where it cannot be had, one line says so.
+define try_pictures
+@import='import matthewplotlib'; python=.venv/bin/python; \
+  $$python -c "$$import" 2>.venv/pictures.log || \
+  $(GIT) $(PIP) install -r requirements/pictures.txt \
+    >.venv/pictures.log 2>&1 && $$python -c "$$import" 2>/dev/null || \
+  echo 'going on without matthewplotlib: it needs Python 3.12, git, GitHub'
+endef
+
+pictures:
+	$(try_pictures)
+
+.venv/has-all: $(GROUPS:%=.venv/has-%)
+	$(try_pictures)
+	@touch $@
+
+.venv-peers/ready: requirements/peers.txt | $(CORE)
 	@echo 'setting up .venv-peers: once, a minute or two'
 	@rm -rf .venv-peers
 	@.venv/bin/python -m venv .venv-peers
@@ -105,34 +188,3 @@ bench-peers: .venv-peers/ready  ## measure other libraries beside
 	    install --quiet "$$peer" >.venv-peers/install.log 2>&1 || \
 	    echo "$$peer cannot be installed: going on without"; done
 	@touch $@
-
-test: setup  ## run the tests
-	.venv/bin/python -m pytest $(ARGS)
-
-lint: setup  ## check style and format
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/python notebooks/convert.py check
-
-format: setup  ## mend what lint can mend
-	.venv/bin/ruff check --fix .
-	.venv/bin/ruff format .
-
-doctor:  ## is this machine ready?
-	@$(MAKE) --silent --no-print-directory setup || true
-	@$$(ls .venv/bin/python 2>/dev/null || echo $(PYTHON)) \
-	  stages/workshop doctor
-
-cluster: setup  ## one ring in two processes, compared with stage 0
-	@.venv/bin/python stages/workshop cluster $(ARGS)
-
-lock: setup  ## pin the versions that set-up installs
-	$(PIP) install --quiet uv
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	  --custom-compile-command "make lock" --upgrade \
-	  requirements.txt --output-file requirements.lock
-
-clean:  ## remove what was made, but not exercises/ and wheelhouse/
-	rm -rf .venv .venv-peers .pytest_cache .hypothesis .ruff_cache output.png
-	rm -rf build
-	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,8 +1,7 @@
-"""Measure a row: compare with the reference first, then report the time."""
+"""Measure a row: compare its result, believe nothing, then tell its time."""
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,17 +10,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from machine import num_cores
 from workshop.compare import explain_difference
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
 from workshop.stages import failure, find_stages, load_stage
+from workshop.terminal import fail
 
 RULE = 110
-MIN_CALLS, MAX_CALLS = 3, 100
+MIN_CALLS, MAX_CALLS, BUDGET = 3, 100, 0.3
 
 
-class MismatchError(Exception):
-    """A row's result is not the reference's; the message shows where."""
+class RefusedError(Exception):
+    """A row's result is wrong, or its time cannot be true."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,36 +32,17 @@ class Row:
     label: str
     samples: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     """Seconds, all that were taken: of the "first" call and of "later" ones,
-    or of the phases of a compilation."""
+    of the phases of a compilation, or of a step of several programs."""
     num_cells: int = 0
-    """Cells that one call computes."""
-    counts: dict[str, int] = dataclasses.field(default_factory=dict)
-    """What was counted, not timed."""
+    """Cells that one call, or one step, computes."""
+    num_equations: int = 0
     remark: str = ""
     """Why there are no samples."""
 
     @property
-    def first(self) -> float | None:
-        """Seconds of the first call, None if it was not timed."""
-        return self.samples.get("first", [None])[0]
-
-    @property
-    def repeated(self) -> list[list[float]]:
-        """The samples without the first call."""
-        return [self.samples[k] for k in self.samples if k != "first"]
-
-    @property
-    def typical(self) -> float | None:
+    def typical(self) -> float:
         """The median later call, or all phases of a compilation together."""
-        return sum(map(median, self.repeated)) if self.repeated else None
-
-    @property
-    def quartiles(self) -> tuple[float, float] | None:
-        """The middle half of the later calls, None for a single sample."""
-        if not self.repeated or len(self.repeated[0]) < MIN_CALLS:
-            return None
-        lower, upper = np.quantile(self.repeated[0], (0.25, 0.75))
-        return float(lower), float(upper)
+        return sum(median(s) for k, s in self.samples.items() if k != "first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +51,11 @@ class Stage:
 
     label: str
     module: ModuleType
-    is_jitted: bool
-    """Whether simulate is compiled as a whole."""
+
+    @property
+    def is_jitted(self) -> bool:
+        """Whether simulate is compiled as a whole."""
+        return hasattr(self.module.simulate, "lower")
 
     @property
     def fails_with(self) -> tuple[type[Exception], str] | None:
@@ -78,19 +63,21 @@ class Stage:
         return failure(self.module.__doc__)
 
     def trace(self, width: int, num_steps: int) -> Any:
-        """The jaxpr of simulate, as JAX sees it; without equations if NumPy.
+        """The jaxpr of simulate; of an eager one, all that it asks JAX to do.
 
-        For an eager stage: all operations that it hands to JAX in turn.
+        Raises RefusedError if it is compiled and does not take the rule.
         """
-        if self.is_jitted:
-            traced = self.module.simulate.trace(
-                RULE, width=width, num_steps=num_steps
+        simulate, shape = self.module.simulate, (width, num_steps)
+        if not self.is_jitted:
+            return jax.make_jaxpr(lambda: simulate(RULE, *shape))().jaxpr
+        jaxpr = simulate.trace(RULE, *shape).jaxpr.jaxpr
+        used = [v for equation in jaxpr.eqns for v in equation.invars]
+        if not any(v in used for v in jaxpr.invars):
+            raise RefusedError(
+                f"{self.label} is refused: its program does not depend on the"
+                " rule, so the answer was computed when it was traced"
             )
-            return traced.jaxpr.jaxpr
-        simulate = self.module.simulate
-        return jax.make_jaxpr(
-            lambda: simulate(RULE, width=width, num_steps=num_steps)
-        )().jaxpr
+        return jaxpr
 
     @functools.cached_property
     def unrolls(self) -> bool:
@@ -100,63 +87,80 @@ class Stage:
 
 
 def load_stages(folder: Path) -> list[Stage]:
-    """The stages of a folder, in order."""
+    """The stages of a folder; ends with one line that names a broken one."""
     stages = []
     for number, path in find_stages(folder).items():
-        module = load_stage(path)
-        name = path.stem.partition("_")[2]
-        is_jitted = hasattr(module.simulate, "lower")
-        stages.append(Stage(f"{number} {name}", module, is_jitted))
+        stage = f"{number} {path.stem.partition('_')[2]}"
+        try:
+            stages.append(Stage(stage, load_stage(path)))
+            stages[-1].module.simulate  # noqa: B018
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            fail(f"{path.name} cannot be imported: {reason}", status=1)
     return stages
 
 
 def measure(
     label: str,
     call: Callable[[], Any],
-    check: Callable[[Any], None],
-    *,
+    expected: list[np.ndarray],
     num_cells: int,
-    budget: float,
+    to_states: Callable[[Any], np.ndarray] = np.asarray,
     wait: bool = True,
 ) -> Row:
-    """Time the first call, and later ones until budget seconds are spent.
+    """Time the first call, and later ones until BUDGET seconds are spent.
 
-    JAX's caches are cleared before the first call. check gets the result of
-    the first and of the last call, and raises MismatchError if it is wrong.
+    Raises RefusedError if a result is not what is expected, the first one if
+    nothing is yet, or if the time cannot be true.
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
-    check(result)
-    later = []
+    expected += [] if expected else [to_states(result)]
+    check_equal(label, to_states(result), expected[0])
+    before, later = result, []
     while len(later) < MIN_CALLS or (
-        len(later) < MAX_CALLS and sum(later) < budget
+        len(later) < MAX_CALLS and sum(later) < BUDGET
     ):
         del result  # every call finds the same memory free
         result, seconds = time_call(call, wait=wait)
-        jax.block_until_ready(result)  # no call computes into the next one
         later.append(seconds)
-    check(result)
+        refuse_the_same(label, before, jax.block_until_ready(result))
+        before = None
+    check_equal(label, to_states(result), expected[0])
+    if wait:
+        refuse_the_impossible(label, result, median(later))
     return Row(label, {"first": [first], "later": later}, num_cells)
 
 
+def refuse_the_same(label: str, before: Any, after: Any) -> None:
+    """RefusedError if two calls returned the same memory."""
+    for old, new in zip(*map(jax.tree.leaves, (before, after)), strict=False):
+        if old is new or np.may_share_memory(np.asarray(old), np.asarray(new)):
+            raise RefusedError(
+                f"{label} is refused: a later call returns the first one's"
+                " result again, so a cache would be timed"
+            )
+
+
+def refuse_the_impossible(label: str, result: Any, seconds: float) -> None:
+    """RefusedError if all cores together cannot write the result so fast."""
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(result))
+    write = functools.partial(np.full, num_bytes, 1, np.uint8)
+    floor = min(time_call(write)[1] for _ in range(MIN_CALLS))
+    if seconds < floor / num_cores() / 2:  # half, for the noise
+        raise RefusedError(
+            f"{label} is refused: a call takes {seconds:.1e} seconds, only"
+            f" writing its {num_bytes:,} bytes takes {floor:.1e} on one core"
+        )
+
+
 def check_equal(label: str, states: Any, expected: np.ndarray) -> None:
-    """MismatchError, with the first wrong cell, unless they are equal."""
+    """RefusedError, with the first wrong cell, unless they are equal."""
     difference = explain_difference(states, expected)
     if difference is not None:
-        raise MismatchError(f"{label} is wrong: {difference}")
+        raise RefusedError(f"{label} is wrong: {difference}")
 
 
 def median(samples: list[float]) -> float:
     """The middle of the samples: a few slow ones do not move it."""
     return float(np.median(samples))
-
-
-def break_even(row: Row, baseline: Row) -> float:
-    """From which call on all calls together take no longer than baseline's.
-
-    The first call is included; math.inf if it never pays off.
-    """
-    saved = baseline.typical - row.typical
-    if saved <= 0:
-        return math.inf
-    return max(1, math.ceil((row.first - row.typical) / saved))

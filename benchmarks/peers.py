@@ -1,61 +1,74 @@
-"""Measure other libraries beside the stages: the same states, in one table.
+"""The section peers: other programs beside the stages, the same states.
 
-A peer that would take over a minute computes fewer cells; so speeds are by
+CellPyLib would take over a minute and computes fewer cells; so speeds are by
 cell. A peer that is not installed is named as missing.
-
-    make bench-peers
 """
 
-import dataclasses
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import numpy as np
 
-from machine import describe_machine, machine_line
-from measuring import (
-    RULE,
-    MismatchError,
-    Row,
-    Stage,
-    check_equal,
-    load_stages,
-    measure,
-)
-from sections import find_scan, variants
-from tables import FIRST, LATER, THROUGHPUT, Column, Screen, three_digits
-from workshop.harness import time_call
-from workshop.stages import STAGES_FOLDER
-from workshop.terminal import fail, parse
+from measuring import RULE, Row, Stage, measure
+from programs import find_scan, last_rows, load_c, run_c, ways
+from sections import Settings
+from tables import FIRST, SPEED, SPEEDUP, TYPICAL, Column, Section
 
 WORD_BITS = 64
-MAX_SECONDS = 60
-PROBE_SIZE = 256  # large enough that the calls themselves cost little
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """The command line."""
-
-    size: int = 8000
-    """Cells and rows, a multiple of 64."""
+def side(row: Row, rows: list[Row]) -> str:
+    """The number of cells and of rows."""
+    return f"{round(row.num_cells**0.5):,}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Peer:
-    """A program that computes the states of RULE."""
+COLUMNS = (Column("size", 6, side), FIRST, TYPICAL, SPEED, SPEEDUP)
 
-    label: str
-    make_simulate: Callable[[], Callable[[int, int], Any]]
-    """Imports what it needs; returns a function of width and num_steps that
-    is not compiled yet."""
-    to_states: Callable[[Any], np.ndarray] = np.asarray
-    """From what that returns to uint8 states; not timed."""
+
+def plan_peers(stages: list[Stage], settings: Settings) -> Section:
+    """The reference, scan, what stages pack, last rows, and libraries."""
+    size, reference = settings.large, stages[0].module.simulate
+    packing = [s for s in stages if hasattr(s.module, "simulate_packed")]
+    chosen = [stages[0], find_scan(stages), *packing]
+    programs = [way for stage in chosen for way in ways(stage, size)]
+    for way in list(last_rows(stages))[1:]:
+        programs.append(way._replace(label=f"{way.label}, last row"))
+    # By label: what imports a program and makes a function of width and
+    # num_steps, not compiled yet; and how to get states from its results.
+    makers = {
+        label: (partial(partial, simulate, RULE), to_states)
+        for label, simulate, to_states in programs
+    } | LIBRARIES
+    tasks = {
+        label: partial(time_peer, label, *maker, reference, size)
+        for label, maker in makers.items()
+    }
+    note = (
+        "packed: returns a bit for each cell. last row: returns that alone."
+        " Conversions to bytes, of CAX's floats too, are not timed."
+    )
+    title = f"size x size cells, rule {RULE}; vs NumPy: by cell"
+    return Section(title, COLUMNS, tasks, lambda _: [note])
+
+
+def time_peer(
+    label: str,
+    make_simulate: Callable,
+    to_states: Callable,
+    reference: Callable,
+    size: int,
+) -> Row:
+    """The row of a program; or why there is none, if it is missing."""
+    if make_simulate is make_cellpylib:
+        size = max(size // 10, WORD_BITS)
+    try:
+        call = partial(make_simulate(), size, size)
+    except ImportError as error:
+        return Row(label, remark=f"missing: {error}")
+    states = reference(RULE, size, size)
+    expected = states[-1:] if "last row" in label else states
+    return measure(label, call, [expected], size * size, to_states)
 
 
 def make_cellpylib() -> Callable:
@@ -117,21 +130,23 @@ def make_numba_bytes() -> Callable:
     return simulate
 
 
+def rule_words() -> np.ndarray:
+    """The entries of the rule table, each repeated in all bits of a word."""
+    bits = [-(RULE >> entry & 1) for entry in range(8)]
+    return np.array(bits, np.int64).view(np.uint64)
+
+
 def make_numba_packed() -> Callable:
     """Numba: a loop over words, neighboring cells in neighboring bits."""
     import numba
 
-    entries = np.array(
-        [-(RULE >> entry & 1) for entry in range(8)], np.int64
-    ).view(np.uint64)
-    one, last = np.uint64(1), np.uint64(WORD_BITS - 1)
+    entries, one, last = rule_words(), np.uint64(1), np.uint64(WORD_BITS - 1)
 
     @numba.njit
     def simulate(width, num_steps):
-        num_words = width // WORD_BITS
+        num_words, middle = width // WORD_BITS, width // 2
         states = np.empty((num_steps, num_words), np.uint64)
         states[0] = 0
-        middle = width // 2
         states[0, middle // WORD_BITS] = one << np.uint64(middle % WORD_BITS)
         for t in range(num_steps - 1):
             state = states[t]
@@ -142,12 +157,10 @@ def make_numba_packed() -> Callable:
                 right = center >> one | after << last
                 word = np.uint64(0)
                 for entry in range(8):
-                    word |= (
-                        entries[entry]
-                        & (left if entry & 4 else ~left)
-                        & (center if entry & 2 else ~center)
-                        & (right if entry & 1 else ~right)
-                    )
+                    matches = left if entry & 4 else ~left
+                    matches &= center if entry & 2 else ~center
+                    matches &= right if entry & 1 else ~right
+                    word |= entries[entry] & matches
                 states[t + 1, i] = word
         return states
 
@@ -160,110 +173,16 @@ def unpack_bits(words: np.ndarray) -> np.ndarray:
     return np.unpackbits(little_endian, axis=1, bitorder="little")
 
 
-def stage_peers(stages: list[Stage], width: int) -> list[Peer]:
-    """The reference, scan, and what stages pack into words."""
-
-    def make(simulate: Callable) -> Callable:
-        return lambda: partial(simulate, RULE)
-
-    chosen = stages[:1] + find_scan(stages)
-    chosen += [s for s in stages if hasattr(s.module, "simulate_packed")]
-    return [
-        Peer(label, make(simulate), to_states)
-        for stage in chosen
-        for label, simulate, to_states in variants(stage, width)
-    ]
+def make_c() -> Callable:
+    """C: packed words, each row unpacked into bytes."""
+    load_c()
+    return partial(run_c, RULE)
 
 
-LIBRARIES = [
-    Peer("CellPyLib", make_cellpylib),
-    Peer("CAX", make_cax, cax_states),
-    Peer("Numba, bytes", make_numba_bytes),
-    Peer("Numba, packed", make_numba_packed, unpack_bits),
-]
-
-
-def time_peer(peer: Peer, reference: Callable, size: int) -> Row:
-    """The row of a peer, on fewer cells if it would take over a minute."""
-    try:
-        simulate = peer.make_simulate()
-    except ImportError as error:
-        return Row(peer.label, remark=f"missing: {error}")
-    size = affordable_size(simulate, size)
-    expected = reference(size, size)
-
-    def check(result: Any) -> None:
-        states = peer.to_states(result)[:, :size]
-        check_equal(peer.label, states, expected)
-
-    return measure(
-        peer.label,
-        partial(peer.make_simulate(), size, size),
-        check,
-        num_cells=size * size,
-        budget=0.5,
-    )
-
-
-def affordable_size(simulate: Callable, size: int) -> int:
-    """The size, or a tenth of it if a call would take over a minute."""
-    if size <= PROBE_SIZE:
-        return size
-    simulate(PROBE_SIZE, PROBE_SIZE)
-    _, seconds = time_call(simulate, PROBE_SIZE, PROBE_SIZE)
-    if seconds * (size / PROBE_SIZE) ** 2 <= MAX_SECONDS:
-        return size
-    return size // 10 // WORD_BITS * WORD_BITS or WORD_BITS
-
-
-def side(row: Row, rows: list[Row]) -> str:
-    """The number of cells and of rows."""
-    return f"{round(row.num_cells**0.5):,}"
-
-
-def speedup_by_cell(row: Row, rows: list[Row]) -> str:
-    """Cells a second, as a multiple of the first row's."""
-    speeds = [r.num_cells / r.typical for r in (row, rows[0])]
-    return three_digits(speeds[0] / speeds[1]) + "x"
-
-
-COLUMNS = (
-    Column("size", 6, side),
-    FIRST,
-    *LATER,
-    THROUGHPUT,
-    Column("by cell", 8, speedup_by_cell),
-)
-
-
-def main() -> int:
-    """Print the table; the exit status."""
-    size = parse(Arguments, __doc__.partition("\n")[0]).size
-    if size < WORD_BITS or size % WORD_BITS:
-        fail(f"size must be a multiple of {WORD_BITS}, got {size}")
-    stages = load_stages(STAGES_FOLDER)
-    peers = stage_peers(stages, size) + LIBRARIES
-    reference = peers[0].make_simulate()
-    tasks = [
-        (peer.label, partial(time_peer, peer, reference, size))
-        for peer in peers
-    ]
-    screen = Screen()
-    screen.say(machine_line(describe_machine()))
-    title = f"size x size cells, rule {RULE}; by cell: speed against NumPy's"
-    try:
-        screen.show(title, tasks, COLUMNS, rows=[])
-    except MismatchError as error:
-        fail(str(error), status=1)
-    except KeyboardInterrupt:
-        screen.say("interrupted: what was measured stands above")
-        return 130
-    screen.say(
-        "packed rows return one bit a cell. Conversions to bytes, of CAX's"
-        " floats too, are not timed."
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+LIBRARIES = {
+    "CellPyLib": (make_cellpylib, np.asarray),
+    "CAX": (make_cax, cax_states),
+    "Numba, bytes": (make_numba_bytes, np.asarray),
+    "Numba, packed": (make_numba_packed, unpack_bits),
+    "C, bytes": (make_c, np.asarray),
+}

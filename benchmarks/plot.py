@@ -1,81 +1,67 @@
 """Draw the results, to be read from the back of a room, and in gray."""
 
 import io
-from itertools import cycle
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from machine import machine_line
 from measuring import Row
-from records import Record
+from tables import pays_off, speedup
 
-LINE_STYLES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D")
+GRAY = "#8c8c8c"  # on white and on black
+INKED = (
+    *("text.color", "axes.labelcolor", "axes.edgecolor"),
+    *("xtick.color", "ytick.color"),
+)
+INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
 
 
-def draw(record: Record) -> bytes:
-    """One panel for each section, as a PNG image."""
-    panels = {
-        name: section
-        for name, section in record.sections.items()
-        if any(row.samples for row in section["rows"])
-    }
-    num_rows = (len(panels) + 1) // 2
-    num_columns = min(2, len(panels))
-    figure = Figure((8 * num_columns, 5 * num_rows), layout="constrained")
-    axes = figure.subplots(num_rows, num_columns, squeeze=False).flat
-    for panel, (name, section) in zip(axes, panels.items(), strict=False):
-        rows = [row for row in section["rows"] if row.samples]
-        draw_panel = draw_phases if name == "compile" else draw_times
-        draw_panel(panel, rows)
-        panel.set_title(f"{name}: {section['title']}", fontsize=15)
-        panel.tick_params(labelsize=13)
-        panel.grid(axis="x", color="0.85")
-        panel.legend(fontsize=13)
-    for panel in list(figure.axes)[len(panels) :]:
-        panel.set_axis_off()
-    figure.supxlabel(machine_line(record.machine), fontsize=11)
+def draw(record: dict) -> bytes:
+    """A panel for each section that times calls, as a PNG image."""
+    with rc_context({"font.size": 13}):
+        figure = Figure(layout="constrained")
+        timed = [
+            section
+            for section in record["sections"].values()
+            if any("later" in row.samples for row in section["rows"])
+        ]
+        figure.set_size_inches(8, 5 * len(timed))
+        for place, section in enumerate(timed, 1):
+            draw_bars(figure.add_subplot(len(timed), 1, place), **section)
+        figure.supxlabel(machine_line(record["machine"]), fontsize=7)
+        return to_png(figure)
+
+
+def draw_pictures(record: dict) -> dict[str, bytes]:
+    """By file name: the section large, for light and for dark pages."""
+    pictures = {}
+    for name, ink in INKS.items():
+        with rc_context({"font.size": 16, **dict.fromkeys(INKED, ink)}):
+            figure = Figure((7.5, 4.5), layout="constrained")
+            draw_bars(figure.subplots(), **record["sections"]["large"])
+            pictures[name] = to_png(figure, transparent=True)
+    return pictures
+
+
+def to_png(figure: Figure, **options: Any) -> bytes:
+    """The figure as an image."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=100)
+    figure.savefig(image, format="png", dpi=120, **options)
     return image.getvalue()
 
 
-def draw_times(panel: Any, rows: list[Row]) -> None:
-    """First and later calls on a logarithmic axis, the first row on top."""
-    heights = range(len(rows))
-    later = [row.typical * 1e3 for row in rows]
-    panel.plot(later, heights, "o", color="black", ms=10, label="later call")
-    first = [(row.first or row.typical) * 1e3 for row in rows]
-    panel.plot(
-        first, heights, "D", color="black", mfc="white", ms=9, label="first"
-    )
+def draw_bars(panel: Any, title: str, rows: list[Row]) -> None:
+    """How many times as fast as the first row, on a logarithmic axis."""
+    rows = [row for row in rows if row.samples]
+    speeds = [rows[0].typical / row.typical for row in rows]
+    bars = panel.barh([row.label for row in rows], speeds, color=GRAY)
+    texts = [f"{speedup(row, rows)}  {pays_off(row, rows)}" for row in rows]
+    panel.bar_label(bars, texts, padding=4)
     panel.set_xscale("log")
-    panel.set_yticks(heights, [row.label for row in rows])
-    panel.margins(y=0.1)
+    panel.margins(x=0.35)
     panel.invert_yaxis()
-    panel.set_xlabel("milliseconds", fontsize=13)
-
-
-def draw_phases(panel: Any, rows: list[Row]) -> None:
-    """How the first call grows with the number of rows, for each stage."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        stage = row.label.partition(",")[0]
-        point = row.counts["num_steps"], row.typical
-        curves.setdefault(stage, []).append(point)
-    styles = zip(cycle(LINE_STYLES), cycle(MARKERS), strict=False)
-    for (stage, points), (line, marker) in zip(
-        curves.items(), styles, strict=False
-    ):
-        panel.plot(
-            *zip(*points, strict=True),
-            line,
-            marker=marker,
-            color="black",
-            ms=9,
-            label=stage,
-        )
-    panel.set_ylim(bottom=0)
-    panel.set_xlabel("rows", fontsize=13)
-    panel.set_ylabel("seconds to trace, lower, compile", fontsize=13)
+    panel.set_title(title)
+    panel.set_xlabel(f"times as fast as {rows[0].label}; pays off from call")
+    panel.spines[["top", "right"]].set_visible(False)

@@ -3,20 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from inspect import signature
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from measuring import (
-    RULE,
-    MismatchError,
-    Row,
-    Stage,
-    check_equal,
-    measure,
-)
+from measuring import RULE, RefusedError, Row, Stage, check_equal, measure
+from programs import Way, find_scan, last_rows, rule_ways, ways
+from tables import CALLS, LATER, PAYS_OFF, PHASES, Section, speed_column
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
 from workshop.shows import ALL_RULES
@@ -24,248 +18,140 @@ from workshop.shows import ALL_RULES
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How large, and for how long."""
+    """How large. A shape is a width and a num_steps."""
 
     small: int = 80
-    """Cells and rows of the small section."""
     large: int = 8000
-    """Cells and rows of the large section."""
-    each_rule: int = 80
-    """Cells and rows of each of all rules."""
-    compile_steps: tuple[int, ...] = (20, 40, 80, 160, 320)
-    """Rows of the programs that are compiled."""
-    waiting_width: int = 20000
-    waiting_steps: int = 200
-    """One call of that shape takes long enough to see the wait."""
-    probe_steps: tuple[int, int] = (160, 640)
-    """Rows of the two first calls that an extrapolation rests on."""
-    patience: float = 10
-    """Seconds: a longer first call is not run, but extrapolated."""
-    budget: float = 0.5
-    """Seconds for the later calls of a row."""
+    each_rule: tuple[int, int] = (64, 96)
+    compile_steps: tuple[int, ...] = (20, 40, 80, 160)
+    waiting: tuple[int, int] = (20000, 200)  # long enough to see the wait
+    probe_steps: tuple[int, int] = (20, 80)  # to extrapolate from
+    exponents: tuple[int, ...] = (13, 16, 18, 20, 22, 24)  # of 2, in scale
 
 
 QUICK = Settings(
-    small=40,
-    large=1000,
-    each_rule=20,
-    compile_steps=(10, 40),
-    waiting_width=10000,
-    waiting_steps=100,
-    probe_steps=(10, 40),
-    patience=1,
-    budget=0.1,
+    *(40, 960, (16, 24), (10, 40), (10000, 100), (10, 40), (13, 16))
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """What to measure, and what to say below when all rows are there."""
-
-    title: str
-    tasks: list[tuple[str, Callable[[], Row]]]
-    """A label, and what measures its row."""
-    notes: Callable[[list[Row]], Iterator[str]]
-
-
-class Reference:
-    """What every row of a section must return.
-
-    The first result that comes is expected of all others: a section's first
-    row is that of the reference itself.
-    """
-
-    def __init__(self) -> None:
-        """Nothing is expected yet."""
-        self.states: np.ndarray | None = None
-
-    def check(
-        self, label: str, states: Any, num_rows: int | None = None
-    ) -> None:
-        """MismatchError unless the states are those of the reference.
-
-        num_rows: how many were asked for, if not all.
-        """
-        if self.states is None:
-            self.states = np.array(states)
-        check_equal(label, states, self.states[:num_rows])
-
-
-def plan_small(stages: list[Stage], settings: Settings) -> Section:
-    """Every stage on few cells: where compiling pays, and where it does not.
-
-    A stage that fails on purpose is called too, and must fail as declared.
-    """
-    size, reference = settings.small, Reference()
-    tasks = [
-        (
-            stage.label,
-            partial(confirm_failure, stage, size)
-            if stage.fails_with
-            else partial(time_stage, stage, size, reference, settings),
-        )
-        for stage in stages
-    ]
-
-    def notes(rows: list[Row]) -> Iterator[str]:
-        for stage, row in zip(stages, rows, strict=True):
-            if stage.fails_with or stage.is_jitted or row is rows[0]:
-                continue
-            num_operations = len(stage.trace(size, size).eqns)
-            ratio = row.typical / rows[0].typical
-            if ratio > 1 and num_operations > size:
-                yield (
-                    f"{stage.label} loses: JAX sends its {num_operations:,}"
-                    " operations to the device one by one, and sending one"
-                    " takes longer than computing so few cells."
-                )
-        yield (
-            "pays off: from that call on, all calls together, the first one"
-            " included, take no longer than NumPy's."
-        )
-
-    return Section(f"{size} x {size} cells, rule {RULE}", tasks, notes)
-
-
-def plan_large(stages: list[Stage], settings: Settings) -> Section:
-    """Many cells: what each stage gains, and how near the floor it comes.
-
-    A stage whose simulate is the same program as one before has no row.
-    """
-    size, reference = settings.large, Reference()
-    tasks, programs = [], set()
+def plan_size(name: str, stages: list[Stage], settings: Settings) -> Section:
+    """All stages on few cells, or on many and beside the floors."""
+    tasks, programs, expected = {}, {}, []
+    size, probes = getattr(settings, name), settings.probe_steps
     for stage in stages:
-        if stage.fails_with:
-            continue
-        program = str(stage.trace(size, 16))
-        if program in programs:
-            continue
-        programs.add(program)
-        if stage.unrolls:
-            run = partial(extrapolate, stage, size, reference, settings)
-            tasks.append((stage.label, run))
-            continue
-        for label, simulate, to_states in variants(stage, size):
-            run = partial(
-                time_simulate,
-                *(label, simulate, size, reference, settings, to_states),
-            )
-            tasks.append((label, run))
-    tasks.append(("floor: np.full", partial(time_floor, size, settings)))
+        label, same = stage.label, None
+        if not stage.fails_with:
+            same = programs.setdefault(str(stage.trace(size, 16)), label)
+        if same is None:
+            tasks[label] = partial(confirm_failure, stage, size)
+        elif same != label:
+            remark = f"the same program as {same}"
+            tasks[label] = partial(Row, label, remark=remark)
+        elif stage.unrolls and max(probes) < size:
+            tasks[label] = partial(extrapolate, stage, size, expected, probes)
+        else:
+            for way, run, to_states in ways(stage, size):
+                call = partial(run, RULE, size, size)
+                tasks[way] = partial(
+                    measure, way, call, expected, size * size, to_states
+                )
+    if name == "large":
+        tasks |= floors(size)
+    title = f"{size} x {size} cells, rule {RULE}"
+    notes = partial(size_notes, stages, size)
+    return Section(title, (*CALLS, PAYS_OFF), tasks, notes)
 
-    def notes(rows: list[Row]) -> Iterator[str]:
-        yield (
-            f"floor: writing as many bytes, {size * size:,}, with nothing to"
-            " compute."
-        )
-        if any(row.label.endswith(", packed") for row in rows):
-            yield "packed: one bit a cell, so an eighth of the bytes."
-        if any(row.remark for row in rows):
+
+def floors(size: int) -> dict[str, Callable[[], Row]]:
+    """The rows of writing size x size bytes with nothing to compute."""
+    ones, tasks = [np.ones((size, size), np.uint8)], {}
+    jnp_full = jax.jit(jnp.full, static_argnums=(0, 1, 2))
+    for name, full in {"np.full": np.full, "jnp.full": jnp_full}.items():
+        call = partial(full, (size, size), 1, np.uint8)
+        label = f"floor: {name}"
+        tasks[label] = partial(measure, label, call, ones, size * size)
+    return tasks
+
+
+def size_notes(
+    stages: list[Stage], size: int, rows: list[Row]
+) -> Iterator[str]:
+    """What the rows of stages teach."""
+    times = {row.label: row.typical for row in rows if row.samples}
+    for stage in stages[1:]:
+        time = times.get(stage.label, 0)
+        if not stage.is_jitted and time > rows[0].typical:
             yield (
-                "extrapolated: not run; on a straight line through two first"
-                " calls of fewer rows. Compiling grows faster than that, so"
-                " this is the least it takes."
+                f"{stage.label} loses: JAX sends its"
+                f" {len(stage.trace(size, size).eqns):,} operations to the"
+                " device one by one, and sending one takes longer than"
+                " computing so few cells."
             )
-
-    return Section(f"{size} x {size} cells, rule {RULE}", tasks, notes)
+        if f"{stage.label}, packed" in times:
+            for floor in (label for label in times if "floor" in label):
+                ratio = time / times[floor]
+                yield f"{stage.label} takes {ratio:.1f} times {floor[7:]}."
+    yield (
+        "packed: a bit for each cell. pays off: from that call on, all calls"
+        " together, the first one included, take no longer than NumPy's."
+    )
 
 
 def plan_compile(stages: list[Stage], settings: Settings) -> Section:
     """Where the first call goes: the unrolled loop beside scan."""
-    unrolled = [
-        stage
-        for stage in stages
-        if stage.is_jitted and not stage.fails_with and stage.unrolls
-    ]
-    reference = Reference()
-    compared = stages[0].module.simulate(
-        RULE, width=settings.small, num_steps=max(settings.compile_steps)
+    compiled = [stage for stage in stages if stage.is_jitted]
+    width, most = settings.small, max(settings.compile_steps)
+    expected = stages[0].module.simulate(RULE, width, most)
+    tasks = {
+        f"{stage.label}, {n}": partial(time_phases, stage, expected[:n])
+        for stage in compiled[: compiled.index(find_scan(stages)) + 1]
+        if not stage.fails_with
+        for n in settings.compile_steps
+    }
+    note = (
+        "equations: operations of the traced program, nested ones included, a"
+        " loop's body once. One sample each."
     )
-    reference.check(stages[0].label, compared)
-    tasks = [
-        (
-            f"{stage.label}, {num_steps}",
-            partial(time_phases, stage, num_steps, reference, settings),
-        )
-        for stage in unrolled + find_scan(stages)
-        for num_steps in settings.compile_steps
-    ]
-
-    def notes(rows: list[Row]) -> Iterator[str]:
-        yield (
-            "equations: operations of the traced program, nested ones"
-            " included, a loop's body once. One sample each."
-        )
-
-    title = f"ms, by number of rows; width {settings.small}"
-    return Section(title, tasks, notes)
+    title = f"first call in ms, by number of rows; width {width}"
+    return Section(title, PHASES, tasks, lambda _: [note])
 
 
 def plan_rules(stages: list[Stage], settings: Settings) -> Section:
-    """All rules: one call for each, or one call."""
-    size, reference = settings.each_rule, Reference()
-    shape = {"width": size, "num_steps": size}
+    """All rules: a call for each, and all in one call."""
+    shape = settings.each_rule
+    expected, tasks = [], {}
+    for label, run, to_one in rule_ways(stages, shape[0]):
 
-    def loop(stage: Stage) -> list:
-        simulate = stage.module.simulate
-        return [simulate(rule, **shape) for rule in range(len(ALL_RULES))]
+        def to_states(results: list, to_one: Callable = to_one) -> np.ndarray:
+            return to_one(np.concatenate(jax.tree.map(np.asarray, results)))
 
-    def map_rules(stage: Stage) -> list:
-        return [stage.module.simulate_rules(ALL_RULES, **shape)]
-
-    def make_task(label: str, call: Callable[[], list]) -> tuple:
-        def check(states: list) -> None:
-            rows = np.concatenate([np.asarray(s) for s in states], axis=None)
-            reference.check(label, rows.reshape(-1, size))
-
-        num_cells = len(ALL_RULES) * size * size
-        budget = settings.budget
-        return label, partial(
-            measure, label, call, check, num_cells=num_cells, budget=budget
+        call = partial(run, ALL_RULES, *shape)
+        num_cells = len(ALL_RULES) * shape[0] * shape[1]
+        tasks[label] = partial(
+            measure, label, call, expected, num_cells, to_states
         )
-
-    tasks = [
-        make_task(f"{stage.label}, loop", partial(loop, stage))
-        for stage in stages[:1] + find_scan(stages)
-    ]
-    tasks += [
-        make_task(f"{stage.label}, one call", partial(map_rules, stage))
-        for stage in stages
-        if hasattr(stage.module, "simulate_rules")
-    ]
 
     def notes(rows: list[Row]) -> Iterator[str]:
-        yield (
-            f"loop: {len(ALL_RULES)} calls, one for each rule. one call: the"
-            " program computes all rules at once."
-        )
+        yield "loop: a call for each rule. one call, vmap: one for all rules."
+        for row in rows[3:]:
+            ratio = rows[2].typical / row.typical
+            yield f"{row.label}: {ratio:.1f} times as fast as {rows[2].label}."
 
-    title = f"{len(ALL_RULES)} rules, {size} x {size} cells each"
-    return Section(title, tasks, notes)
+    title = f"256 rules, {shape[1]} rows of {shape[0]} cells each"
+    return Section(title, CALLS, tasks, notes)
 
 
 def plan_waiting(stages: list[Stage], settings: Settings) -> Section:
     """One call, timed without waiting for its result, and with."""
-    width, num_steps = settings.waiting_width, settings.waiting_steps
-    shape = {"width": width, "num_steps": num_steps}
-    reference = Reference()
-    reference.check(stages[0].label, stages[0].module.simulate(RULE, **shape))
-    stage = find_scan(stages)[0]
-    tasks = [
-        (
-            label,
-            partial(
-                measure,
-                label,
-                partial(stage.module.simulate, RULE, **shape),
-                partial(reference.check, stage.label),
-                num_cells=width * num_steps,
-                budget=settings.budget,
-                wait=wait,
-            ),
+    (width, num_steps), stage = settings.waiting, find_scan(stages)
+    expected = [stages[0].module.simulate(RULE, width, num_steps)]
+    call = partial(stage.module.simulate, RULE, width, num_steps)
+    tasks = {
+        label: partial(
+            measure, label, call, expected, width * num_steps, wait=wait
         )
         for label, wait in (("WRONG: not waiting", False), ("waiting", True))
-    ]
+    }
 
     def notes(rows: list[Row]) -> Iterator[str]:
         wrong, right = (row.typical for row in rows)
@@ -276,163 +162,106 @@ def plan_waiting(stages: list[Stage], settings: Settings) -> Section:
         )
 
     title = f"{stage.label}, {num_steps} rows of {width} cells"
-    return Section(title, tasks, notes)
+    return Section(title, LATER, tasks, notes)
+
+
+def plan_scale(stages: list[Stage], settings: Settings) -> Section:
+    """Where caches end, and where several devices begin to pay."""
+    programs = list(last_rows(stages))
+    labels = [program.label for program in programs]
+    columns = map(speed_column, labels, range(len(labels), 0, -1))
+    tasks = {
+        f"2^{exponent}": partial(time_step, stages[0], programs, exponent)
+        for exponent in settings.exponents
+    }
+    note = (
+        "From the difference of calls of many and of few rows: what a call"
+        " does once is not in it."
+    )
+    title = "billions of cells a second, by width; only the last row is kept"
+    return Section(title, tuple(columns), tasks, lambda _: [note])
 
 
 PLANS = {
-    "small": plan_small,
-    "large": plan_large,
+    "small": partial(plan_size, "small"),
+    "large": partial(plan_size, "large"),
     "compile": plan_compile,
     "rules": plan_rules,
     "waiting": plan_waiting,
+    "scale": plan_scale,
 }
 
 
-def find_scan(stages: list[Stage]) -> list[Stage]:
-    """The first compiled stage whose program holds the loop."""
-    return [
-        stage
-        for stage in stages
-        if stage.is_jitted and not stage.fails_with and not stage.unrolls
-    ][:1]
-
-
-def variants(
-    stage: Stage, width: int
-) -> Iterator[tuple[str, Callable, Callable]]:
-    """The ways in which a stage simulates: label, how, how to get states.
-
-    On one device and on as many as divide the width, if it can choose; and
-    packed, if it can.
-    """
-    label, simulate = stage.label, stage.module.simulate
-    if "num_devices" in signature(simulate).parameters:
-        counts = range(1, jax.device_count() + 1)
-        most = max(n for n in counts if width % n == 0)
-        for n in sorted({1, most}):
-            devices = f"{n} device" if n == 1 else f"{n} devices"
-            run = partial(simulate, num_devices=n)
-            yield f"{label}, {devices}", run, np.asarray
-        return
-    yield label, simulate, np.asarray
-    if hasattr(stage.module, "simulate_packed"):
-        run, to_states = stage.module.simulate_packed, partial(unpack, stage)
-        yield f"{label}, packed", run, to_states
-
-
-def unpack(stage: Stage, words: jax.Array) -> np.ndarray:
-    """What the stage packed, as rows of cells; longer than width perhaps."""
-    lanes = jax.jit(jax.vmap(stage.module.unpack))(words)
-    return np.asarray(lanes).reshape(len(words), -1)
-
-
-def time_stage(
-    stage: Stage, size: int, reference: Reference, settings: Settings
-) -> Row:
-    """The row of simulate as it stands in the stage."""
-    label, simulate = stage.label, stage.module.simulate
-    return time_simulate(label, simulate, size, reference, settings)
-
-
-def time_simulate(
-    label: str,
-    simulate: Callable,
-    size: int,
-    reference: Reference,
-    settings: Settings,
-    to_states: Callable = np.asarray,
-) -> Row:
-    """The row of a function like simulate, for size x size cells."""
-
-    def check(result: Any) -> None:
-        reference.check(label, to_states(result)[:, :size])
-
-    return measure(
-        label,
-        partial(simulate, RULE, width=size, num_steps=size),
-        check,
-        num_cells=size * size,
-        budget=settings.budget,
-    )
-
-
 def confirm_failure(stage: Stage, size: int) -> Row:
-    """The row of a stage that must fail; MismatchError if it does not."""
+    """The row of a stage that must fail; RefusedError if it does not."""
     error_type, keyword = stage.fails_with
     try:
-        stage.module.simulate(RULE, width=size, num_steps=size)
+        stage.module.simulate(RULE, size, size)
     except error_type as error:
-        if keyword in str(error):
-            remark = f"fails on purpose: {error_type.__name__}, {keyword}"
-            return Row(stage.label, remark=remark)
-        raise
-    raise MismatchError(f"{stage.label} has to fail, but ran")
+        if keyword not in str(error):
+            raise
+        remark = f"fails on purpose: {error_type.__name__}, {keyword}"
+        return Row(stage.label, remark=remark)
+    raise RefusedError(f"{stage.label} has to fail, but ran")
 
 
 def extrapolate(
-    stage: Stage, size: int, reference: Reference, settings: Settings
+    stage: Stage,
+    size: int,
+    expected: list[np.ndarray],
+    probes: tuple[int, int],
 ) -> Row:
     """The row of a stage whose first call grows with the number of rows.
 
-    If that call would take too long, it is not run but extrapolated.
+    On the line through two first calls of fewer rows; in proportion to the
+    longer one if noise makes that line flat.
     """
-    few, many = settings.probe_steps
-    if many >= size:
-        return time_stage(stage, size, reference, settings)
     seconds = []
-    for num_steps in (few, many):
+    for num_steps in probes:
         jax.clear_caches()
-        states, first = time_call(
-            stage.module.simulate, RULE, width=size, num_steps=num_steps
-        )
-        reference.check(stage.label, states, num_steps)
+        simulate = stage.module.simulate
+        states, first = time_call(simulate, RULE, size, num_steps)
+        check_equal(stage.label, states, expected[0][:num_steps])
         seconds.append(first)
-    # The line through the probes can be flat by noise, and a call of minutes
-    # would look short: whether to run it is decided in proportion instead.
-    if seconds[1] * size / many <= settings.patience:
-        return time_stage(stage, size, reference, settings)
-    a_row = max(0, seconds[1] - seconds[0]) / (many - few)
-    estimate = seconds[1] + a_row * (size - many)
-    about = (
-        f"{estimate / 60:.1f} min" if estimate > 60 else f"{estimate:.0f} s"
-    )
-    remark = f"at least {about}, extrapolated from {few} and {many} rows"
+    (few, many), (fewer, more) = probes, seconds
+    a_row = (more - fewer) / (many - few) if more > fewer else more / many
+    total = more + a_row * (size - many)
+    about = f"{total:.0f} s" if total < 60 else f"{total / 60:.1f} min"
+    remark = f"at least {about}, from {few} and {many} rows"
     return Row(stage.label, remark=remark)
 
 
-def time_floor(size: int, settings: Settings) -> Row:
-    """The row of a program that writes as many bytes and computes nothing."""
-
-    def check(written: np.ndarray) -> None:
-        check_equal("np.full", written, np.ones_like(written))
-
-    return measure(
-        "floor: np.full",
-        partial(np.full, (size, size), 1, np.uint8),
-        check,
-        num_cells=size * size,
-        budget=settings.budget,
-    )
-
-
-def time_phases(
-    stage: Stage, num_steps: int, reference: Reference, settings: Settings
-) -> Row:
-    """The row of a first call taken apart, for that many rows."""
-    label = f"{stage.label}, {num_steps}"
-    simulate, width = stage.module.simulate, settings.small
+def time_phases(stage: Stage, expected: np.ndarray) -> Row:
+    """The row of a first call taken apart."""
+    num_steps, width = expected.shape
+    label, simulate = f"{stage.label}, {num_steps}", stage.module.simulate
     jax.clear_caches()
-    traced, trace = time_call(
-        simulate.trace, RULE, width=width, num_steps=num_steps
-    )
+    traced, trace = time_call(simulate.trace, RULE, width, num_steps)
     lowered, lower = time_call(traced.lower)
     compiled, compile_ = time_call(lowered.compile)
-    reference.check(label, compiled(RULE), num_steps)
-    return Row(
-        label,
-        {"trace": [trace], "lower": [lower], "compile": [compile_]},
-        counts={
-            "num_steps": num_steps,
-            "equations": count_equations(traced.jaxpr.jaxpr),
-        },
-    )
+    check_equal(label, compiled(RULE), expected)
+    samples = {"trace": [trace], "lower": [lower], "compile": [compile_]}
+    return Row(label, samples, 0, count_equations(traced.jaxpr.jaxpr))
+
+
+def time_step(reference: Stage, programs: list[Way], exponent: int) -> Row:
+    """The row of a width: the seconds of a step of each program.
+
+    From the difference of longer and shorter calls. The shorter ones are
+    compared with the reference, the longer ones with each other.
+    """
+    width, samples = 2**exponent, {}
+    few = max(2, 2**22 // width) + 1  # that many updates: a power of two
+    expected = {few: reference.module.simulate(RULE, width, few)[-1:]}
+    for label, simulate, to_states in programs:
+        cells = 2**25 if label == programs[0].label else 2**30
+        many, seconds = max(8 * (few - 1), cells // width) + 1, []
+        for num_steps in (few, many):
+            run = partial(simulate, RULE, width, num_steps)
+            row = to_states(run())
+            name = f"{label}, the last of {num_steps} rows,"
+            check_equal(name, row, expected.setdefault(num_steps, row))
+            seconds.append(sorted(time_call(run)[1] for _ in range(5)))
+        pairs = zip(*seconds, strict=True)
+        samples[label] = [(b - a) / (many - few) for a, b in pairs]
+    return Row(f"2^{exponent}", samples, width)

@@ -3,22 +3,14 @@
 import dataclasses
 import math
 import sys
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.text import Text
+import numpy as np
 
-from measuring import Row, break_even
-from workshop.terminal import shows_blocks, shows_color, terminal_size
+from measuring import Row, median
+from workshop.terminal import moves_cursor, say, shows_color, terminal_size
 
-LABEL_WIDTH = 19
-BAR_WIDTH = 14
 GAP = "  "
-PHASES = ("trace", "lower", "compile")
-SHADES = dict(zip(PHASES, "░▒█", strict=True))
-LETTERS = dict(zip(PHASES, "tlc", strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,80 +26,55 @@ class Column:
     """Where the screen is narrow, the highest rank is left out first."""
 
 
-class Screen:
-    """Prints tables line by line, above a progress bar if on a terminal."""
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What to measure, and what to say below when all rows are there."""
 
-    def __init__(self) -> None:
-        """What the terminal shows is asked once."""
-        self.live = shows_color(sys.stdout)
-        self.width, _ = terminal_size()
-        self.console = Console(force_terminal=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total}"),
-            console=self.console,
-            transient=True,
-            disable=not self.live,
-        )
+    title: str
+    columns: tuple[Column, ...]
+    tasks: dict[str, Callable[[], Row]]
+    """By label, what measures its row."""
+    notes: Callable[[list[Row]], Iterable[str]]
 
-    def line(self, text: str = "", style: str | None = None) -> None:
-        """Print one line as it is."""
-        if self.live:
-            self.console.print(Text(text, style=style or ""), soft_wrap=True)
-        else:
-            print(text, flush=True)
 
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print a sentence, wrapped to the terminal."""
-        for line in textwrap.wrap(text, self.width, subsequent_indent=GAP):
-            self.line(line, style)
+def show(name: str, section: Section, rows: list[Row]) -> None:
+    """Print a table: run each task, append its row to rows, print it."""
+    margin = max(map(len, section.tasks))
+    shown = fitting(section.columns, terminal_size()[0] - margin)
+    missing = [c.head for c in section.columns if c not in shown]
+    bold = shows_color(sys.stdout)
+    print("\x1b[1m" if bold else "")
+    say(f"{name}: {section.title}")
+    print("\x1b[m" * bold, end="")
+    if missing:
+        say(f"(no room for {', '.join(missing)})")
+    heads = [f"{c.head:>{c.width}}" for c in shown]
+    print(GAP.join([" " * margin, *heads]).rstrip())
+    for number, (label, task) in enumerate(section.tasks.items(), 1):
+        rows.append(run_task(task, f"{number}/{len(section.tasks)} {label}"))
+        if rows[-1].remark:
+            say(f"{label:{margin}}{GAP}{rows[-1].remark}")
+            continue
+        cells = [f"{c.text(rows[-1], rows):>{c.width}}" for c in shown]
+        print(GAP.join([f"{label:{margin}}", *cells]).rstrip(), flush=True)
+    for note in section.notes(rows):
+        say(note)
 
-    def show(
-        self,
-        title: str,
-        tasks: list[tuple[str, Callable[[], Row]]],
-        columns: tuple[Column, ...],
-        rows: list[Row],
-    ) -> None:
-        """Print a table: run each task, append its row to rows, print it."""
-        shown = fitting(columns, self.width)
-        missing = [c.head for c in columns if c not in shown]
-        heads = [f"{c.head:>{c.width}}" for c in shown]
-        self.line()
-        self.say(title, style="bold")
-        if missing:
-            self.say(f"(no room for {', '.join(missing)})")
-        self.line(GAP.join([" " * LABEL_WIDTH, *heads]).rstrip())
-        with self.progress:
-            bar = self.progress.add_task("", total=len(tasks))
-            for label, task in tasks:
-                self.progress.update(bar, description=label)
-                row = task()
-                rows.append(row)
-                self.progress.advance(bar)
-                self.say_row(row, rows, shown)
-            self.progress.remove_task(bar)
 
-    def say_row(
-        self, row: Row, rows: list[Row], columns: tuple[Column, ...]
-    ) -> None:
-        """Print a row, or why it has no times."""
-        label = f"{row.label:{LABEL_WIDTH}}"
-        if row.remark:
-            self.say(f"{label}{GAP}{row.remark}")
-        else:
-            cells = [f"{c.text(row, rows):>{c.width}}" for c in columns]
-            self.line(GAP.join([label, *cells]).rstrip())
+def run_task(task: Callable[[], Row], progress: str) -> Row:
+    """What the task measures. On a terminal, it is said what is under way."""
+    if not moves_cursor(sys.stdout):
+        return task()
+    try:
+        print(f"measuring {progress}", end="", flush=True)
+        return task()
+    finally:
+        print("\r\x1b[K", end="", flush=True)
 
 
 def fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
     """The columns for which there is room: those of the lowest ranks."""
-
-    def line_width(shown: tuple[Column, ...]) -> int:
-        return LABEL_WIDTH + sum(len(GAP) + c.width for c in shown)
-
-    while line_width(columns) > width:
+    while sum(len(GAP) + c.width for c in columns) > width:
         last = max(column.rank for column in columns)
         if last == 0:
             break
@@ -115,36 +82,37 @@ def fitting(columns: tuple[Column, ...], width: int) -> tuple[Column, ...]:
     return columns
 
 
-def milliseconds(seconds: float | None) -> str:
+def milliseconds(seconds: float) -> str:
     """The one unit of all tables."""
-    return "" if seconds is None else f"{seconds * 1e3:,.2f}"
+    return f"{seconds * 1e3:,.2f}"
 
 
-def spread(row: Row) -> str:
+def spread(row: Row, rows: list[Row]) -> str:
     """From quartile to quartile, in percent of the median."""
-    if row.quartiles is None:
-        return ""
-    lower, upper = row.quartiles
+    lower, upper = np.quantile(row.samples["later"], (0.25, 0.75))
     return f"{(upper - lower) / row.typical:.0%}"
 
 
-def throughput(row: Row) -> str:
+def throughput(row: Row, rows: list[Row]) -> str:
     """Millions of cells in a second."""
     return three_digits(row.num_cells / row.typical / 1e6)
 
 
 def speedup(row: Row, rows: list[Row]) -> str:
-    """How many times as fast as the first row."""
-    return three_digits(rows[0].typical / row.typical) + "x"
+    """How many times as fast as the first row, by cell."""
+    speeds = [r.num_cells / r.typical for r in (row, rows[0])]
+    return three_digits(speeds[0] / speeds[1]) + "x"
 
 
 def pays_off(row: Row, rows: list[Row]) -> str:
-    """From which call on it was worth its first one, in a million calls."""
-    if row is rows[0]:
+    """From which call on all together took no longer than NumPy's."""
+    if row is rows[0] or "floor" in row.label:
         return ""
-    call = break_even(row, rows[0])
-    if call > 999_000:
+    saved = rows[0].typical - row.typical
+    extra = row.samples["first"][0] - row.typical
+    if saved <= 0 or extra > 999_000 * saved:
         return "never"
+    call = max(1, math.ceil(extra / saved))
     return f"call {call}" if call < 1000 else f"call {math.ceil(call / 1000)}k"
 
 
@@ -154,60 +122,28 @@ def three_digits(number: float) -> str:
     return f"{number:,.{decimals}f}"
 
 
-def marks() -> dict[str, str]:
-    """What the phases are drawn with: letters if there are no blocks."""
-    return SHADES if shows_blocks(sys.stdout) else LETTERS
-
-
-def draw_bar(row: Row, rows: list[Row]) -> str:
-    """The phases end to end; a bar that is cut off ends in ">".
-
-    The first row takes an eighth of the width.
-    """
-    unit = rows[0].typical * 8 / BAR_WIDTH
-    bar, end = "", 0.0
-    for phase, mark in marks().items():
-        end += row.samples[phase][0]
-        bar += mark * (max(1, round(end / unit)) - len(bar))
-    cut = bar if len(bar) <= BAR_WIDTH else bar[: BAR_WIDTH - 1] + ">"
-    return f"{cut:{BAR_WIDTH}}"
-
-
 def phase_column(phase: str) -> Column:
     """The milliseconds of one phase of compilation."""
-    head = f"{phase} {marks()[phase]}"
+    return Column(phase, 9, lambda r, _: milliseconds(r.samples[phase][0]), 1)
+
+
+def speed_column(program: str, rank: int) -> Column:
+    """Billions of cells a second of one of several programs."""
 
     def text(row: Row, rows: list[Row]) -> str:
-        return milliseconds(row.samples[phase][0])
+        return three_digits(row.num_cells / median(row.samples[program]) / 1e9)
 
-    return Column(head, max(9, len(head)), text, rank=2)
-
-
-def count_column(name: str) -> Column:
-    """Something counted."""
-
-    def text(row: Row, rows: list[Row]) -> str:
-        return f"{row.counts[name]:,}"
-
-    return Column(name, len(name), text, rank=1)
+    return Column(program, max(6, len(program)), text, rank)
 
 
-FIRST = Column("first ms", 9, lambda row, _: milliseconds(row.first), rank=1)
-LATER = (
-    Column("later ms", 9, lambda row, _: milliseconds(row.typical)),
-    Column("spread", 6, lambda row, _: spread(row), rank=3),
+FIRST = Column(
+    "first ms", 9, lambda r, _: milliseconds(r.samples["first"][0]), rank=2
 )
-THROUGHPUT = Column("Mcells/s", 8, lambda row, _: throughput(row), rank=2)
+TYPICAL = Column("later ms", 9, lambda r, _: milliseconds(r.typical), 1)
+SPEED = Column("Mcells/s", 8, throughput, rank=3)
+LATER = (TYPICAL, Column("spread", 6, spread, rank=4), SPEED)
 SPEEDUP = Column("vs NumPy", 8, speedup)
-PAYS_OFF = Column("pays off", 9, pays_off, rank=1)
-COLUMNS = {
-    "small": (FIRST, *LATER, THROUGHPUT, SPEEDUP, PAYS_OFF),
-    "large": (FIRST, *LATER, THROUGHPUT, SPEEDUP),
-    "compile": (
-        count_column("equations"),
-        *map(phase_column, PHASES),
-        Column("", BAR_WIDTH, draw_bar),
-    ),
-    "rules": (FIRST, *LATER, THROUGHPUT, SPEEDUP),
-    "waiting": (*LATER, THROUGHPUT),
-}
+PAYS_OFF = Column("pays off", 9, pays_off, rank=2)
+CALLS = (FIRST, *LATER, SPEEDUP)
+COUNT = Column("equations", 9, lambda r, _: f"{r.num_equations:,}")
+PHASES = (COUNT, *map(phase_column, ("trace", "lower", "compile")))

@@ -6,7 +6,7 @@
 #
 # **What you will learn.** What the program computes; why JAX arrays cannot be
 # changed, and what to write instead; what JAX does with an index that is out
-# of range; and why the same program is slower in JAX, so far.
+# of range, and with 64 bits; why the same program is slower in JAX, so far.
 #
 # **What you need.** To read Python and NumPy. Nothing about JAX.
 #
@@ -25,27 +25,28 @@ here = Path.cwd()
 found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
 if not found:
     sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
-sys.path.insert(0, str(found[0] / "stages"))
+sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
-from workshop.kernel import check_kernel
+from kernel import check_kernel
 
 check_kernel()
 
 # %%
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import answers
 import stage0_numpy
 import stage1_jnp
 import stage2_at_set
-from workshop import answers
-from workshop.harness import time_call
-from workshop.notebook import (
+from figures import (
     expect_failure,
     explore,
+    median_time,
     show_curves,
     show_diff,
     show_states,
@@ -179,7 +180,10 @@ assert changed.sum() == 1
 # On its own, the second line does nothing: it makes a new array, and drops it.
 # This is a common mistake, and nothing warns of it. Use the result.
 #
-# There is also `.at[i].add(v)`, `.multiply`, `.min`, `.max`. With it, stage 2:
+# There is also `.at[i].add(v)`, `.multiply`, `.min`, `.max`. Here each of them
+# copies the whole array, to change one place. In a compiled program none needs
+# to: where the old array is not used again, the compiler changes that one
+# place. The next notebook measures both. With `.at`, stage 2:
 
 # %%
 show_diff(2)
@@ -220,6 +224,38 @@ print(beyond)
 assert beyond == -1
 
 # %% [markdown]
+# ## 32 bits, unless told otherwise
+#
+# Our cells have 8 bits, in NumPy and in JAX. Your own program may count on 64:
+# NumPy makes `float64` and `int64` where nothing else is asked for.
+#
+# **Predict.** Here is an array of each. What are their dtypes in JAX, and what
+# becomes of the value, one tenth, and of two to the power of 40?
+
+# %%
+for values in (np.array([0.1]), np.array([2**40])):
+    converted = jnp.asarray(values)
+    print(values.dtype, "->", converted.dtype)
+    print(values.item(), "->", converted.item())
+    assert converted.dtype.itemsize == 4
+    assert converted.item() != values.item()
+
+# %% [markdown]
+# JAX computes in 32 bits, since accelerators are much faster so. What comes in
+# wider is narrowed without a word: a fraction keeps about 7 digits of 16, and
+# of a whole number only the lowest 32 bits are left. A program under jit does
+# the same to its arguments. Two remedies: compare with NumPy, with a tolerance
+# that 7 digits can meet; or ask for 64 bits, by `JAX_ENABLE_X64=1` before you
+# start Python, or by `jax.config.update("jax_enable_x64", True)` before
+# anything else. Here it is asked for one block alone:
+
+# %%
+with jax.enable_x64(True):
+    converted = jnp.asarray(np.array([2**40]))
+    print(converted.dtype, converted.item())
+    assert converted.item() == 2**40
+
+# %% [markdown]
 # ## Right, and slower
 #
 # **Predict.** Which is faster for 80 cells and 80 rows: stage 0, in NumPy, or
@@ -227,15 +263,15 @@ assert beyond == -1
 # the clock, so that nothing is counted that happens only once.
 
 # %%
-seconds = {}
-for stage in (stage0_numpy, stage2_at_set):
-    stage.simulate(110, 80, 80)
-    _, seconds[stage.__name__] = time_call(stage.simulate, 110, 80, 80)
-
+seconds = {
+    stage.__name__: median_time(stage.simulate, 110, 80, 80)
+    for stage in (stage0_numpy, stage2_at_set)
+}
 ratio = seconds["stage2_at_set"] / seconds["stage0_numpy"]
 for name, value in seconds.items():
     print(f"{name:15} {1000 * value:8.2f} ms")
 print(f"stage 2 takes {ratio:.0f} times as long")
+assert ratio > 2
 
 # %% [markdown]
 # Why? Let us ask JAX for the list of operations that stage 2 sends out:
@@ -250,25 +286,31 @@ assert num_operations > 5 * 80
 # Each of them is sent to the device on its own, a few cells of work at a time.
 # What costs is not the work but the sending. To see this, let us time a single
 # operation, `x ^ x`, for longer and longer arrays.
+#
+# **Predict.** From 10 cells to 100,000 the work grows ten thousand times. How
+# much longer will one operation take?
 
 # %%
 sizes = [10**k for k in range(1, 8)]
 curves = {}
 for name, module in {"NumPy": np, "JAX": jnp}.items():
-    times = []
-    for size in sizes:
-        x = module.ones(size, dtype=module.uint8)
-        best = min(time_call(lambda x=x: x ^ x)[1] for _ in range(5))
-        times.append(1e6 * best)
+    arrays = [module.ones(size, dtype=module.uint8) for size in sizes]
+    times = [1e6 * median_time(operator.xor, x, x) for x in arrays]
     curves[name] = sizes, times
+    print(f"{name}: {times[4] / times[0]:.0f} times as long")
+    assert times[4] / times[0] < 1000
 
 show_curves(curves, "cells", "microseconds for x ^ x", scale="log")
 
 # %% [markdown]
-# Where a curve is flat, the size does not matter: the time is that of sending
-# one operation. Our ring of 80 cells is far out on the flat part. The remedy
-# is not a larger ring but fewer operations: hand JAX the whole program at
-# once, so that it can compile it into one. That is the next notebook.
+# If the work were what costs, a curve would rise tenfold from each mark to the
+# next. It does at the right, if your machine lets it. At the left it hardly
+# rises: there the time is that of sending one operation, and JAX, which can
+# send to any device, needs longer for it than NumPy. (A step on the way is a
+# change of method: JAX hands larger work to other threads.) Our ring of 80
+# cells is far out on the left. The remedy is not a larger ring but fewer
+# operations: hand JAX the whole program at once, so that it can compile it
+# into one. That is the next notebook.
 #
 # ## Exercises
 #
@@ -395,13 +437,15 @@ def solution_5(array, i):
 #    change by one letter.
 # 3. JAX arrays never change: `x.at[i].set(v)` is a new array, and is lost if
 #    you do not use it.
-# 4. An index out of range is no error: a read takes the nearest place, a write
-#    is dropped.
+# 4. Silent: an index out of range (a read takes the nearest place, a write is
+#    dropped), and 64 bits that become 32.
 # 5. Sending operations out one by one costs more than their work: next, we
 #    compile them into one.
 #
-# More: [jax.numpy](../LINKS.md#jax.numpy), [.at](../LINKS.md#at). Next:
-# [2 · Compile](2_compile.ipynb).
+# More: [jax.numpy], [.at]. Next: [2 · Compile](2_compile.ipynb).
+#
+# [jax.numpy]: https://docs.jax.dev/en/latest/jax.numpy.html
+# [.at]: https://docs.jax.dev/en/latest/_autosummary/jax.numpy.ndarray.at.html
 #
 # ## Glossary, for all four notebooks
 #

@@ -22,9 +22,9 @@ here = Path.cwd()
 found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
 if not found:
     sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
-sys.path.insert(0, str(found[0] / "stages"))
+sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
-from workshop.kernel import check_kernel
+from kernel import check_kernel
 
 check_kernel()
 
@@ -36,18 +36,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
+import answers
 import stage0_numpy
 import stage3_jit
 import stage4_static_args
 import stage5_scan
-from workshop import answers
-from workshop.harness import time_call
-from workshop.notebook import (
+from figures import (
     expect_failure,
+    median_time,
     show_curves,
     show_diff,
     show_table,
 )
+from workshop.harness import time_call
 from workshop.stages import failure
 
 SHAPE_NAMES = ("width", "num_steps")
@@ -145,44 +146,70 @@ show_diff(4)
 
 # %% [markdown]
 # **Static** arguments are not traced. They reach the function as plain Python
-# values, and each new value makes a new program.
-#
+# values, and each new value makes a new program. JAX looks programs up by
+# these values, as in a dict: so a static argument must be hashable, and equal
+# to another just when the same program is right for both. Numbers, strings and
+# tuples are; a list is not, and an array is not.
+
+# %%
+with expect_failure(ValueError, "Non-hashable"):
+    stage4_static_args.simulate(110, width=[80], num_steps=80)
+
+# %% [markdown]
 # ## Four moments
 #
 # Let us look at the clock four times: when the function is defined, when it is
 # called, when it is called again, and when it is called again but we do not
-# wait for the result.
+# wait for the result. Once for a small ring, once for a large one.
 #
-# **Predict.** Order the four by time, from long to short.
+# **Predict.** Order the four by time, from long to short. Between which two of
+# them will the size of the ring make the greatest difference?
 
 # %%
 uncompiled = stage4_static_args.simulate.__wrapped__
-arguments = {"rule": 110, "width": 20_000, "num_steps": 80}
 
-moments = {}
-simulate, moments["define"] = time_call(
-    jax.jit, uncompiled, static_argnames=SHAPE_NAMES
-)
-_, moments["first call"] = time_call(simulate, **arguments)
-_, moments["second call"] = time_call(simulate, **arguments)
-_, moments["not waited for"] = time_call(simulate, wait=False, **arguments)
 
+def four_moments(width, num_steps):
+    """The seconds of each, of stage 4 compiled afresh."""
+    arguments = 110, width, num_steps
+    simulate, define = time_call(
+        jax.jit, uncompiled, static_argnames=SHAPE_NAMES
+    )
+    _, first_call = time_call(simulate, *arguments)
+    waited = median_time(simulate, *arguments)
+    not_waited = median_time(simulate, *arguments, wait=False)
+    return define, first_call, waited, not_waited
+
+
+small, large = four_moments(80, 80), four_moments(20_000, 200)
+names = ["define", "first call", "later call", "later call, not waited for"]
 show_table(
-    ["moment", "milliseconds"],
-    [(name, f"{1000 * value:.2f}") for name, value in moments.items()],
+    ["moment", "80 x 80, milliseconds", "20,000 x 200, milliseconds"],
+    [
+        (name, *(f"{1000 * seconds:.2f}" for seconds in pair))
+        for name, *pair in zip(names, small, large, strict=True)
+    ],
 )
+for define, first_call, *_ in (small, large):
+    assert define < first_call / 10
+assert small[2] - small[3] < 0.01
+assert large[2] > 2 * large[3]
 
 # %% [markdown]
 # To define costs next to nothing: nothing is compiled yet. The first call
-# traces, compiles and runs; the second only runs. And JAX does not wait for
+# traces, compiles and runs; a later one only runs. And JAX does not wait for
 # the device: the call returns at once, with an array that will be filled. To
-# time it like this is to measure how long it takes to ask. `time_call` waits,
-# by `jax.block_until_ready`. Every time in this workshop is measured by it.
+# time it like this is to measure how long it takes to ask. Of the small ring
+# nobody sees that: it is done nearly as soon as it is asked for. So a wrong
+# benchmark looks right as long as it is tried on small arrays. `time_call`
+# waits, by `jax.block_until_ready`, and every time in this workshop is
+# measured by it.
 #
 # The first call can be taken apart:
 
 # %%
-arguments["width"] += 1  # a shape that is not compiled yet
+arguments = {"rule": 110, "width": 81, "num_steps": 80}  # a new shape
+simulate = jax.jit(uncompiled, static_argnames=SHAPE_NAMES)
 parts = {}
 traced, parts["trace: Python runs"] = time_call(simulate.trace, **arguments)
 lowered, parts["lower: for the compiler"] = time_call(traced.lower)
@@ -316,7 +343,9 @@ print(f"8000 rows: {operations[0] + 7980 * a_step:5.0f} operations")
 # %% [markdown]
 # Each row adds the same operations again. `jax.lax.scan` makes the loop a part
 # of the program instead. Its body takes the **carry**, here the state, and
-# returns the next carry and something to record, here the state as it was:
+# returns the next carry and something to record, here the state as it was. So
+# row 0 is recorded like any other, and need not be put in front of the rest
+# when the loop is done: `concatenate` would copy all rows once more.
 
 # %%
 show_diff(5)
@@ -346,6 +375,36 @@ print(
 # %% [markdown]
 # "At least", since the straight line is kind to the compiler: its time grows
 # faster than the program. The scan stays where it is, for any number of rows.
+#
+# ## A copy that is none
+#
+# The first notebook said that `.at[].set` copies a whole array to change one
+# place, and in a compiled program need not.
+#
+# **Predict.** An array of ten million cells: which takes longer, one `.set` on
+# its own, or a thousand of them in a compiled loop?
+
+# %%
+cells = jnp.zeros(10_000_000, dtype=jnp.uint8)
+
+
+@jax.jit
+def set_a_thousand(cells):
+    """The first thousand cells live, one after the other."""
+    return jax.lax.fori_loop(0, 1000, lambda i, x: x.at[i].set(1), cells)
+
+
+one = median_time(lambda: cells.at[0].set(1))
+thousand = median_time(set_a_thousand, cells)
+print(f"one: {1000 * one:.1f} ms, a thousand: {1000 * thousand:.1f} ms")
+assert set_a_thousand(cells).sum(dtype=jnp.int32) == 1000
+assert thousand < 100 * one
+
+# %% [markdown]
+# Of the thousand arrays nobody sees any but the last, so the compiler needs
+# memory for one alone, and writes into it. (`fori_loop` is a scan that records
+# nothing.) The price of writing without side effects is paid at the door: the
+# array that comes in is still there, so it is copied once.
 #
 # ## Side by side
 #
@@ -564,8 +623,13 @@ def solution_4(state, rule_table):
 #    form or function does so again.
 # 4. A Python loop is unrolled into the program; a scan is one operation,
 #    whatever its length.
-# 5. JAX returns before it has computed: wait before you stop the clock.
+# 5. JAX returns before it has computed: wait before you stop the clock. Small
+#    arrays will not show you that you forgot.
 #
-# More: [jit](../LINKS.md#jit), [jax.jit](../LINKS.md#jax.jit),
-# [jax.lax.scan](../LINKS.md#jax.lax.scan), [errors](../LINKS.md#errors). Next:
-# [3 · Transform](3_transform.ipynb).
+# More: [jit], [jax.jit], [jax.lax.scan], [errors]. Next: [3 ·
+# Transform](3_transform.ipynb).
+#
+# [jit]: https://docs.jax.dev/en/latest/201/jit.html
+# [jax.jit]: https://docs.jax.dev/en/latest/_autosummary/jax.jit.html
+# [jax.lax.scan]: https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html
+# [errors]: https://docs.jax.dev/en/latest/errors.html

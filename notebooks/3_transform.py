@@ -8,7 +8,8 @@
 #
 # **What you will learn.** `jax.vmap`, which adds an axis to a function;
 # `jax.value_and_grad`, which differentiates it; what either asks of a
-# function; and what cannot be learned from a picture.
+# function; where a lookup has a gradient and where it has none; and what
+# cannot be learned from a picture.
 #
 # **What you need.** The second notebook, or to know what jit, static arguments
 # and scan are. No calculus beyond: a gradient points uphill.
@@ -24,9 +25,9 @@ here = Path.cwd()
 found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
 if not found:
     sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
-sys.path.insert(0, str(found[0] / "stages"))
+sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
-from workshop.kernel import check_kernel
+from kernel import check_kernel
 
 check_kernel()
 
@@ -38,13 +39,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import answers
 import stage5_scan
 import stage6_vmap
 import stage7_grad
-from workshop import answers
-from workshop.harness import time_call
-from workshop.notebook import (
+from figures import (
     expect_failure,
+    median_time,
     show_curves,
     show_diff,
     show_grid,
@@ -108,34 +109,40 @@ show_diff(6)
 # %% [markdown]
 # **Predict.** 256 rules, 64 rows, 64 cells, one byte a cell: how large is the
 # result? And is one call for all rules faster than 256 calls of the compiled
-# stage 5, and by how much?
+# stage 5? For 16 rows of 16 cells, and for 256 rows of 256?
 
 # %%
-size = {"width": 64, "num_steps": 64}
-
-
-def simulate_one_by_one():
-    """The states of all rules, one call of stage 5 for each."""
-    return jnp.stack(
-        [stage5_scan.simulate(rule, **size) for rule in range(256)]
-    )
-
-
-for _ in range(2):  # the second time nothing is compiled any more
-    one_by_one, loop_seconds = time_call(simulate_one_by_one)
-    states, vmap_seconds = time_call(
-        stage6_vmap.simulate_rules, ALL_RULES, **size
-    )
-
-np.testing.assert_array_equal(states, one_by_one)
-assert states.nbytes == 256 * 64 * 64
+states = stage6_vmap.simulate_rules(ALL_RULES, 64, 64)
 print(f"{states.nbytes:,} bytes")
-print(f"256 calls take {loop_seconds / vmap_seconds:.1f} times as long as one")
+assert states.nbytes == 256 * 64 * 64
+
+
+def simulate_one_by_one(width, num_steps):
+    """The states of all rules, one call of stage 5 for each."""
+    simulate = stage5_scan.simulate
+    return [simulate(rule, width, num_steps) for rule in range(256)]
+
+
+ratios = {}
+for size in (16, 256):
+    one_by_one = simulate_one_by_one(size, size)
+    together = stage6_vmap.simulate_rules(ALL_RULES, size, size)
+    np.testing.assert_array_equal(together, np.stack(one_by_one))
+    ratios[size] = median_time(simulate_one_by_one, size, size) / median_time(
+        stage6_vmap.simulate_rules, ALL_RULES, size, size
+    )
+    print(f"{size} x {size}: 256 calls take {ratios[size]:.1f} times as long")
+assert ratios[16] > 2 * ratios[256]
 
 # %% [markdown]
+# Small pictures gain much, since it was the 256 calls that took the time.
+# Large ones gain little, or even lose: there is as much to compute either way,
+# and a processor has only so many hands. (A GPU has more, and gains for
+# longer.)
+#
 # vmap is not a loop: every operation of the program got one more axis, and is
 # dispatched once for all rules. The price is memory: all results are there at
-# once. Here they are, rule = 16 * row + column:
+# once. Here are those of 64 x 64, rule = 16 * row + column:
 
 # %%
 show_grid(states, "rule's column", "rule's row")
@@ -159,19 +166,46 @@ with expect_failure(ValueError, "in_axes"):
 # pass by position, as stage 6 does, or to fix the other arguments beforehand:
 
 # %%
-simulate_each = jax.vmap(lambda rule: stage6_vmap.simulate(rule, **size))
+simulate_each = jax.vmap(
+    lambda rule: stage6_vmap.simulate(rule, width=64, num_steps=64)
+)
 np.testing.assert_array_equal(simulate_each(ALL_RULES), states)
 
 # %% [markdown]
 # ## Random initial states
 #
-# The `simulate` of stage 7 takes one more argument: a seed, from which row 0
-# is drawn at random. Whatever is an array can be mapped over, so a seed can.
+# Stage 6 begins with one live cell. How does a rule go on from anywhere else?
+# The parts are there: here is a simulator that takes its row 0 as an argument.
+# It is written for one rule and one state, in the words of stage 5. The random
+# rows are NumPy's: they are only data.
+
 
 # %%
-simulate_seeds = jax.vmap(stage7_grad.simulate, in_axes=(None, None, None, 0))
-from_seeds = simulate_seeds(30, 64, 64, jnp.arange(3))
-show_states({f"rule 30, seed {i}": from_seeds[i] for i in range(3)})
+@jax.jit(static_argnames="num_steps")
+def simulate_from(rule, state, num_steps):
+    """All states, one a row: row 0 is the state that is given."""
+    rule_table = stage5_scan.make_rule_table(rule)
+
+    def advance(state, _):
+        return stage5_scan.step(state, rule_table), state
+
+    return jax.lax.scan(advance, state, length=num_steps)[1]
+
+
+rng = np.random.default_rng(seed=1)
+random_states = rng.integers(0, 2, (3, 64), dtype=np.uint8)
+
+# %% [markdown]
+# **Predict.** Three random rows, 256 rules, every rule from every row, 64 rows
+# of states. In which order do you map, and what will the shape be?
+
+# %%
+from_each = jax.vmap(simulate_from, in_axes=(None, 0, None))
+all_from_each = jax.vmap(from_each, in_axes=(0, None, None))
+from_random = all_from_each(ALL_RULES, random_states, 64)
+print(from_random.shape)
+assert from_random.shape == (256, 3, 64, 64)
+show_states({f"rule 30, start {i}": from_random[30, i] for i in range(3)})
 
 # %% [markdown]
 # ## Four classes
@@ -188,8 +222,9 @@ show_states({f"rule 30, seed {i}": from_seeds[i] for i in range(3)})
 # which the largest?
 
 # %%
-simulate_each = jax.vmap(stage7_grad.simulate, in_axes=(0, None, None, None))
-random_start = np.asarray(simulate_each(ALL_RULES, 128, 256, 1))
+all_from = jax.vmap(simulate_from, in_axes=(0, None, None))
+random_state = rng.integers(0, 2, 128, dtype=np.uint8)
+random_start = np.asarray(all_from(ALL_RULES, random_state, 256))
 settled = random_start[:, 128:]  # when what comes first has passed
 show_states({f"rule {rule}": settled[rule] for rule in (110, 30, 4, 160)})
 
@@ -227,52 +262,57 @@ show_points(
 # nothing shorter, though a rule and one row say it all. The few in between are
 # worth a look: go back to the explorer of the first notebook with them.
 #
-# ## From a lookup to arithmetic
+# ## A table of fractions
 #
 # Now backwards: given the states, which rule made them? We could count. But
 # there is a way that needs no idea of the problem, only a number that says how
 # wrong a guess is: follow its **gradient** downhill.
 #
-# A lookup has no gradient: between entry 3 and entry 4 there is nothing.
-# Stage 7 replaces it by a weighted sum over all eight entries: a cell `x`
-# weighs the entries for a live cell by `x`, those for a dead one by `1 - x`.
+# A rule is eight zeros and ones, and between 0 and 1 there is nothing to
+# follow. But the lookup does not mind what it looks up. Let the table hold any
+# numbers: `step` stays as it is, and predicts with fractions. Stage 7 changes
+# stage 5:
 
 # %%
 show_diff(7)
 
 # %% [markdown]
-# **Predict.** For cells of 0 and 1, how far is the weighted sum from the
-# lookup? And what is the next state if the table is 0.5 everywhere?
+# **Predict.** What is the next state if the table is 0.5 everywhere? Now raise
+# the entry for `0 1 1` a little. Which cells of the next state change, and by
+# how much does their sum?
 
 # %%
-state = stage7_grad.make_random_state(64, seed=1)
-cells = state.astype(jnp.float32)
-
-
-@jax.jit
-def step_both_ways(rule_table):
-    """The next state looked up, and as the weighted sum."""
-    looked_up = stage6_vmap.step(state, rule_table)
-    return looked_up, stage7_grad.step(cells, rule_table.astype(jnp.float32))
-
-
-np.testing.assert_array_equal(*jax.vmap(step_both_ways)(rule_tables))
-
+state = jnp.asarray(random_states[0])
 undecided = jnp.full((2, 2, 2), 0.5)
-next_cells = jax.jit(stage7_grad.step)(cells, undecided)
-print(next_cells[:5])
-assert (next_cells == 0.5).all()
+nudged = undecided.at[0, 1, 1].add(0.25)
+change = stage7_grad.step(state, nudged) - stage7_grad.step(state, undecided)
+print(stage7_grad.step(state, undecided)[:8])
+print(change[:8])
+
+
+def sum_of_next(rule_table):
+    """The sum of the next state, looked up in that table."""
+    return stage7_grad.step(state, rule_table).sum()
+
+
+slope = jax.grad(sum_of_next)(undecided)
+print(f"change / nudge: {change.sum() / 0.25}, gradient: {slope[0, 1, 1]}")
+occurs = (jnp.roll(state, 1) == 0) & (state == 1) & (jnp.roll(state, -1) == 1)
+assert slope[0, 1, 1] == occurs.sum() == change.sum() / 0.25
+assert slope.sum() == state.size
 
 # %% [markdown]
-# It is exact, for all 256 rules. So nothing is approximated; but now the table
-# may hold any number. Whole numbers have no gradient, and JAX says so:
+# Each cell takes one entry. So an entry has as much influence as there are
+# cells that look it up: that is the gradient of a lookup, **in its table**.
+# The cells that do the looking up are another matter: we come to them at the
+# end.
+#
+# The table has to be of floats. Whole numbers have no gradient, and JAX says
+# so:
 
 # %%
 with expect_failure(TypeError, "grad requires"):
-    jax.grad(lambda x: x * x)(3)
-
-print(jax.grad(lambda x: x * x)(3.0))
-assert jax.grad(lambda x: x * x)(3.0) == 6.0
+    jax.grad(sum_of_next)(stage7_grad.make_rule_table(110))
 
 # %% [markdown]
 # ## Which way is downhill?
@@ -286,10 +326,9 @@ assert jax.grad(lambda x: x * x)(3.0) == 6.0
 # everywhere. For which entries should the gradient be negative?
 
 # %%
-states = stage7_grad.simulate(110, width=64, num_steps=64, seed=1)
-examples = states.astype(jnp.float32)
+states = simulate_from(110, random_states[0], 64)
 error_and_gradient = jax.jit(jax.value_and_grad(stage7_grad.prediction_error))
-error, gradient = error_and_gradient(undecided, examples)
+error, gradient = error_and_gradient(undecided, states)
 
 true_table = stage7_grad.make_rule_table(110)
 nudge = 0.01
@@ -297,8 +336,8 @@ rows = []
 for index in np.ndindex(2, 2, 2):
     up = undecided.at[index].add(nudge)
     down = undecided.at[index].add(-nudge)
-    error_up, _ = error_and_gradient(up, examples)
-    error_down, _ = error_and_gradient(down, examples)
+    error_up, _ = error_and_gradient(up, states)
+    error_down, _ = error_and_gradient(down, states)
     measured = (error_up - error_down) / (2 * nudge)
     np.testing.assert_allclose(measured, gradient[index], atol=1e-4)
     numbers = f"{gradient[index]:+.4f}", f"{measured:+.4f}"
@@ -341,7 +380,7 @@ assert learned_rule == 110
 # full, all eight entries decided?
 
 # %%
-pictures = simulate_each(ALL_RULES, 32, 16, 1)
+pictures = all_from(ALL_RULES, random_states[0, :32], 16)
 learned_tables, _ = jax.vmap(stage7_grad.learn_rule)(pictures)
 learned_tables = np.asarray(learned_tables).reshape(256, 8)
 true_tables = np.asarray(rule_tables).reshape(256, 8)
@@ -383,6 +422,66 @@ np.testing.assert_array_equal(
 print(f"rule {other} draws the same triangle")
 
 # %% [markdown]
+# ## The other direction: the cells
+#
+# Which *cells* does the next state depend on? This asks for a gradient in what
+# indexes the table. An index is a whole number.
+#
+# **Predict.** Give the lookup cells of float32, or turn floats into whole
+# numbers on the way. Which of the two fails, and what does the other say?
+
+# %%
+cells = state.astype(jnp.float32)
+true_table = stage7_grad.make_rule_table(110).astype(jnp.float32)
+with expect_failure(TypeError, "must have integer"):
+    stage7_grad.step(cells, true_table)
+
+
+def sum_by_lookup(cells):
+    """The sum of the next state: the floats become indices."""
+    return stage7_grad.step(cells.astype(jnp.uint8), true_table).sum()
+
+
+print(jax.grad(sum_by_lookup)(cells)[:8])
+assert not jax.grad(sum_by_lookup)(cells).any()
+
+# %% [markdown]
+# The second is worse: no error, and zeros everywhere. A lookup stays the same
+# between two whole numbers, and jumps from one to the next: it has no slope
+# that JAX could follow. If the cells are to have a gradient, then the lookup
+# has to become arithmetic: a sum over all eight entries, in which a cell `x`
+# weighs those for a live cell by `x`, and those for a dead one by `1 - x`.
+
+
+# %%
+@jax.jit
+def step_by_weights(cells, rule_table):
+    """The next state, as a sum over all entries, weighted by the cells."""
+    padded = jnp.pad(cells, 1, mode="wrap")
+    shifted = padded[:-2], padded[1:-1], padded[2:]
+    weights = [jnp.stack([1 - x, x]) for x in shifted]
+    return jnp.einsum("lw,cw,rw,lcr->w", *weights, rule_table)
+
+
+float_tables = rule_tables.astype(jnp.float32)
+np.testing.assert_array_equal(
+    jax.vmap(step_by_weights, in_axes=(None, 0))(cells, float_tables),
+    jax.vmap(stage7_grad.step, in_axes=(None, 0))(state, rule_tables),
+)
+print("equal to the lookup, for all 256 rules")
+
+slope_by_weights = jax.grad(
+    lambda rule_table: step_by_weights(cells, rule_table).sum()
+)(undecided)
+np.testing.assert_allclose(slope_by_weights, slope)
+print("with the same gradient in the table")
+
+# %% [markdown]
+# On 0 and 1 it is exact, and in between it is a straight line in each cell.
+# To learn a table it would be a waste: eight products for a cell, where the
+# lookup reads one entry, and the gradient is the same. For a gradient in the
+# cells there is no way around it, and exercise 4 takes it.
+#
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
@@ -391,8 +490,9 @@ print(f"rule {other} draws the same triangle")
 #
 # ### Exercise 1: what can be mapped?
 #
-# `stage7_grad.simulate` takes `rule`, `width`, `num_steps` and `seed`. Over
-# which of them can `jax.vmap` map? Answer with a set of names.
+# `stage6_vmap.simulate` takes `rule`, `width` and `num_steps`; `simulate_from`
+# takes `rule`, `state` and `num_steps`. Over which of these four can
+# `jax.vmap` map? Answer with a set of names.
 
 # %% tags=["exercise"]
 mappable = ...
@@ -402,7 +502,7 @@ answers.check_mappable(mappable)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 # Width and num_steps shape the result, and all results have one shape.
-solution_1 = {"rule", "seed"}
+solution_1 = {"rule", "state"}
 
 # %% [markdown]
 # ### Exercise 2: how much lives
@@ -466,7 +566,7 @@ def solution_3(states):
 #
 # Write `influence(cells, rule_table)`, both float32: for each cell, by how
 # much the number of live cells of the **next** state grows as that cell goes
-# from 0 to 1. One call of `jax.grad` does it: `stage7_grad.step` is a straight
+# from 0 to 1. One call of `jax.grad` does it: `step_by_weights` is a straight
 # line in each single cell, so the slope is the whole difference.
 
 
@@ -485,7 +585,7 @@ def solution_4(cells, rule_table):
     """The gradient of the sum, with respect to the cells."""
 
     def num_live(cells):
-        return stage7_grad.step(cells, rule_table).sum()
+        return step_by_weights(cells, rule_table).sum()
 
     return jax.grad(num_live)(cells)
 
@@ -514,11 +614,12 @@ solution_5 = [0, 0, 0, 1, 0, 1, 1, 1]
 #    call then does the work of many, and holds all their results.
 # 2. `in_axes` speaks of positional arguments; keywords are always mapped over
 #    their first axis.
-# 3. `jax.value_and_grad` needs floats, and operations with a slope: a lookup
-#    becomes a weighted sum, exact on 0 and 1.
+# 3. `jax.value_and_grad` needs floats. A lookup has a gradient in its table,
+#    and none in what indexes it: that takes arithmetic.
 # 4. One gradient costs as much as a few runs, for however many numbers.
 # 5. What the data never show cannot be learned from them; its gradient is 0.
 #
-# More: [jax.vmap](../LINKS.md#jax.vmap),
-# [jax.value_and_grad](../LINKS.md#jax.value_and_grad). Next:
-# [4 · Scale](4_scale.ipynb).
+# More: [jax.vmap], [jax.value_and_grad]. Next: [4 · Scale](4_scale.ipynb).
+#
+# [jax.vmap]: https://docs.jax.dev/en/latest/_autosummary/jax.vmap.html
+# [jax.value_and_grad]: https://docs.jax.dev/en/latest/_autosummary/jax.value_and_grad.html

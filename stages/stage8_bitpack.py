@@ -1,10 +1,9 @@
 """Stage 8: another algorithm: 32 cells in a word, looked up all at once.
 
-What changes, from stage 5: a state becomes words, and the lookup becomes
-bitwise logic: one operation on a word works on its 32 cells. Neighbors of
-cells are the same bits of the neighboring words, except at the seam: where
-the last word meets the first, the bits move on by one, and one cell closes
-the ring.
+What changes, from stage 5: a state becomes words, the lookup bitwise logic.
+Neighbors of cells are the same bits of the neighboring words, except at the
+seam: where the last word meets the first, the bits move on by one, and one
+cell closes the ring.
 What to notice: the states equal stage 0's for any width, a prime as well.
 `simulate_packed` keeps them as words, a bit for each cell. The program still
 does not grow with width or num_steps.
@@ -19,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Integer, UInt8, UInt32
 
 LANES = 32
+Words = UInt32[Array, " num_words"]
 
 
 def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
@@ -27,7 +27,7 @@ def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
     return rule_bits.reshape(2, 2, 2)
 
 
-def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
+def make_initial_state(width: int) -> Words:
     """One live cell, at `width // 2`, packed into words.
 
     Cell `lane * num_words + word` is bit `lane` of that word. Where the ring
@@ -40,57 +40,49 @@ def make_initial_state(width: int) -> UInt32[Array, " num_words"]:
     return jnp.sum(live << lanes, axis=0, dtype=jnp.uint32)
 
 
-def unpack(
-    words: UInt32[Array, " num_words"],
-) -> UInt8[Array, "32 num_words"]:
+def unpack(words: Words) -> UInt8[Array, "32 num_words"]:
     """The cells of each lane; row after row they are the state."""
     lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
     return (words[None, :] >> lanes & 1).astype(jnp.uint8)
 
 
-def get_cell(words: UInt32[Array, " num_words"], i: int) -> UInt32[Array, ""]:
-    """Cell i of a packed state, 0 or 1."""
-    lane, word = divmod(i, len(words))
+def get_cells(words: Words, cells: ArrayLike) -> UInt32[Array, "..."]:
+    """Those cells of a packed state, each 0 or 1."""
+    lane, word = divmod(cells, len(words))
     return words[word] >> lane & 1
 
 
-def choose(
-    bits: UInt32[Array, " num_words"],
-    dead: UInt32[Array, "..."],
-    live: UInt32[Array, "..."],
-) -> UInt32[Array, " num_words"]:
+def choose(bits: Words, dead: Array, live: Array) -> Words:
     """Each bit from `live` where that of `bits` is 1, from `dead` where 0."""
     return dead ^ (bits & (dead ^ live))
 
 
-def step(
-    words: UInt32[Array, " num_words"],
-    rule_table: UInt32[Array, "2 2 2"],
-    width: int,
-) -> UInt32[Array, " num_words"]:
+def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
     """The next state. An entry of the table is a word, all 0s or all 1s."""
-    after_last = LANES * len(words) - width
-    seam_left = words[-1:] << 1 | get_cell(words, width - 1)
-    seam_right = words[:1] >> 1 | get_cell(words, after_last) << LANES - 1
-    padded = jnp.concatenate([seam_left, words, seam_right])
-    # Else XLA fuses this into the lookup, and asks of every word which of the
-    # three pieces it comes from.
-    padded = jax.lax.optimization_barrier(padded)
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
     return choose(left, *by_center)
 
 
+def add_halo(words: Words, width: int) -> UInt32[Array, " num_words+2"]:
+    """The words, and at both ends what `step` needs beyond them."""
+    last = get_cells(words, width - 1)
+    first = get_cells(words, LANES * len(words) - width)
+    left = words[-1:] << 1 | last
+    right = words[:1] >> 1 | first << LANES - 1
+    return jnp.pad(words, 1).at[:1].set(left).at[-1:].set(right)
+
+
 def scan_words(rule, width, num_steps, record):
     """The words after `num_steps` steps; what `record` made before each."""
     rule_table = -make_rule_table(rule).astype(jnp.uint32)
-    initial_state = make_initial_state(width)
+    words = make_initial_state(width)
 
     def advance(words, _):
-        return step(words, rule_table, width), record(words)
+        return step(add_halo(words, width), rule_table), record(words)
 
-    return jax.lax.scan(advance, initial_state, length=num_steps)
+    return jax.lax.scan(advance, words, length=num_steps)
 
 
 @jax.jit(static_argnames=("width", "num_steps"))
@@ -109,16 +101,6 @@ def simulate_packed(
     """All states, as words, one state a row."""
     _, states = scan_words(rule, width, num_steps, record=lambda words: words)
     return states
-
-
-@jax.jit(static_argnames=("width", "num_steps"))
-def simulate_last(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
-) -> UInt32[Array, " num_words"]:
-    """Row `num_steps - 1` alone, as words: what came before is not kept."""
-    num_updates = num_steps - 1
-    last, _ = scan_words(rule, width, num_updates, record=lambda words: None)
-    return last
 
 
 if __name__ == "__main__":

@@ -3,84 +3,83 @@
 import dataclasses
 import functools
 import io
+import itertools
 import json
-import math
 import re
 import shutil
-import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import bench
 import measuring
+import plot
+import readme
 import sections
 import tables
-from measuring import MismatchError, Row, Stage, break_even, load_stages
-from records import (
-    END,
-    START,
-    Record,
-    compare_column,
-    explain_changes,
-    replace_table,
-)
-from sections import PLANS, Settings, find_scan
+from measuring import RefusedError, Row, Stage, load_stages, measure
+from sections import PLANS, Settings
 from support import ROOT, clean_environment, run_python
 from workshop.stages import STAGES_FOLDER, find_stages
 
 BENCH = ROOT / "benchmarks" / "bench.py"
-TINY = Settings(
-    small=12,
-    large=24,
-    each_rule=5,
-    compile_steps=(2, 3, 4, 5, 6),
-    waiting_width=40,
-    waiting_steps=5,
-    probe_steps=(2, 4),
-    patience=-math.inf,
-    budget=0,
-)
+TINY = Settings(12, 24, (5, 7), (2, 3, 4), (40, 5), (2, 4), (18,))
 STAGES = load_stages(STAGES_FOLDER)
+BY_LABEL = {stage.label: stage for stage in STAGES}
+NUMPY, SCAN = STAGES[0], BY_LABEL["5 scan"]
+TIMES = {"first": [3.0], "later": [1.0, 1.1, 1.2]}
 MACHINE = {
-    "cpu": "abacus",
-    "cores": 2,
-    "memory": "1 GiB",
-    "python": "3.11",
-    "jax": "0.10",
-    "numpy": "2.4",
-    "devices": "cpu:0",
-    "date": "today",
-    "busy": 0.0,
+    **{"cpu": "abacus", "cores": 2, "memory": "1 GiB", "pages": "small"},
+    **{"python": "3.11", "jax": "0.10", "numpy": "2.4", "devices": "cpu:0"},
+    **{"date": "today", "busy": 0.0},
 }
 
 
-def measure_section(name, stages=STAGES, settings=TINY):
+@pytest.fixture(autouse=True)
+def few_calls(monkeypatch):
+    """No row is timed for longer than it must."""
+    monkeypatch.setattr(measuring, "BUDGET", 0)
+
+
+def measure_section(name, stages=STAGES):
     """The rows of a section, by label, and what is said below."""
-    section = PLANS[name](stages, settings)
-    rows = {label: task() for label, task in section.tasks}
+    section = PLANS[name](stages, TINY)
+    rows = {label: task() for label, task in section.tasks.items()}
     assert [row.label for row in rows.values()] == list(rows)
     return rows, list(section.notes(list(rows.values())))
 
 
-@functools.cache
-def measured(name):
-    """The same for all stages, measured once for all tests that look at it."""
-    return measure_section(name)
+measured = functools.cache(measure_section)
 
 
-def copy_stages(folder, number, old, new):
-    """A copy of the stages in which one of them is broken."""
-    for path in find_stages().values():
-        shutil.copy(path, folder)
-    path = folder / find_stages()[number].name
-    source = path.read_text(encoding="utf-8")
-    assert source.count(old) == 1
-    path.write_text(source.replace(old, new), encoding="utf-8")
-    return folder
+@pytest.fixture
+def run_bench(monkeypatch, capsys):
+    """Run the script here; its status, output and errors."""
+    monkeypatch.setattr(bench, "prepare_jax", lambda: None)
+    monkeypatch.setattr(bench, "QUICK", TINY)
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments):
+        line = ["bench.py", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", line)
+        try:
+            status = bench.main()
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def change(stage, **functions):
+    """The stage, with some of its functions replaced."""
+    module = SimpleNamespace(**vars(stage.module) | functions)
+    return Stage(stage.label, module)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -88,88 +87,91 @@ def test_a_section_has_rows_with_samples(name):
     rows, notes = measured(name)
     for row in rows.values():
         assert row.remark or all(row.samples.values())
-        assert all(s > 0 for samples in row.samples.values() for s in samples)
-    assert notes
+        assert not row.remark or not row.samples
+        if later := row.samples.get("later"):
+            assert len(later) >= 3
+            assert min(later) > 0
+    assert all(notes)
 
 
-def test_every_stage_has_a_row_in_small():
-    rows, _ = measured("small")
-    assert list(rows) == [stage.label for stage in STAGES]
-    for stage in STAGES:
-        row = rows[stage.label]
-        if stage.fails_with:
-            assert stage.fails_with[0].__name__ in row.remark
-            assert not row.samples
-        else:
-            assert len(row.samples["first"]) == 1
-            assert len(row.samples["later"]) >= 3
-            assert row.num_cells == TINY.small**2
+def test_every_stage_has_a_row_for_each_program_and_each_way():
+    floors = ["floor: np.full", "floor: jnp.full"]
+    for name, expected in (("small", []), ("large", floors)):
+        rows, _ = measured(name)
+        assert [label for label in rows if "floor" in label] == expected
+        for stage in STAGES:
+            labels = [x for x in rows if x.startswith(stage.label)]
+            assert labels
+            packs = hasattr(stage.module, "simulate_packed")
+            assert (f"{stage.label}, packed" in labels) == packs
+            if stage.fails_with:
+                assert stage.fails_with[0].__name__ in rows[labels[0]].remark
+        assert "9 shard, 2 devices" in rows
+        assert rows["6 vmap"].remark == "the same program as 5 scan"
+        size = getattr(TINY, name)
+        timed = [row for row in rows.values() if not row.remark]
+        assert all(row.num_cells == size**2 for row in timed)
 
 
 def test_only_stages_that_grow_are_extrapolated():
-    rows, notes = measured("large")
-    extrapolated = [label for label, row in rows.items() if row.remark]
-    assert extrapolated == ["2 at_set", "4 static_args"]
-    for label in extrapolated:
-        assert re.match(
-            r"at least .* extrapolated from 2 and 4", rows[label].remark
-        )
-    assert any("not run" in note for note in notes)
-
-
-def test_what_does_not_take_long_is_not_extrapolated():
-    patient = dataclasses.replace(TINY, patience=math.inf)
-    stages = [STAGES[0], find_stage("4 static_args")]
-    rows, notes = measure_section("large", stages, patient)
-    assert len(rows["4 static_args"].samples["later"]) == 3
-    assert not any("not run" in note for note in notes)
-
-
-def test_noise_does_not_make_a_long_call_look_short(monkeypatch):
-    seconds = iter([5.0, 4.0])  # the probe of more rows was the faster one
-
-    def time_call(function, *args, **shape):
-        return function(*args, **shape), next(seconds)
-
-    monkeypatch.setattr(sections, "time_call", time_call)
-    settings = dataclasses.replace(TINY, patience=10)
-    stages = [STAGES[0], find_stage("4 static_args")]
-    rows, _ = measure_section("large", stages, settings)
-    assert rows["4 static_args"].remark.startswith("at least 4 s, ")
-
-
-def test_large_has_a_row_for_each_program_and_each_way():
     rows, _ = measured("large")
-    assert "6 vmap" not in rows  # the program of stage 5
-    assert list(rows)[-1] == "floor: np.full"
-    for stage in STAGES:
-        if hasattr(stage.module, "simulate_packed"):
-            assert f"{stage.label}, packed" in rows
-    timed = [row for row in rows.values() if not row.remark]
-    assert all(row.num_cells == TINY.large**2 for row in timed)
+    guesses = {k: r.remark for k, r in rows.items() if "at least" in r.remark}
+    assert list(guesses) == ["2 at_set", "4 static_args"]
+    about = r"at least [\d.]+ (s|min), from 2 and 4 rows"
+    assert all(re.fullmatch(about, remark) for remark in guesses.values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "remark"),
+    [
+        ([1.0, 2.0], "at least 12 s,"),  # 2 rows, 4 rows; of 24
+        ([9.0, 12.0], "at least 42 s,"),
+        ([20.0, 24.0], "at least 1.1 min,"),
+        ([5.0, 4.0], "at least 24 s,"),  # noise: the line would fall
+    ],
+)
+def test_a_long_call_does_not_look_short(seconds, remark, monkeypatch):
+    times = iter(seconds)
+    monkeypatch.setattr(
+        *(sections, "time_call"), lambda f, *args: (f(*args), next(times))
+    )
+    stage, states = (
+        BY_LABEL["4 static_args"],
+        NUMPY.module.simulate(110, 24, 24),
+    )
+    row = sections.extrapolate(stage, 24, [states], (2, 4))
+    assert row.remark.startswith(remark)
+    times = itertools.repeat(1.0)
+    with pytest.raises(RefusedError, match=r"^4 static_args is wrong"):
+        sections.extrapolate(stage, 24, [1 - states], (2, 4))
 
 
 def test_compile_counts_equations():
     rows, _ = measured("compile")
-    few, *_, many = TINY.compile_steps
-    equations = {label: r.counts["equations"] for label, r in rows.items()}
-    assert equations[f"5 scan, {few}"] == equations[f"5 scan, {many}"]
-    unrolled = [equations[f"4 static_args, {n}"] for n in TINY.compile_steps]
+    counts = {label: row.num_equations for label, row in rows.items()}
+    assert counts["5 scan, 2"] == counts["5 scan, 4"]
+    unrolled = [counts[f"4 static_args, {n}"] for n in TINY.compile_steps]
+    assert unrolled[0] < unrolled[1]
     assert len(set(np.diff(unrolled))) == 1
-    assert unrolled[-1] > 2 * unrolled[0]
 
 
-def find_stage(label):
-    """The stage of that label."""
-    (stage,) = [stage for stage in STAGES if stage.label == label]
-    return stage
+def test_all_rules_also_on_words():
+    rows, notes = measured("rules")
+    assert {"0 numpy, loop", "5 scan, loop", "6 vmap, one call"} <= set(rows)
+    for label in ("vmap 8 bitpack", "vmap 8 bitpack, packed"):
+        assert rows[label].num_cells == 256 * 5 * 7
+        ratio = rows["6 vmap, one call"].typical / rows[label].typical
+        assert f"{label}: {ratio:.1f} times as fast as 6 vmap" in str(notes)
+    assert Settings().each_rule[0] != Settings().each_rule[1]
 
 
-def test_stages_are_told_apart_by_what_jax_sees():
-    runs = [stage for stage in STAGES if not stage.fails_with]
-    growing = [s.label for s in runs if s.unrolls]
-    assert growing == ["2 at_set", "4 static_args"]
-    assert [stage.label for stage in find_scan(STAGES)] == ["5 scan"]
+def test_scale_has_every_program():
+    (row,) = measured("scale")[0].values()
+    labels = ["5 scan", "8 bitpack", f"9 shard x {jax.device_count()}"]
+    if shutil.which("cc"):
+        labels.append("C, 1 core")
+    assert list(row.samples) == labels
+    assert row.num_cells == 2**18
 
 
 def last_cell_wrong(states):
@@ -180,59 +182,89 @@ def last_row_missing(states):
     return states[:-1]
 
 
-def broken(stage, spoil=last_cell_wrong):
-    """The stage, with a simulate whose states are spoiled."""
-
-    class Module:
-        """Stands for the module of the stage."""
-
-        @staticmethod
-        @jax.jit(static_argnames=("width", "num_steps"))
-        def simulate(rule, width, num_steps):
-            return spoil(stage.module.simulate(rule, width, num_steps))
-
-    return Stage(stage.label, Module, stage.is_jitted)
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (last_cell_wrong, r"^5 scan.* is wrong: row \d+, c"),
-        (last_row_missing, r"^5 scan.* is wrong: shape"),
+        (last_cell_wrong, r"^(5 scan|WRONG).* is wrong: row \d+, c"),
+        (last_row_missing, r"^(5 scan|WRONG).* is wrong: shape"),
     ],
 )
-@pytest.mark.parametrize("name", PLANS)
-def test_wrong_states_end_every_section(name, spoil, message):
-    stages = [STAGES[0], broken(find_stage("5 scan"), spoil)]
-    with pytest.raises(MismatchError, match=message):
-        measure_section(name, stages)
+@pytest.mark.parametrize("name", [n for n in PLANS if n != "scale"])
+def test_wrong_states_end_a_section(name, spoil, message):
+    @jax.jit(static_argnames=("width", "num_steps"))
+    def simulate(rule, width, num_steps):
+        return spoil(SCAN.module.simulate(rule, width, num_steps))
+
+    with pytest.raises(RefusedError, match=message):
+        measure_section(name, [NUMPY, change(SCAN, simulate=simulate)])
 
 
-def test_wrong_states_end_a_probe():
-    stages = [STAGES[0], broken(find_stage("4 static_args"), last_row_missing)]
-    with pytest.raises(MismatchError, match=r"^4 static.* is wrong: shape"):
-        measure_section("large", stages)
+@pytest.mark.parametrize("few", [True, False])
+def test_a_wrong_last_row_ends_scale(few):
+    stage = BY_LABEL["8 bitpack"]
+
+    def scan_words(rule, width, num_steps, record):
+        words, rows = stage.module.scan_words(rule, width, num_steps, record)
+        return (words ^ 1 if few == (num_steps == 16) else words), rows
+
+    others = [s for s in STAGES if s.label > stage.label]
+    wrong = [NUMPY, SCAN, change(stage, scan_words=scan_words), *others]
+    with pytest.raises(RefusedError, match=r"the last of \d+ rows, is wrong"):
+        measure_section("scale", wrong)
 
 
-def test_a_stage_that_should_fail_must_fail(monkeypatch):
-    stage = find_stage("5 scan")
-    monkeypatch.setattr(stage.module, "__doc__", "Fails with: TypeError, no")
-    with pytest.raises(MismatchError, match="5 scan has to fail"):
-        measure_section("small", [STAGES[0], stage])
+def test_a_stage_that_should_fail_must_fail():
+    doc = "Fails with: TypeError, never"
+    with pytest.raises(RefusedError, match="5 scan has to fail, but ran"):
+        measure_section("small", [NUMPY, change(SCAN, __doc__=doc)])
+
+
+def test_a_cache_is_refused():
+    cached = functools.lru_cache(SCAN.module.simulate)
+    with pytest.raises(RefusedError, match=r"5 scan is refused: .* a cache"):
+        measure_section("small", [NUMPY, change(SCAN, simulate=cached)])
+    states = np.ones((4, 4), np.uint8)
+    with pytest.raises(RefusedError, match=r"view is refused: .* a cache"):
+        measure("view", lambda: [states[:]], [], 16, lambda x: x[0])
+
+
+def test_an_answer_from_tracing_is_refused():
+    @jax.jit(static_argnames=("rule", "width", "num_steps"))
+    def simulate(rule, width, num_steps):
+        return jax.numpy.array(NUMPY.module.simulate(rule, width, num_steps))
+
+    with pytest.raises(RefusedError, match=r"5 scan is refused: .* traced"):
+        measure_section("small", [NUMPY, change(SCAN, simulate=simulate)])
+
+
+def test_what_is_faster_than_memory_is_refused():
+    def call():  # memory that nobody writes
+        return np.empty(2**26, np.uint8)
+
+    limits = call, [], 2**26, lambda result: np.zeros((1, 1))
+    measure("WRONG: not waiting", *limits, wait=False)
+    with pytest.raises(RefusedError, match=r"fast is refused: .* 67,108,864"):
+        measure("fast", *limits)
 
 
 def test_the_result_is_checked_before_there_is_a_row(monkeypatch):
-    events = []
+    events, numbers = [], itertools.count()
+
+    def call():
+        events.append("call")
+        return np.full((3, 3), next(numbers) * 0)
+
+    def to_states(result):
+        events.append("check")
+        return result
+
     monkeypatch.setattr(jax, "clear_caches", lambda: events.append("clear"))
-    row = measuring.measure(
-        "label",
-        lambda: events.append("call"),
-        lambda result: events.append("check"),
-        num_cells=1,
-        budget=0,
-    )
+    row = measure("label", call, [np.zeros((3, 3), int)], 1, to_states)
     assert events == ["clear", "call", "check", *["call"] * 3, "check"]
     assert [len(samples) for samples in row.samples.values()] == [1, 3]
+    results = iter(np.eye(4, dtype=int)[[0, 0, 0, 1]])
+    with pytest.raises(RefusedError, match="last is wrong"):
+        measure("last", lambda: next(results)[None].copy(), [], 1)
 
 
 def test_only_the_wrong_row_does_not_wait(monkeypatch):
@@ -244,274 +276,215 @@ def test_only_the_wrong_row_does_not_wait(monkeypatch):
 
     monkeypatch.setattr(measuring, "time_call", time_call)
     measure_section("waiting")
-    assert waits == [False] * 4 + [True] * 4
+    assert waits == [False] * 4 + [True] * 7  # with those of the floor
 
 
-def test_break_even_is_the_first_call_that_is_no_later():
-    numpy = Row("numpy", {"first": [9.0], "later": [4.0, 5.0, 6.0]})
-    row = Row("row", {"first": [100.0], "later": [1.0, 2.0, 3.0]})
-    n = break_even(row, numpy)
-    assert 100 + (n - 1) * 2 <= n * 5
-    assert 100 + (n - 2) * 2 > (n - 1) * 5
-    slow = Row("slow", {"first": [1.0], "later": [5.0, 5.0, 5.0]})
-    assert break_even(slow, numpy) == math.inf
-    fast = Row("fast", {"first": [1.0], "later": [1.0, 1.0, 1.0]})
-    assert break_even(fast, numpy) == 1
-
-
-class Terminal:
-    """A stream like sys.stdout, that remembers."""
-
-    encoding = "utf-8"
-
-    def __init__(self, is_terminal):
-        """is_terminal: or else a pipe."""
-        self.text, self.is_terminal = "", is_terminal
-
-    def isatty(self):
-        """Ask whether it is a terminal."""
-        return self.is_terminal
-
-    def write(self, text):
-        """Remember the text."""
-        self.text += text
-
-    def flush(self):
-        """Do nothing."""
-
-
-def show(name, monkeypatch, columns=80, is_terminal=False):
-    """What is printed of a section."""
-    stream = Terminal(is_terminal)
+def show(name, monkeypatch, columns=80):
+    """The lines that are printed of a section."""
     rows, notes = measured(name)
-    tasks = [(label, lambda row=row: row) for label, row in rows.items()]
+    tasks = {label: lambda row=row: row for label, row in rows.items()}
     section = PLANS[name](STAGES, TINY)
+    section = dataclasses.replace(section, tasks=tasks, notes=lambda _: notes)
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setattr(sys, "stdout", stream)
-    screen = tables.Screen()
-    title = f"{name}: {section.title}"
     shown = []
-    screen.show(title, tasks, tables.COLUMNS[name], shown)
+    tables.show(name, section, shown)
     assert shown == list(rows.values())
-    for note in notes:
-        screen.say(note)
-    return stream.text
 
 
 @pytest.mark.parametrize("columns", [40, 80])
 @pytest.mark.parametrize("name", PLANS)
-def test_a_section_fits_the_screen(name, columns, monkeypatch):
-    lines = show(name, monkeypatch, columns).splitlines()
+def test_a_section_fits_the_screen(name, columns, monkeypatch, capsys):
+    show(name, monkeypatch, columns)
+    lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns
-    header_lines = 6
-    assert len(lines) + header_lines <= 24 or columns == 40
+    assert len(lines) <= 24 or columns == 40
+    section = PLANS[name](STAGES, TINY)
+    margin = max(map(len, section.tasks))
+    shown = tables.fitting(section.columns, columns - margin)
+    assert shown
+    slow = {c.head: [99.9] for c in section.columns}
+    slow |= {"first": [99.99999], "later": [9.9, 9.99, 20.0]}
+    if name not in ("compile", "scale"):
+        slow = {key: slow[key] for key in ("first", "later")}
+    row = Row("slow", slow, 64_000_000, 99_999)
+    for column in shown:
+        assert len(column.text(row, [row])) <= column.width
 
 
 @pytest.mark.parametrize(
-    ("first", "text"),
+    ("first", "later", "text"),
     [
-        (1.0, "call 1"),
-        (999.5, "call 999"),
-        (1499.5, "call 2k"),
-        (998_999.5, "call 999k"),
-        (10.0**9, "never"),
+        (0.5, 0.5, "call 1"),
+        (2.0, 0.5, "call 2"),
+        (999.5, 0.5, "call 999"),
+        (1499.5, 0.5, "call 2k"),
+        (998_999.5, 0.5, "call 999k"),
+        (10.0**9, 0.5, "never"),
+        (1.0, 1.5, "never"),
     ],
 )
-def test_a_late_break_even_fits_its_column(first, text):
-    baseline = Row("0 numpy", {"first": [1.5], "later": [1.5]})
-    row = Row("2 at_set", {"first": [first], "later": [0.5]})
+def test_it_pays_off_at_the_first_call_that_is_no_later(first, later, text):
+    baseline = Row("0 numpy", {"first": [9.0], "later": [1.5]})
+    row = Row("row", {"first": [first], "later": [later]})
     assert tables.pays_off(row, [baseline, row]) == text
     assert len(text) <= tables.PAYS_OFF.width
 
 
-@pytest.mark.parametrize("columns", [40, 80])
-@pytest.mark.parametrize("name", PLANS)
-def test_slow_machines_fit_the_screen_too(name, columns):
-    row = Row(
-        "9 shard, 16 devices",
-        {"first": [99.99999], "later": [9.9, 9.99, 20.0]},
-        num_cells=64_000_000,
-    )
-    if name == "compile":
-        samples = {phase: [99.99999] for phase in tables.PHASES}
-        row = Row("4 static_args, 320", samples, counts={"equations": 99_999})
-    shown = tables.fitting(tables.COLUMNS[name], columns)
-    width = tables.LABEL_WIDTH
-    for column in shown:
-        assert len(column.text(row, [row])) <= column.width
-        width += len(tables.GAP) + column.width
-    assert len(row.label) <= tables.LABEL_WIDTH
-    assert width <= columns
-
-
 @pytest.mark.parametrize(
-    ("is_terminal", "variables", "is_plain"),
+    ("variables", "is_terminal", "color"),
     [
-        (True, {"TERM": "xterm", "NO_COLOR": ""}, False),
-        (True, {"TERM": "xterm", "NO_COLOR": "1"}, True),
-        (True, {"TERM": "dumb", "NO_COLOR": ""}, True),
-        (False, {"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True, "\x1b[1m"),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, "\x1b[K"),
+        ({"TERM": "dumb", "NO_COLOR": ""}, True, None),
+        ({"TERM": "xterm", "NO_COLOR": ""}, False, None),
     ],
 )
 def test_plain_text_where_it_is_wanted(
-    is_terminal, variables, is_plain, monkeypatch
+    variables, is_terminal, color, monkeypatch, capsys
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    text = show("waiting", monkeypatch, is_terminal=is_terminal)
-    assert ("\x1b" not in text) == is_plain
-    assert "WRONG" in text
-
-
-def test_a_broken_stage_ends_the_run(tmp_path):
-    folder = copy_stages(tmp_path, 5, "padded[2:]", "padded[1:-1]")
-    done = run_python(
-        BENCH, "--quick", "--only", "small", "--stages", str(folder)
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("5 scan is wrong: row 1, cell 19: got")
-    assert "Traceback" not in done.stderr
-    assert "\n4 static_args " in done.stdout
-    assert "\n5 scan " not in done.stdout
-    assert "Done" not in done.stdout
-
-
-def test_interrupted_it_keeps_what_was_measured(tmp_path):
-    file = tmp_path / "results.json"
-    process = subprocess.Popen(
-        [sys.executable, str(BENCH), "--json", str(file)],
-        stdout=subprocess.PIPE,
-        env=clean_environment(),
-        encoding="utf-8",
-    )
-    for line in process.stdout:
-        if line.startswith("0 numpy"):
-            process.send_signal(signal.SIGINT)
-            break
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in rest
-    unwrapped = "".join(rest.split())  # a long path is wrapped
-    assert f"wrote{file}" in unwrapped
-    record = Record.from_json(file.read_text(encoding="utf-8"))
-    assert not record.complete
-    assert record.sections["small"]["rows"][0].label == "0 numpy"
-
-
-def test_json_holds_every_sample(tmp_path):
-    file = tmp_path / "results.json"
-    done = run_python(
-        BENCH, "--quick", "--only", "waiting", "--json", str(file)
-    )
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    record = Record.from_json(file.read_text(encoding="utf-8"))
-    assert record.complete
-    assert record.machine["jax"] == jax.__version__
-    assert json.loads(record.to_json())["schema"] == 1
-    (section,) = record.sections.values()
-    labels = [row.label for row in section["rows"]]
-    assert labels == ["WRONG: not waiting", "waiting"]
-    assert all(len(row.samples["later"]) >= 3 for row in section["rows"])
-    # The wait is seen: at this size it is most of the time.
-    wrong, right = section["rows"]
-    assert wrong.typical < right.typical
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    show("waiting", monkeypatch)
+    text = capsys.readouterr().out
+    assert "\nWRONG: not waiting" in text.replace("\r\x1b[K", "\n")
+    assert (color or "WRONG") in text
+    assert ("\x1b" in text) == (color is not None)
+    assert ("\x1b[1m" in text) == (color == "\x1b[1m")
+    assert ("measuring 2/2 waiting" in text) == (color is not None)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("old", "new", "message"),
     [
-        ([1.0, 1.1, 1.2], "1.00x"),
-        ([1.1, 1.2, 1.3], "1.09x"),
-        ([2.0, 2.2, 2.4], "2.00x slower"),
-        ([0.5, 0.55, 0.6], "0.50x faster"),
-        ([2.2], "2.00x"),
+        ("padded[2:]", "padded[1:-1]", "5 scan is wrong: row 1, cell 5: got"),
+        (
+            "import jax\n",
+            "import jacks\n",
+            "stage5_scan.py cannot be imported",
+        ),
+        ("def step(", "def step((", "stage5_scan.py cannot be imported: Synt"),
+        (
+            "def simulate(",
+            "def run(",
+            "stage5_scan.py cannot be imported: Att",
+        ),
     ],
 )
-def test_ratios_outside_the_spread_are_marked(seconds, text):
-    old = Row("a", {"first": [9.0], "later": [1.0, 1.1, 1.2]})
-    section = {"title": "12 cells", "rows": [old]}
-    before = Record(MACHINE, {"small": section})
-    column = compare_column("small", "12 cells", before)
-    row = Row("a", {"first": [1.0], "later": seconds})
-    assert column.text(row, [row]) == text
-    assert column.text(Row("b", row.samples), []) == "new"
-    other_size = compare_column("small", "13 cells", before)
-    assert other_size.text(row, [row]) == "new"
+def test_a_broken_stage_ends_the_run(
+    old, new, message, tmp_path, monkeypatch, run_bench
+):
+    for path in find_stages().values():
+        shutil.copy(path, tmp_path)
+    path = tmp_path / "stage5_scan.py"
+    source = path.read_text(encoding="utf-8")
+    assert old in source
+    path.write_text(source.replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setattr(bench, "STAGES_FOLDER", tmp_path)
+    status, out, err = run_bench("--quick", "--only", "small")
+    assert status == 1
+    assert err.startswith(message)
+    assert "Traceback" not in err
+    assert ("\n4 static_args " in out) == ("wrong" in message)
+    assert "\n5 scan " not in out
+    assert "Done" not in out
 
 
-def test_what_changed_since_the_earlier_run_is_said():
-    now = Record({**MACHINE, "jax": "0.12", "date": "later", "busy": 0.5})
-    assert explain_changes(Record(MACHINE), now) == (
-        "before: today; jax was 0.10"
-    )
+def test_json_holds_every_sample_also_of_a_run_cut_short(
+    tmp_path, monkeypatch, run_bench
+):
+    file = tmp_path / "results.json"
+    options = "--quick", "--only", "waiting", "--json", file
+    status, out, err = run_bench(*options)
+    assert (status, err) == (0, "")
+    assert f"wrote {file}" in out
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert record["complete"]
+    assert record["machine"]["jax"] == jax.__version__
+    assert record["machine"]["pages"] in ("huge", "small")
+    rows = [Row(**row) for row in record["sections"]["waiting"]["rows"]]
+    assert [row.label for row in rows] == ["WRONG: not waiting", "waiting"]
+    assert all(len(row.samples["later"]) == 3 for row in rows)
+
+    def plan(stages, settings):
+        def press_ctrl_c():
+            raise KeyboardInterrupt
+
+        tasks = {"row": lambda: rows[0], "next": press_ctrl_c}
+        return tables.Section("title", tables.LATER, tasks, list)
+
+    monkeypatch.setitem(bench.ALL_PLANS, "waiting", plan)
+    status, out, _ = run_bench(*options)
+    assert status == 130
+    assert "interrupted" in out
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert not record["complete"]
+    (row,) = record["sections"]["waiting"]["rows"]
+    assert Row(**row) == rows[0]
 
 
 def make_record():
     """A record of rows that were not measured."""
-    times = {"first": [3.0], "later": [1.0, 1.1, 1.2]}
     small = [
-        Row("0 numpy", times),
+        Row("0 numpy", TIMES, 9),
         Row("1 jnp", remark="fails on purpose"),
-        Row("8 bitpack", times),
+        Row("8 bitpack", TIMES, 9),
     ]
-    large = [Row("0 numpy", times), Row("8 bitpack, packed", times)]
-    phases = {phase: [1.0] for phase in tables.PHASES}
-    curve = [
-        Row(f"5 scan, {n}", phases, counts={"num_steps": n}) for n in (2, 4)
-    ]
-    sections = {"small": small, "large": large, "compile": curve}
-    return Record(
-        MACHINE,
-        {
-            name: {"title": f"{name}, rule", "rows": rows}
-            for name, rows in sections.items()
-        },
-    )
+    large = [Row("0 numpy", TIMES, 9), Row("8 bitpack, packed", TIMES, 9)]
+    sections = {
+        name: {"title": f"{name} cells, rule", "rows": rows}
+        for name, rows in {"small": small, "large": large}.items()
+    }
+    rows = [Row("5 scan, 2", {"trace": [1.0], "lower": [1.0]})]
+    sections["compile"] = {"title": "compile", "rows": rows}
+    return {"machine": MACHINE, "sections": sections}
 
 
-def test_a_record_is_read_back():
-    record = make_record()
-    assert Record.from_json(record.to_json()) == record
-
-
-def test_the_plot_is_a_gray_picture():
-    from PIL import Image
-
-    from plot import draw
-
-    png = draw(make_record())
-    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    height, width, _ = picture.shape
-    assert height >= 800
-    assert width >= 1200
+def test_the_plot_is_gray_and_pictures_suit_light_and_dark_pages():
+    image = Image.open(io.BytesIO(plot.draw(make_record()))).convert("RGB")
+    picture = np.asarray(image)
     assert (picture == picture[..., :1]).all()
-    half = (
-        picture[: height // 2, : width // 2],
-        picture[: height // 2, width // 2 :],
-    )
-    assert all((part == 0).mean() > 0.001 for part in half)
+    halves = picture[: len(picture) // 2], picture[len(picture) // 2 :]
+    assert all((half < 99).mean() > 0.002 for half in halves)
+    light, dark = plot.draw_pictures(make_record()).values()
+    for png, page in ((light, 255), (dark, 13)):
+        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+        assert (pixels[..., 3] == 0).mean() > 0.3  # the page is seen
+        solid = pixels[pixels[..., 3] == 255][:, :3].astype(int)
+        assert abs(solid - page).max(axis=1).min() > 60  # all of it, too
 
 
-def test_the_table_between_the_markers_is_replaced():
-    readme = f"# Title\n{START}\nold\n{END}\nrest\n"
-    text = replace_table(readme, make_record())
-    assert text.startswith(f"# Title\n{START}\n|")
-    assert text.endswith(f"{END}\nrest\n")
-    assert "old" not in text
-    assert "abacus" in text
-    assert replace_table(text, make_record()) == text
-    table = [line for line in text.splitlines() if line.startswith("|")]
+def test_tables_between_markers_are_replaced():
+    ends = itertools.product(("bench", "peers"), ("start", "end"))
+    markers = [f"<!-- {name}:{end} -->" for name, end in ends]
+    text = "# Title\n{}\nold\n{}\nmiddle\n{}\n{}\nrest\n".format(*markers)
+    readme.check(text)
+    new = readme.rewrite(text, make_record())
+    assert "old" not in new
+    assert readme.rewrite(new, make_record()) == new
+    first, _, second = new.partition("\nmiddle\n")
+    assert first.startswith(f"# Title\n{markers[0]}\n| stage |")
+    assert first.endswith(markers[1])
+    assert "| C, bytes |" in second
+    assert second.endswith(f"\n{markers[3]}\nrest\n")
+    assert "abacus" in first
+    table = [line for line in first.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     labels = [line.split("|")[1].strip() for line in table[2:]]
     assert labels == ["0 numpy", "1 jnp", "8 bitpack", "8 bitpack, packed"]
+    assert "| 1,100.00 | 1.00x | never |" in table[4]
+    for marker in markers:
+        with pytest.raises(ValueError, match="it has no <!--"):
+            readme.check(text.replace(marker, ""))
 
 
-def test_the_table_in_the_readme_has_the_stages_that_exist():
+def test_the_tables_in_the_readme_have_the_stages_that_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text.partition(START)[2].partition(END)[0]
+    table = text.partition("bench:start")[2].partition("bench:end")[0]
     rows = re.findall(r"^\| (\d+ \w+)", table, flags=re.MULTILINE)
-    assert sorted(set(rows)) == sorted(stage.label for stage in STAGES)
+    assert sorted(set(rows)) == sorted(BY_LABEL)
+    kept = json.loads(readme.PEERS.read_text(encoding="utf-8"))["table"]
+    assert readme.replace(text, "peers", kept) == text
 
 
 @pytest.mark.parametrize(
@@ -521,26 +494,24 @@ def test_the_table_in_the_readme_has_the_stages_that_exist():
         (["--size", "0"], "size must be at least 1, got 0"),
         (["--size", "9999999"], "size must fit into the memory available"),
         (["--size", "x"], "size"),
-        (["--stages", "nowhere"], "stages must be a folder of stages"),
+        (
+            ["--only", "peers", "--size", "100"],
+            "size must be a multiple of 64",
+        ),
+        (["--record"], "record needs the section peers"),
         (["--json", "nowhere/a.json"], "json must be in a folder that exists"),
         (["--json", "tests"], "json must be a file, got the folder tests"),
         (["--plot", "nowhere/a.png"], "plot must be in a folder that exists"),
         (["--plot", "a.gif"], "plot must be a file named .png, got a.gif"),
-        (["--compare", "nowhere.json"], "compare must be a file written by"),
-        (["--compare", "Makefile"], "compare must be a file written by"),
         (["--readme", "LICENSE"], "readme must be a file with markers"),
-        (["--readme", "LICENSE", "--only", "small"], "readme needs the sect"),
+        (["--readme", "LICENSE", "--only", "small"], "readme needs small and"),
     ],
 )
 def test_bad_arguments_are_refused_before_measuring(
-    arguments, message, monkeypatch, capsys
+    arguments, message, run_bench
 ):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        bench.main()
-    out, err = capsys.readouterr()
-    assert ended.value.code == 2
+    status, out, err = run_bench(*arguments)
+    assert status == 2
     assert message in err
     assert err.count("\n") == 1
     assert not out
@@ -548,7 +519,7 @@ def test_bad_arguments_are_refused_before_measuring(
 
 def test_no_traceback_when_the_reader_leaves():
     done = subprocess.run(
-        f"{sys.executable} {BENCH} --quick --only waiting | head -1",
+        f"'{sys.executable}' '{BENCH}' --quick --only waiting | head -1",
         shell=True,
         capture_output=True,
         env=clean_environment(),
@@ -559,35 +530,13 @@ def test_no_traceback_when_the_reader_leaves():
     assert not done.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_refused(
-    tmp_path, monkeypatch, capsys
-):
-    def refuse(**options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    monkeypatch.setattr(sys, "argv", ["", "--json", f"{tmp_path}/a.json"])
-    with pytest.raises(SystemExit) as ended:
-        bench.main()
-    assert ended.value.code == 2
-    assert "json must be in a writable folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{}", "'schema'"),
-        ('{"schema": 99}', "schema must be 1, is 99"),
-        ("[1]", "compare must be a file"),
-    ],
-)
-def test_a_file_of_another_kind_is_not_compared(
-    content, message, tmp_path, monkeypatch, capsys
-):
-    file = tmp_path / "old.json"
-    file.write_text(content, encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["bench.py", "--compare", str(file)])
-    with pytest.raises(SystemExit) as ended:
-        bench.main()
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_huge_pages_are_noticed():
+    code = "import machine; print(machine.page_size())"
+    options = {"PYTHONPATH": str(ROOT / "benchmarks")}
+    seen = {
+        value: run_python("-c", code, env={**options, "GLIBC_TUNABLES": value})
+        for value in ("", "glibc.malloc.hugetlb=1")
+    }
+    sizes = [done.stdout.strip() for done in seen.values()]
+    assert sizes in (["small", "huge"], ["huge"] * 2, ["small"] * 2)

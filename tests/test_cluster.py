@@ -1,5 +1,7 @@
 """Stage 9 in several processes: together, alone, and after a death."""
 
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -7,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
+import psutil
 import pytest
 
 from support import ROOT
@@ -14,6 +17,9 @@ from workshop import cluster, devices
 from workshop.stages import find_stages
 
 STAGE = str(find_stages()[9])
+NOT_ON_WINDOWS = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no such signal"
+)
 GRACE_SECONDS = 15  # to start Python, and to end it
 
 
@@ -50,6 +56,23 @@ def test_two_processes_equal_the_reference():
     assert second.endswith("50 x 1000 states, equal to stage 0's")
 
 
+@NOT_ON_WINDOWS
+@pytest.mark.parametrize("ended", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_what_a_command_started_ends_with_it(ended):
+    command = [sys.executable, "-u", ROOT / "stages" / "workshop", "cluster"]
+    launcher = subprocess.Popen(
+        [*command, "--num-steps", "400000"], stdout=subprocess.PIPE
+    )
+    launcher.stdout.readline()
+    while len(children := psutil.Process(launcher.pid).children()) < 2:
+        pass
+    launcher.send_signal(getattr(signal, ended))
+    assert launcher.wait(timeout=10) == 128 + getattr(signal, ended)
+    launcher.stdout.close()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+
+
 def test_only_process_0_prints_and_saves(tmp_path):
     output = tmp_path / "states.png"
     commands = cluster.make_commands(2, {"num_steps": 50}, output)
@@ -81,15 +104,34 @@ def test_alone_each_ends_in_time():
         assert "rule:" not in out
 
 
-def test_processes_for_other_states_end():
-    """The halves would not belong together: one line, status 1."""
+@pytest.mark.parametrize(
+    ("differs", "named", "got"),
+    [
+        ("--rule", "rule, width, num", "[[1, 80, 80, 1, 0], [2, 80, 80, 1, "),
+        ("--num-devices", "num_devices", "got [1, 2]"),
+    ],
+)
+def test_processes_that_do_not_belong_together_end(differs, named, got):
+    """One line, status 1."""
     port = cluster.free_port()
-    processes = [start(i, port, "--rule", str(30 + i)) for i in (0, 1)]
+    processes = [start(i, port, differs, str(1 + i)) for i in (0, 1)]
     for process in processes:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert "all processes must have the same rule, width, num" in err
-        assert "[[30, 80, 80, 1, 0], [31, 80, 80, 1, 0]]" in err
+        assert f"all processes must have the same {named}" in err
+        assert got in err
+        assert len(err.splitlines()) == 2
+
+
+def test_a_port_in_use_is_one_line():
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        process = start(0, other.getsockname()[1])
+        out, err = process.communicate(timeout=GRACE_SECONDS)
+    assert (process.returncode, out) == (1, "")
+    assert "does not work: " in err
+    assert len(err.splitlines()) == 1
 
 
 def test_the_readme_says_how_long_they_wait():

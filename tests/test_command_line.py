@@ -1,5 +1,7 @@
 """The command line, the same for every stage, used as its users use it."""
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from support import (
 NOT_ON_WINDOWS = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no such signal"
 )
+DOOR = ROOT / "stages" / "workshop"
 HEADER = """\
 rule: 110 (0b01101110)
 bits: [0 1 1 1 0 1 1 0]
@@ -276,6 +279,67 @@ def test_a_full_disk_is_one_line():
         )
     assert done.returncode == 1
     assert done.stderr == "the output cannot be written: no space is left\n"
+
+
+@NOT_ON_WINDOWS
+@pytest.mark.parametrize("command", ["stage0_numpy.py", "workshop progress"])
+def test_a_closed_output_is_one_line(command):
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} {command} >&-",
+        shell=True,
+        cwd=ROOT / "stages",
+        capture_output=True,
+        encoding="utf-8",
+        env=clean_environment(),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("standard output is closed")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [5, 9])
+def test_a_platform_that_is_not_there_is_one_line(number):
+    done = run_python(STAGES[number], env={"JAX_PLATFORMS": "cuda"})
+    if done.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "JAX finds no device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_door_lists_its_commands():
+    done = run_python(DOOR)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
+    assert {"tour", "diff", "check", "doctor"} <= set(listed)
+    for name in listed:
+        assert run_python(DOOR, name, "--help").returncode == 0
+
+
+def test_a_command_that_is_not_there_is_one_line_and_status_2():
+    done = run_python(DOOR, "no-such")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "tour, diff" in done.stderr
+    assert "got no-such" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@NOT_ON_WINDOWS
+def test_ctrl_c_ends_a_command_with_status_130():
+    process = subprocess.Popen(
+        [sys.executable, "-u", DOOR, "tour"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith(b"first call"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
 
 
 def test_ctrl_c_ends_the_flip_book(run_in_terminal):

@@ -10,7 +10,7 @@ from support import ROOT, STAGES, run_python
 from workshop.stages import diff_lines, stage_before, strip_docstring
 
 DIFF = ROOT / "stages" / "workshop", "diff"
-BUDGETS = {**dict.fromkeys(range(1, 7), 40), 7: 45}  # changed lines
+BUDGETS = {**dict.fromkeys(range(1, 7), 40), 7: 45, 9: 80}  # lines
 
 
 def functions(number):
@@ -58,6 +58,28 @@ def test_stage_7_adds_to_stage_5_and_only_its_table_may_be_of_floats():
     )
 
 
+@pytest.mark.parametrize(
+    ("number", "changed"),
+    [
+        (8, {"make_initial_state", "step", "simulate"}),
+        (
+            9,
+            {
+                "make_initial_state",
+                "add_halo",
+                "scan_words",
+                "simulate",
+                "simulate_packed",
+            },
+        ),
+    ],
+)
+def test_what_stages_8_and_9_do_not_teach_is_identical(number, changed):
+    before, after = functions(stage_before(number)), functions(number)
+    different = {name for name in before if after.get(name) != before[name]}
+    assert different == changed
+
+
 def test_stage_1_only_renames_np_and_widens_the_type_of_rule():
     before, after = functions(0), functions(1)
     for name in before:
@@ -87,6 +109,17 @@ def test_the_diff_of_stage_5_is_the_scan():
     assert '"""Stage' not in done.stdout
 
 
+def test_one_function_on_request():
+    done = run_python(*DIFF, 8, "--only", "step")
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = (functions(n)["step"].splitlines() for n in (5, 8))
+    lines = [line for line in done.stdout.splitlines() if line[0] in " +-"]
+    assert {line[1:] for line in lines[2:]} <= {*before, *after}
+    done = run_python(*DIFF, 5, "--only", "step")  # as in stage 4
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("that stage 5 changes, got step\n")
+
+
 def test_docstrings_on_request():
     done = run_python(*DIFF, 5, "--docstrings")
     assert '+"""Stage 5' in done.stdout
@@ -109,10 +142,17 @@ def test_plain_text_through_a_pipe():
     [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)],
 )
 def test_color_on_a_terminal(env, colored, run_in_terminal):
-    output, status = run_in_terminal([sys.executable, *DIFF, 5], env)
+    command = [sys.executable, *DIFF, 5]
+    output, status = run_in_terminal(command, {"PAGER": "cat", **env})
     assert status == 0
     assert ("\x1b[32m+" in output) == colored
     assert "jax.lax.scan" in output
+
+
+def test_a_pager_gets_it_on_a_terminal(run_in_terminal):
+    command = [sys.executable, *DIFF, 8]
+    output, _ = run_in_terminal(command, {"PAGER": "head -n 2"})
+    assert len(output.splitlines()) == 2
 
 
 @pytest.mark.parametrize("number", STAGES)

@@ -1,55 +1,44 @@
-"""What the README says is so."""
+"""What the README says is so; ERRORS.md is the table, and JAX agrees."""
 
+import ast
 import re
-import shlex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from PIL import Image
 
 from support import FAILING, ROOT, STAGES, import_stage, run_python
-from test_teaching import COMMANDS as COMMANDS_OF_TEACHING
-from test_teaching import recipe
+from workshop.errors import ROWS, find_row
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CODE = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.S))
-INLINE = re.findall(r"`((?:make|python) [^`]+)`", README)
-COMMANDS = [
-    words
-    for line in [*CODE.splitlines(), *INLINE]
-    if (words := shlex.split(line, comments=True))
-]
-# By CI, through make, and by test_exercise.py, in a folder of its own.
-RUN_ELSEWHERE = ("tour", "cluster", "exercise", "hint", "check")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def table_rows(heading):
-    """The cells of the rows of the table under that heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in lines[2:]
-    ]
+def test_the_heart_is_the_code_of_stages_0_and_5():
+    heart = re.search(r"```diff\n(.*?)```", README, flags=re.S)[1]
+    for number, sign in ((0, "-"), (5, "+")):
+        lines = [x[1:] for x in heart.splitlines() if x[0] in (" ", sign)]
+        functions = ast.parse(STAGES[number].read_text("utf-8")).body
+        (simulate,) = (
+            x for x in functions if vars(x).get("name") == "simulate"
+        )
+        del simulate.body[0]  # the docstring
+        for argument in (simulate, *simulate.args.args):
+            argument.annotation = argument.returns = None
+        assert ast.unparse(ast.parse("\n".join(lines))) == ast.unparse(
+            simulate
+        )
 
 
-def test_the_table_has_the_stages_that_exist():
-    rows = [row for row in table_rows("The stages") if "(stages/" in row[1]]
-    listed = {int(row[0]): row[1] for row in rows}
-    assert listed == {
-        number: f"[{path.name}](stages/{path.name})"
-        for number, path in STAGES.items()
-    }
-
-
-def test_the_stages_that_fail_are_marked():
-    for row in table_rows("The stages"):
-        if "(stages/" in row[1]:
-            fails = int(row[0]) in FAILING
-            assert ("**it fails**" in row[3]) == fails
+def test_the_table_has_the_stages_that_exist_and_marks_those_that_fail():
+    rows = re.findall(r"^\| \[(\d+)\]\(stages/(.+?)\) \|(.*)", README, re.M)
+    listed = [(int(number), name) for number, name, _ in rows]
+    assert listed == [(n, path.name) for n, path in STAGES.items()]
+    failing = [int(number) for number, _, row in rows if "**it fails" in row]
+    assert failing == FAILING
 
 
 def test_the_picture_is_what_stage_5_draws():
@@ -59,98 +48,91 @@ def test_the_picture_is_what_stage_5_draws():
     np.testing.assert_array_equal(pixels, 255 - 255 * states)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [words for words in COMMANDS if words[0] == "make"],
-    ids=" ".join,
-)
-def test_make_commands_are_run_by_ci_or_set_up(command):
-    ci = [
-        shlex.split(line)
-        for line in (ROOT / ".ci" / "run").read_text().splitlines()
-        if line.startswith("make ")
+def test_jax_computes_in_32_bits_unless_told_otherwise():
+    given = np.ones(3, dtype=np.float64)
+    assert jax.jit(jnp.sin)(given).dtype == jnp.float32
+    code = "import jax.numpy as j, numpy as n; print(j.sin(n.ones(3)).dtype)"
+    done = run_python("-c", code, env={"JAX_ENABLE_X64": "1"})
+    assert done.stdout == "float64\n"
+
+
+def test_errors_md_is_the_table():
+    text = (ROOT / "ERRORS.md").read_text(encoding="utf-8")
+    _, _, *rows = re.findall(r"^\|.*\|$", text, flags=re.M)
+    assert rows == [
+        f"| `{row.type}` | {row.keyword} | {row.met} | {row.remedy}"
+        f" | {row.stage} |"
+        for row in ROWS
     ]
-    command = [word for word in command if not word.startswith("PYTHON=")]
-    if command[1] == "setup":  # every target of ci begins with it
-        assert re.search(r"^setup:.*PYTHON=.*LATEST=1", MAKEFILE, flags=re.M)
-    elif command[1] in ("lab", "html", "bench-peers"):
-        # What they do is tested by test_browser.py and test_peers.py.
-        assert recipe(shlex.join(command), ROOT)
-    elif command[1] == "stage":
-        assert "stage" in [words[1] for words in ci]
-    else:
-        assert command in ci or shlex.join(command) in COMMANDS_OF_TEACHING
 
 
-@pytest.mark.parametrize(
-    "command",
-    [words for words in COMMANDS if words[0] == "python"],
-    ids=" ".join,
-)
-def test_python_commands_run(command, tmp_path):
-    if command[1] == "-m":
-        tool, *arguments = command[2:]
-        assert tool in ("pip", "pytest")  # set-up, and this very run
-        assert all(
-            (ROOT / name).is_file()
-            for name in arguments
-            if name.startswith("requirements")
-        )
-        return
-    script, *arguments = command[1:]
-    if arguments and arguments[0] in RUN_ELSEWHERE:
-        assert (ROOT / script).is_dir()
-        return
-    done = run_python(ROOT / script, *arguments, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def keep(carry, _):
+    return carry, carry
 
 
-def test_links_to_files_lead_somewhere():
-    links = re.findall(r"\]\(([^)#:]+)", README)
-    assert len(links) > len(STAGES)
-    assert all((ROOT / link).exists() for link in links)
+def drift(carry, _):
+    return jnp.float32(carry), None
 
 
-def branch_on(value):
-    return 1 if value > 0 else 2
+def leak():
+    kept = []
+    jax.jit(kept.append)(1)
+    return kept[0] + 1
 
 
-def carry_floats(carry, _):
-    return carry.astype(jnp.float32), carry
+def scan_on_devices():
+    """The carry begins the same on both devices, then differs."""
+    mesh = jax.make_mesh((2,), ("ring",), (AxisType.Auto,))
+
+    @jax.shard_map(mesh=mesh, in_specs=P("ring"), out_specs=P("ring"))
+    def sum_share(xs):
+        return jax.lax.scan(lambda c, x: (c + x, x), jnp.float32(0), xs)[1]
+
+    return sum_share(jnp.ones(4))
 
 
-ERRORS = [
-    ("TypeError", lambda: import_stage(1).make_initial_state(5)),
-    ("OverflowError", lambda: jnp.uint8(300)),
-    ("TypeError", lambda: jax.jit(jnp.zeros)(3)),
-    ("TracerIntegerConversionError", lambda: jax.jit(range)(3)),
-    ("TracerBoolConversionError", lambda: jax.jit(branch_on)(3)),
-    ("TracerArrayConversionError", lambda: jax.jit(np.asarray)(3)),
-    ("TypeError", lambda: jax.jit(lambda rule: f"{rule:08b}")(110)),
-    ("ValueError", lambda: jax.jit(id, static_argnums=0)([1])),
-    (
-        "TypeError",
-        lambda: jax.lax.scan(carry_floats, jnp.int32(0), length=3),
-    ),
-    (
-        "ValueError",
-        lambda: jax.vmap(jnp.add, in_axes=(0, None))(jnp.ones(3), y=4),
-    ),
-    ("ValueError", lambda: jax.vmap(jnp.add)(jnp.ones(3), 4)),
-]
+def slice_a_sharded_axis():
+    mesh = jax.make_mesh((2,), ("ring",))  # explicit, by default
+    return jax.device_put(jnp.ones(4), NamedSharding(mesh, P("ring")))[1:]
 
 
-def test_every_error_in_the_table_is_the_one_that_users_get():
-    rows = [row[0].strip("`") for row in table_rows("If you see this error")]
-    *from_jax, not_installed = rows
-    not_installed = not_installed.partition("`")[0]
-    for row, (name, provoke) in zip(from_jax, ERRORS, strict=True):
-        shown_name, shown_message = row.split(": ", maxsplit=1)
-        assert shown_name == name
-        with pytest.raises(
-            Exception, match=re.escape(shown_message)
-        ) as caught:
-            provoke()
-        assert type(caught.value).__name__ == name
+PROVOKE = {
+    "JAX arrays are immutable": lambda: import_stage(1).simulate(30, 5, 5),
+    "out of bounds for uint8": lambda: import_stage(2).make_rule_table(300),
+    "Shapes must be 1D": lambda: jax.jit(jnp.zeros)(3),
+    "The __index__() method": lambda: jax.jit(range)(3),
+    "Attempted boolean": lambda: jax.jit(lambda x: 1 if x else 2)(3),
+    "The numpy.ndarray conv": lambda: jax.jit(np.asarray)(3),
+    "Abstract tracer value": lambda: jax.jit(float)(3.0),
+    "unsupported format": lambda: jax.jit(lambda rule: f"{rule:08b}")(110),
+    "Non-hashable static": lambda: jax.jit(id, static_argnums=0)([1]),
+    "Encountered an unexpected tracer": leak,
+    "'tuple' object": lambda: jax.lax.scan(keep, 0, length=2).shape,
+    "scan body output": lambda: jax.lax.scan(jnp.add, 0, jnp.arange(2)),
+    "manual axis types": scan_on_devices,
+    "carry input": lambda: jax.lax.scan(drift, jnp.int8(0), length=3),
+    "vmap in_axes": lambda: jax.vmap(jnp.add, (0, None))(jnp.ones(3), y=4),
+    "vmap was requested": lambda: jax.vmap(jnp.add)(jnp.ones(3), 4),
+    "grad requires": lambda: jax.grad(jnp.sum)(jnp.arange(3)),
+    "Gradient only": lambda: jax.grad(jnp.sin)(jnp.ones(3)),
+    "sharding": slice_a_sharded_axis,
+    "No module named": lambda: __import__("not_installed"),
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.keyword)
+def test_every_error_is_the_one_that_users_get(row):
+    (provoke,) = (
+        provoke
+        for beginning, provoke in PROVOKE.items()
+        if row.keyword.startswith(beginning)
+    )
+    with pytest.raises(Exception, match=re.escape(row.keyword)) as caught:
+        provoke()
+    assert type(caught.value).__name__ == row.type
+    assert find_row(caught.value) is row
+
+
+def test_a_python_without_our_packages_is_the_last_row():
     done = run_python("-S", STAGES[0])
-    assert done.stderr.splitlines()[-1] == not_installed
+    assert f"{ROWS[-1].type}: {ROWS[-1].keyword}" in done.stderr

@@ -9,26 +9,32 @@ import pytest
 from support import ROOT, run_python
 from workshop import doctor
 
-DOCTOR = ROOT / "stages" / "workshop", "doctor"
+DOOR = ROOT / "stages" / "workshop"
+
+
+def run_doctor(*options, **env):
+    return run_python(*options, DOOR, "doctor", env=env)
 
 
 def test_all_is_well_here():
-    done = run_python(*DOCTOR)
+    done = run_doctor()
     assert (done.returncode, done.stderr) == (0, "")
     *findings, last = done.stdout.splitlines()
     assert last == "ready"
     what = [re.split(r"  +", line)[1] for line in findings if line[0] != " "]
+    pages = ["huge pages"] if doctor.HUGE_PAGES.exists() else []
     assert what == [
         "Python", "jax, jaxlib", "numpy", "jaxtyping", "tyro", "pillow",
-        "psutil", "rich", "matplotlib", "watchfiles", "jupyter kernel",
-        "matthewplotlib", "devices", "memory", "terminal", "variables",
+        "psutil", "watchfiles", "notebooks", "bench", "tests",
+        "matthewplotlib", "devices", "memory", *pages, "terminal",
+        "variables",
     ]  # fmt: skip
     assert re.search(r"OK    Python +\d+\.\d+\.\d+", done.stdout)
     assert re.search(r"OK    devices +\S*cpu", done.stdout, flags=re.I)
 
 
 def test_it_runs_with_no_package_installed():
-    done = run_python("-S", *DOCTOR)  # -S: without site-packages
+    done = run_doctor("-S")  # -S: without site-packages
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     failed = [i for i, line in enumerate(lines) if line.startswith("FAIL")]
@@ -43,7 +49,7 @@ def test_versions_that_do_not_belong_together(tmp_path):
     (folder / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: jaxlib\nVersion: 0.4.1\n"
     )
-    done = run_python(*DOCTOR, env={"PYTHONPATH": str(tmp_path)})
+    done = run_doctor(PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     installed = re.escape(metadata.version("jax"))
     assert re.search(
@@ -54,58 +60,72 @@ def test_versions_that_do_not_belong_together(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("missing", "check"),
+    ("missing", "verdict", "what"),
     [
-        ("jax", doctor.check_jax),
-        ("jaxlib", doctor.check_jax),
-        ("tyro", lambda: doctor.check_package("tyro")),
-        ("ipykernel", doctor.check_kernel),
+        ("jax", "FAIL", "jax, jaxlib"),
+        ("jaxlib", "FAIL", "jax, jaxlib"),
+        ("tyro", "FAIL", "tyro"),
+        ("jupyter", "NOTE", "notebooks"),
+        ("rich", "NOTE", "bench"),
+        ("pytest-xdist", "NOTE", "tests"),
     ],
 )
-def test_a_missing_package(missing, check, monkeypatch):
+def test_a_missing_package(missing, verdict, what, monkeypatch):
     installed = doctor.installed_version
-
-    def pretend(package):
-        return None if package == missing else installed(package)
-
-    monkeypatch.setattr(doctor, "installed_version", pretend)
-    found = check()
-    assert found.verdict == "FAIL"
+    monkeypatch.setattr(
+        doctor,
+        "installed_version",
+        lambda package: None if package == missing else installed(package),
+    )
+    monkeypatch.setattr(doctor, "check_devices", doctor.check_memory)
+    (found,) = (f for f in doctor.examine() if f.what == what)
+    assert found.verdict == verdict
     assert "not installed" in found.details
-    assert found.mend == doctor.INSTALL
+    if verdict == "FAIL":
+        assert found.mend == doctor.INSTALL
+    else:
+        assert f"make {doctor.GROUPS[what]} does it" in found.details
 
 
 def test_an_old_python(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 4, "final", 0))
-    found = doctor.check_python()
-    assert found.verdict == "FAIL"
-    assert found.details == "3.10.4, 3.11 or later is needed"
-    assert found.mend == "make setup PYTHON=python3.11"
-
-
-def test_stray_variables_are_named():
-    done = run_python(*DOCTOR, env={"JAX_ENABLE_X64": "1"})
-    assert done.returncode == 0
-    assert "NOTE  variables       JAX_ENABLE_X64=1 " in done.stdout
-
-
-def test_a_variable_that_keeps_jax_from_starting():
-    done = run_python(*DOCTOR, env={"JAX_PLATFORMS": "no_such_platform"})
-    assert done.returncode == 1
-    assert "FAIL  devices" in done.stdout
-    assert "to mend: unset JAX_PLATFORMS" in done.stdout
+    assert doctor.check_python() == (
+        *("FAIL", "Python", "3.10.4, 3.11 or later is needed"),
+        "make doctor PYTHON=python3.11",
+    )
 
 
 @pytest.mark.parametrize(
-    ("env", "verdict", "words"),
+    ("allowed", "version", "tunables", "verdict"),
     [
-        ({"PYTHONIOENCODING": "ascii"}, "NOTE", "pictures of # and ."),
-        ({"COLUMNS": "40"}, "NOTE", "40 x 24"),
-        ({}, "OK", "80 x 24, no color, utf-8"),
+        ("always [madvise] never", "2.36", "glibc.malloc.hugetlb=1", "OK"),
+        ("[always] madvise never", "2.35", "glibc.malloc.hugetlb=1", "OK"),
+        ("always madvise [never]", "2.36", "glibc.malloc.hugetlb=1", "NOTE"),
+        ("always [madvise] never", "2.34", "glibc.malloc.hugetlb=1", "NOTE"),
+        ("always [madvise] never", "2.36", "", "NOTE"),
     ],
 )
-def test_the_terminal(env, verdict, words):
-    done = run_python(*DOCTOR, env=env)
-    (line,) = re.findall(r".*  terminal .*", done.stdout)
-    assert line.startswith(verdict)
-    assert words in line
+def test_huge_pages(
+    allowed, version, tunables, verdict, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(doctor, "HUGE_PAGES", tmp_path / "enabled")
+    doctor.HUGE_PAGES.write_text(allowed)
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", version))
+    monkeypatch.setenv("GLIBC_TUNABLES", tunables)
+    assert doctor.check_huge_pages().verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("env", "status", "line"),
+    [
+        ({"JAX_ENABLE_X64": "1"}, 0, "NOTE  variables       JAX_ENABLE_X64=1"),
+        ({"JAX_PLATFORMS": "none"}, 1, "      to mend: unset JAX_PLATFORMS"),
+        ({"PYTHONIOENCODING": "ascii"}, 0, "ascii, pictures of # and ."),
+        ({"COLUMNS": "40"}, 0, "NOTE  terminal        40 x 24"),
+        ({}, 0, "OK    terminal        80 x 24, no color, utf-8"),
+    ],
+)
+def test_what_is_around(env, status, line):
+    done = run_doctor(**env)
+    assert done.returncode == status
+    assert line in done.stdout

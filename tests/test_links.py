@@ -1,84 +1,60 @@
-"""Outside links stand in one table, and can be asked whether they answer."""
+"""No link is dead: inside ones are looked up, outside ones can be asked."""
 
+import functools
 import re
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from support import ROOT
 from workplace import copy_workshop, run_script
-from workshop.links import read_table
+from workshop.links import LINK, find_links
 
-LINK = re.compile(r"https?://(?!(?:localhost|127\.0\.0\.1)\b)[\w.-]+\.\w+")
-PAGES = [ROOT / name for name in ("README.md", "TEACHING.md", "LINKS.md")]
-ADDRESSES = read_table()
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/[0-9]_*.py")]
+NOT_OURS = re.compile(r"tests/|requirements/|.*\.(png|svg|ipynb)$")
 
 
-def find_files():
-    """Every file that git knows, or would."""
-    command = ["git", "ls-files", "-co", "--exclude-standard"]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, encoding="utf-8"
-        )
-    except FileNotFoundError:
-        pytest.skip("git is not installed")
-    if done.returncode:
+def test_every_outside_link_is_asked():
+    if not (ROOT / ".git").exists():
         pytest.skip("this is not a clone")
-    return [ROOT / name for name in done.stdout.splitlines()]
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.check_output(command, cwd=ROOT, encoding="utf-8")
+    found = set()
+    for name in listed.splitlines():
+        if not NOT_OURS.match(name) and (ROOT / name).is_file():
+            found |= set(LINK.findall((ROOT / name).read_text("utf-8")))
+    assert found == set(find_links())
+    assert len(found) > 20
 
 
-def test_every_row_of_the_table_is_read():
-    text = (ROOT / "LINKS.md").read_text(encoding="utf-8")
-    assert len(ADDRESSES) == len(LINK.findall(text)) > 20
-    assert len(set(ADDRESSES.values())) == len(ADDRESSES)
-
-
-def test_no_other_file_has_an_outside_link():
-    allowed = {
-        "LINKS.md",
-        "requirements-matthewplotlib.txt",  # pip reads the address there
-    }
-    found = [
-        path.relative_to(ROOT).as_posix()
-        for path in find_files()
-        if path.suffix not in (".png", ".ico")
-        and path.is_file()
-        and LINK.search(path.read_text(encoding="utf-8"))
-    ]
-    assert set(found) == allowed
+def find_anchors(path):
+    """What a link may name in that page: its headings, as GitHub does."""
+    headings = re.findall(r"^(?:# )?#+ (.+)$", path.read_text("utf-8"), re.M)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_link_within_the_repository_leads_somewhere(path):
     text = path.read_text(encoding="utf-8")
     inline = re.findall(r"\]\(([^)\s]+)\)", text)
-    reference = re.findall(r"^\[[^]]+\]: (\S+)$", text, flags=re.M)
-    for target in [*inline, *reference]:
-        file, _, anchor = target.partition("#")
-        if file == "LINKS.md":
-            assert anchor == "" or anchor in ADDRESSES, target
-        elif file and not LINK.match(target):
-            assert (path.parent / file).exists(), target
-
-
-class Answer(BaseHTTPRequestHandler):
-    """Says 200 to /good, 404 to all else."""
-
-    def do_GET(self):
-        """Answer."""
-        self.send_response(200 if self.path == "/good" else 404)
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Keep quiet."""
+    defined = re.findall(r"^(?:# )?\[[^]]+\]: (\S+)$", text, flags=re.M)
+    pictures = re.findall(r' src(?:set)?="(.+?)"', text)
+    for target in [*inline, *defined, *pictures]:
+        if not LINK.match(target):
+            file, _, anchor = target.partition("#")
+            page = path.parent / file if file else path
+            assert page.exists(), target
+            assert not anchor or anchor in find_anchors(page), target
 
 
 @pytest.fixture
-def address():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+def address(tmp_path):
+    """Of a server that has what is in that folder."""
+    serve = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -86,27 +62,25 @@ def address():
         thread.join()
 
 
-@pytest.mark.parametrize("page", ["good", "gone"])
-def test_links_are_asked(page, address, tmp_path):
+def test_links_are_asked_and_those_that_do_not_answer_are_named(
+    address, tmp_path
+):
     workshop = copy_workshop(tmp_path)
-    row = f'| <a id="{page}"></a>{page} | [a page]({address}/{page}) |\n'
-    (workshop / "LINKS.md").write_text(row, encoding="utf-8")
-    done = run_script(workshop, "links")
-    assert done.stderr == ""
-    if page == "good":
-        assert done.stdout == "OK    good\nall answer\n"
-        assert done.returncode == 0
-    else:
-        reason = f"      {address}/gone\n      status 404\n"
-        assert done.stdout == f"FAIL  gone\n{reason}1 do not answer\n"
-        assert done.returncode == 1
+    readme = workshop / "README.md"
 
+    def ask(text):
+        readme.write_text(text, encoding="utf-8")
+        done = run_script(workshop, "links")
+        assert done.stderr == ""
+        return done.returncode, done.stdout
 
-def test_a_site_that_is_not_there_is_named(address, tmp_path):
-    workshop = copy_workshop(tmp_path)
-    row = '| <a id="none"></a>none | [a page](http://127.0.0.1:9/) |\n'
-    (workshop / "LINKS.md").write_text(row, encoding="utf-8")
-    done = run_script(workshop, "links")
-    assert done.stdout.startswith("FAIL  none\n      http://127.0.0.1:9/\n")
-    assert done.returncode == 1
-    assert done.stderr == ""
+    good, gone, none = (
+        f"{address}/Makefile",
+        f"{address}/gone",
+        "http://0.0:9/",
+    )
+    status, told = ask(f"[one]({good}), <{gone}>; [the first again]({good})")
+    assert f"OK    {good}\nFAIL  {gone}\n      HTTP Error 404: " in told
+    assert (status, told[-16:]) == (1, "1 do not answer\n")
+    assert ask(good) == (0, f"OK    {good}\nall answer\n")
+    assert ask(f"`{none}`")[1].startswith(f"FAIL  {none}\n      ")

@@ -14,10 +14,9 @@ def copy_workshop(folder: Path) -> Path:
         folder / "stages",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    for name in ("Makefile", "LINKS.md", "README.md"):
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    for name in ("Makefile", "README.md", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
-    for path in ROOT.glob("requirements*"):
-        shutil.copy(path, folder)
     return folder
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import ast
 import importlib
+import signal
 import sys
 from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while importing
 
 FOLDER = Path(__file__).resolve().parent
 sys.path[0] = str(FOLDER.parent)
 
-from workshop.terminal import parse, reader_may_leave, say  # noqa: E402
+from workshop.terminal import fail, parse, reader_may_leave, say  # noqa: E402
 
 # The module of each, in the order in which they are met.
 COMMANDS = {
@@ -29,6 +32,7 @@ COMMANDS = {
     "progress": "exercises.commands",
     "doctor": "doctor",
     "cluster": "cluster",
+    "port": "port.port",
     "links": "links",
 }
 
@@ -63,20 +67,33 @@ def call_command(name: str, arguments: list[str]) -> int | None:
     return command(*rest)
 
 
+def leave(number: int, _: object) -> None:
+    """End as an exception does, so that what was started is ended too."""
+    sys.exit(128 + number)
+
+
 def main() -> int | None:
-    """Call the command that is named; the exit status, 130 for Ctrl-C."""
+    """Call the command that is named; the exit status, 130 for Ctrl-C.
+
+    It is 1 if the reader of the output left before the end.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ended in {"SIGTERM", "SIGHUP"} & vars(signal).keys():
+        signal.signal(getattr(signal, ended), leave)
     name, *arguments = sys.argv[1:] or ["--help"]
+    status: int | None = 1
     try:
         with reader_may_leave():
-            if name in COMMANDS:
-                return call_command(name, arguments)
             if name in ("-h", "--help"):
-                return list_commands()
-            known = ", ".join(COMMANDS)
-            say(f"the command must be one of {known}, got {name}", sys.stderr)
-            return 2
+                status = list_commands()
+            elif name in COMMANDS:
+                status = call_command(name, arguments)
+            else:
+                known = ", ".join(COMMANDS)
+                fail(f"the command must be one of {known}, got {name}")
     except KeyboardInterrupt:
         return 130
+    return status
 
 
 if __name__ == "__main__":

@@ -10,8 +10,12 @@ import dataclasses
 import math
 import os
 import re
+import signal
+import socket
+import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +24,19 @@ from workshop.terminal import fail, say
 
 CONNECT_SECONDS = 30  # to wait for the other processes
 HEARTBEAT_SECONDS = 20  # without a sign of life, and JAX ends the process
+# Copies what JAX's runtime says, but of a lost process one line, not a page.
+COPY_ERRORS = """
+import re, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for line in sys.stdin:
+    if re.match(r"[EF]\\d{4} .*(coordination_service|client.h)", line):
+        sys.stderr.write("another process does not answer any more\\n")
+        break
+    sys.stderr.write(line)
+    sys.stderr.flush()
+for line in sys.stdin:
+    pass
+"""
 
 
 def stray_variables() -> list[str]:
@@ -44,6 +61,19 @@ class DeviceArguments:
     """Number of processes, with --coordinator."""
     process_id: int | None = None
     """Which of the processes this is, from 0."""
+
+
+def start_jax() -> None:
+    """Let JAX find its devices; one line and status 1 if it finds none."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return
+    try:
+        jax.devices()
+    except Exception as error:  # its type differs from version to version
+        stray = " ".join(f"{v}={os.environ[v]}" for v in stray_variables())
+        reason = str(error).partition("\n")[0] or stray
+        fail(f"JAX finds no device to run on: {reason}", status=1)
 
 
 def check_devices(arguments: Any) -> None:
@@ -94,6 +124,7 @@ def set_up_devices(arguments: Any) -> Any:
     if arguments.num_devices is not None:
         jax.config.update("jax_num_cpu_devices", arguments.num_devices)
     connect(arguments)
+    start_jax()
     check_agreement(arguments)
     num_devices = count_devices(arguments.num_devices, arguments.width)
     arguments = dataclasses.replace(arguments, num_devices=num_devices)
@@ -134,11 +165,17 @@ def connect(arguments: Any) -> None:
     import jax
 
     if arguments.coordinator is not None:
+        if arguments.process_id == 0:
+            check_port(arguments.coordinator)
         say(
             f"waiting for {arguments.num_processes} processes to connect to"
             f" {arguments.coordinator}, at most {CONNECT_SECONDS} seconds",
             sys.stderr,
         )
+        copy = subprocess.Popen(
+            [sys.executable, "-c", COPY_ERRORS], stdin=subprocess.PIPE
+        )
+        os.dup2(copy.stdin.fileno(), sys.stderr.fileno())
     late = threading.Timer(CONNECT_SECONDS, end_late, [arguments.coordinator])
     late.daemon = True
     late.start()
@@ -150,6 +187,7 @@ def connect(arguments: Any) -> None:
             initialization_timeout=2 * CONNECT_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would go on
     except ValueError:
         if arguments.coordinator is not None:
             raise
@@ -160,8 +198,21 @@ def connect(arguments: Any) -> None:
         late.cancel()
 
 
+def check_port(coordinator: str) -> None:
+    """End with one line and status 1 if nothing can listen to that port.
+
+    Newer versions of JAX would crash.
+    """
+    port = int(coordinator.rpartition(":")[2])
+    try:
+        with socket.socket() as listener:
+            listener.bind(("", port))
+    except OSError as error:
+        end(f"coordinator {coordinator} does not work: {error}")
+
+
 def check_agreement(arguments: Any) -> None:
-    """End if another process was started for other states.
+    """End if another process was started for other states, or devices.
 
     Their shares would not belong together.
     """
@@ -171,6 +222,12 @@ def check_agreement(arguments: Any) -> None:
 
     if jax.process_count() == 1:
         return
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        end(
+            "all processes must have the same num_devices, got"
+            f" {[counts[i] for i in range(jax.process_count())]}"
+        )
     names = ("rule", "width", "num_steps", "print_image", "save_image")
     own = np.array([getattr(arguments, name) for name in names])
     everyone = multihost_utils.process_allgather(own)

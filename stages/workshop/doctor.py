@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -19,23 +20,22 @@ from workshop.devices import stray_variables
 from workshop.terminal import shows_blocks, shows_color, terminal_size
 
 OLDEST_PYTHON = (3, 11)
-PACKAGES = (
-    *("numpy", "jaxtyping", "tyro", "pillow", "psutil"),
-    *("rich", "matplotlib", "watchfiles"),
-)
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+PACKAGES = re.findall(r"^[a-z]+(?=[<>=])", REQUIREMENTS, flags=re.M)
+GROUPS = {"notebooks": "lab", "bench": "bench", "tests": "test"}
 WINDOWS = sys.platform == "win32"
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 IN_ENVIRONMENT = sys.prefix != sys.base_prefix
+PIP = "python -m pip install -r {} -c requirements/lock.txt"
 if IN_ENVIRONMENT:
-    INSTALL = "python -m pip install -r requirements.lock"
+    INSTALL = PIP.format("requirements.txt")
 elif (ROOT / ".venv").is_dir():
     INSTALL = (
         r".venv\Scripts\activate" if WINDOWS else "source .venv/bin/activate"
     )
 else:
-    INSTALL = "python -m venv .venv" if WINDOWS else "make setup"
-PICTURES = "python -m pip install -r requirements-matthewplotlib.txt"
+    INSTALL = "python -m venv .venv" if WINDOWS else "make doctor"
 
 
 class Finding(NamedTuple):
@@ -53,7 +53,7 @@ def check_python() -> Finding:
     if sys.version_info < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
         details = f"{version}, {needed} or later is needed"
-        mend = f"make setup PYTHON=python{needed}"
+        mend = f"make doctor PYTHON=python{needed}"
         return Finding("FAIL", "Python", details, mend)
     if not IN_ENVIRONMENT:
         return Finding("NOTE", "Python", f"{version}, outside .venv")
@@ -87,12 +87,16 @@ def check_jax() -> Finding:
     return Finding("OK", "jax, jaxlib", f"{jax}, {jaxlib}")
 
 
-def check_kernel() -> Finding:
-    """Can Jupyter start a kernel in this environment?"""
-    version = installed_version("ipykernel")
-    if version is None or installed_version("jupyterlab") is None:
-        return Finding("FAIL", "jupyter kernel", "not installed", INSTALL)
-    return Finding("OK", "jupyter kernel", f"ipykernel {version}")
+def check_group(name: str) -> Finding:
+    """Are the packages of requirements/NAME.txt installed?"""
+    path = f"requirements/{name}.txt"
+    text = (ROOT / path).read_text(encoding="utf-8")
+    packages = re.findall(r"^[a-z-]+", text, flags=re.M)
+    missing = [p for p in packages if installed_version(p) is None]
+    if not missing:
+        return Finding("OK", name, "installed")
+    does_it = PIP.format(path) if WINDOWS else f"make {GROUPS[name]}"
+    return Finding("NOTE", name, f"not installed yet: {does_it} does it")
 
 
 def check_matthewplotlib() -> Finding:
@@ -100,12 +104,13 @@ def check_matthewplotlib() -> Finding:
     version = installed_version("matthewplotlib")
     if version is not None:
         return Finding("OK", "matthewplotlib", version)
-    if sys.version_info < (3, 12):
-        details = "optional, needs Python 3.12"
-        return Finding("NOTE", "matthewplotlib", details)
-    return Finding(
-        "NOTE", "matthewplotlib", "optional, not installed", PICTURES
-    )
+    details = "optional, needs Python 3.12"
+    if sys.version_info >= (3, 12):
+        does_it = "make pictures"
+        if WINDOWS:
+            does_it = "python -m pip install -r requirements/pictures.txt"
+        details = f"optional, not installed: {does_it} does it"
+    return Finding("NOTE", "matthewplotlib", details)
 
 
 def check_devices() -> Finding:
@@ -140,6 +145,20 @@ def check_memory() -> Finding:
         details = f"{gigabytes:.1f} GB free, close other programs"
         return Finding("NOTE", "memory", details)
     return Finding("OK", "memory", f"{gigabytes:.1f} GB free")
+
+
+def check_huge_pages() -> Finding:
+    """Does Linux back large arrays with huge pages when glibc asks for it?"""
+    chosen = re.search(r"\[(\w+)\]", HUGE_PAGES.read_text(encoding="utf-8"))[1]
+    library, version = platform.libc_ver()
+    if chosen == "never":
+        return Finding("NOTE", "huge pages", "never, says this system")
+    if library != "glibc" or numbers(version) < [2, 35]:
+        return Finding("NOTE", "huge pages", "they need glibc 2.35 or later")
+    if "glibc.malloc.hugetlb=1" not in os.environ.get("GLIBC_TUNABLES", ""):
+        details = "make alone sets GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
+        return Finding("NOTE", "huge pages", details)
+    return Finding("OK", "huge pages", f"{chosen}, glibc {version}")
 
 
 def check_terminal() -> Finding:
@@ -205,11 +224,15 @@ def examine() -> Iterator[Finding]:
     yield check_python()
     yield check_jax()
     for package in PACKAGES:
-        yield check_package(package)
-    yield check_kernel()
+        if package not in ("jax", "jaxlib"):
+            yield check_package(package)
+    for group in GROUPS:
+        yield check_group(group)
     yield check_matthewplotlib()
     yield check_devices()
     yield check_memory()
+    if HUGE_PAGES.exists():
+        yield check_huge_pages()
     yield check_terminal()
     yield check_variables()
 

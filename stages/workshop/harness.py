@@ -22,6 +22,7 @@ from workshop.devices import (
     check_devices,
     peers_may_leave,
     set_up_devices,
+    start_jax,
 )
 from workshop.rendering import encode_image, print_states, save_image
 from workshop.stages import failure, find_stages, stage_number
@@ -41,6 +42,8 @@ class Arguments:
     """Number of cells on the ring."""
     num_steps: int = 80
     """Number of rows, the initial state included."""
+    print_rule: bool = True
+    """Print the rule as the table that stages look up."""
     print_image: bool = True
     """Print the states as a picture."""
     save_image: bool = False
@@ -50,6 +53,8 @@ class Arguments:
 
     num_diagrams = 1
     """That the memory has to hold at once."""
+    lines_below = 0
+    """That are printed below the picture."""
 
     def check(self) -> None:
         """End with one line and status 2 if an argument cannot work."""
@@ -76,7 +81,9 @@ def run(simulate: Callable) -> None:
         check_arguments(arguments)
         if isinstance(arguments, DeviceArguments):
             arguments = set_up_devices(arguments)
-        print_rule(arguments.rule)
+        else:
+            start_jax()
+        print_rule(arguments)
         if failure(docstring):
             run_failing(simulate, arguments, *failure(docstring))
         else:
@@ -171,7 +178,8 @@ def show_picture(states: Any, arguments: Arguments) -> None:
 
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
-        print_states(states)
+        above = 13 if arguments.print_rule else 4
+        print_states(states, other_lines=above + arguments.lines_below)
     if arguments.save_image and arguments.output != Path(os.devnull):
         save(states, arguments.output)
 
@@ -210,13 +218,15 @@ def frames_from(path: Path, frames: TracebackType) -> TracebackType:
     return start or frames
 
 
-def print_rule(rule: int) -> None:
+def print_rule(arguments: Arguments) -> None:
     """Print the rule in binary, and as the table that stages look up."""
-    bits = [rule >> i & 1 for i in range(8)]
+    rule = arguments.rule
     print(f"rule: {rule:3d} (0b{rule:08b})")
-    print(f"bits: [{' '.join(map(str, bits))}]")
-    for i, bit in enumerate(bits):
-        print(f"{table_entry(i)} = {bit}")
+    if arguments.print_rule:
+        bits = [rule >> i & 1 for i in range(8)]
+        print(f"bits: [{' '.join(map(str, bits))}]")
+        for i, bit in enumerate(bits):
+            print(f"{table_entry(i)} = {bit}")
 
 
 def table_entry(i: int) -> str:

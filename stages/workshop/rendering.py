@@ -37,15 +37,31 @@ HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
 ASCII_CELLS = np.array([".", "#"])
 
 
-def print_states(states: np.ndarray, stream: TextIO | None = None) -> None:
-    """Print the space-time diagram, scaled down to the terminal's width."""
+def print_states(
+    states: np.ndarray, stream: TextIO | None = None, other_lines: int = 0
+) -> None:
+    """Print the space-time diagram, scaled down to the terminal's width.
+
+    On a terminal only as many rows as fit beside so many other lines.
+    """
     stream = stream or sys.stdout
-    columns, _ = terminal_size()
+    columns, lines = terminal_size()
     factor = scale_factor(states, columns)
+    rows_a_line = 2 if shows_blocks(stream) else 1
+    num_rows = len(states)
+    if stream.isatty():
+        room = max(2, lines - other_lines - 2)  # a note, and the prompt
+        states = states[: room * rows_a_line * factor]
     print(draw(scale_down(states, factor), stream), file=stream)
+    notes = []
     if factor > 1:
-        note = f"scaled down: a point stands for {factor} x {factor} cells"
-        say(note, stream)
+        notes.append(f"scaled down: a point stands for {factor} x {factor}")
+    if len(states) < num_rows:
+        notes.append(f"the first {len(states)} of {num_rows} rows")
+        if rows_a_line > 1:
+            notes.append("two rows on a line")
+    if notes:
+        say(", ".join(notes), stream)
 
 
 def draw(density: np.ndarray, stream: TextIO) -> str:

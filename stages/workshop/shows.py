@@ -40,6 +40,8 @@ class RulesArguments(Arguments):
 class LearningArguments(Arguments):
     """The command line of a stage that learns a rule from its states."""
 
+    lines_below = 15
+
     def check(self) -> None:
         """End with one line and status 2 if a rule cannot be learned so."""
         num_cells = self.num_steps * self.width
@@ -76,8 +78,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     (rule_table, losses), seconds = time_call(stage.learn_rule, states)
     say("learning the table from the states; at first all entries are 0.5")
     say(f"first call:  {seconds:.5f} seconds (trace, compile, run)")
-    shown = [0, *(2**k for k in range((len(losses) - 1).bit_length()))]
-    for i in shown:
+    for i in (0, *(4**k for k in range(9) if 4**k < len(losses))):
         print(f"loss after {i:3d} updates: {losses[i]:.1e}")
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)
     num_steps, width = states.shape

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from workshop.terminal import fail, shows_color
+from workshop.terminal import fail, page, shows_color
 
 STAGES_FOLDER = Path(__file__).resolve().parents[1]
 COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
@@ -81,16 +81,21 @@ def failure(docstring: str) -> tuple[type[Exception], str] | None:
     return found and (getattr(builtins, found[1]), found[2])
 
 
-def diff_lines(number: int, docstrings: bool = False) -> list[str]:
+def diff_lines(
+    number: int, docstrings: bool = False, only: str | None = None
+) -> list[str]:
     """The unified diff from the stage that this one changes.
 
     Without docstrings, the two modules' docstrings are left out: code only.
+    only: of a function of that name; one that is not there is empty. Raises
     KeyError if there is no such stage, or none before it.
     """
     stages = find_stages()
     paths = [stages[n] for n in (stage_before(number), number)]
     before, after = (path.read_text(encoding="utf-8") for path in paths)
-    if not docstrings:
+    if only is not None:
+        before, after = cut_function(before, only), cut_function(after, only)
+    elif not docstrings:
         before, after = strip_docstring(before), strip_docstring(after)
     names = [path.name for path in paths]
     return list(
@@ -100,18 +105,36 @@ def diff_lines(number: int, docstrings: bool = False) -> list[str]:
     )
 
 
-def diff(n: int, /, docstrings: bool = False) -> None:
+def cut_function(source: str, name: str) -> str:
+    """The source of a function with its decorators, "" if it is not there."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            first = min([node, *node.decorator_list], key=lambda n: n.lineno)
+            lines = source.splitlines(keepends=True)
+            return "".join(lines[first.lineno - 1 : node.end_lineno])
+    return ""
+
+
+def diff(n: int, /, docstrings: bool = False, only: str | None = None) -> None:
     """Show the code that a stage changes.
 
     Args:
         n: The stage.
         docstrings: Show also what changes in the text on top of the file.
+        only: Show what changes in this function alone.
     """
     last = max(find_stages())
     if n not in range(1, last + 1):
         fail(f"N must be between 1 and {last}, got {n}")
-    color = shows_color(sys.stdout)
-    for line in diff_lines(n, docstrings):
-        kind = line[:3] if line[:3] in COLORS else line[:1]
-        start = COLORS.get(kind) if color else None
-        print(f"{start}{line}{RESET}" if start else line)
+    lines = diff_lines(n, docstrings, only)
+    if only is not None and not lines:
+        fail(f"only must be a function that stage {n} changes, got {only}")
+    page("\n".join(map(colored, lines)))
+
+
+def colored(line: str) -> str:
+    """A line of a diff, colored where the terminal shows color."""
+    kind = line[:3] if line[:3] in COLORS else line[:1]
+    if kind not in COLORS or not shows_color(sys.stdout):
+        return line
+    return f"{COLORS[kind]}{line}{RESET}"

@@ -12,7 +12,9 @@ import inspect
 import io
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -79,12 +81,25 @@ def say(text: str, stream: TextIO | None = None) -> None:
     print(textwrap.fill(text, columns, **whole), file=stream)
 
 
+def page(text: str) -> None:
+    """Print a text; on a terminal through the user's pager, as git does."""
+    pager = shlex.split(os.environ.get("PAGER", "less"))
+    if sys.stdout.isatty() and pager and shutil.which(pager[0]):
+        environment = {"LESS": "FRX", **os.environ}
+        subprocess.run(pager, input=text.encode(), env=environment)
+    else:
+        print(text)
+
+
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
     """End quietly when the reader of our output, `| head` say, has left.
 
-    A full disk ends it with one line and status 1.
+    A full disk, or no standard output at all, ends the program with one line
+    and status 1.
     """
+    if sys.stdout is None:
+        fail("standard output is closed: there is nowhere to write", status=1)
     try:
         try:
             yield

@@ -12,19 +12,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from workshop.compare import explain_difference, load_reference
-from workshop.exercises.points import NotYet
+import stage0_numpy as reference
+from workshop.compare import explain_difference
 from workshop.jaxprs import (
     count_compilations,
     count_equations,
     equations,
     takes_a_gradient,
 )
-from workshop.notebook import LONGEST_MESSAGE
 
 DOTS = "put your answer in place of the three dots."
 
-reference = load_reference()
+
+class NotYet(Exception):
+    """What is wrong with an answer."""
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
@@ -50,43 +51,48 @@ def explain_error(error: Exception) -> str:
     """What an answer raised, shortly."""
     if "ellipsis" in str(error):  # jit met the three dots
         return DOTS
-    message = textwrap.shorten(str(error), LONGEST_MESSAGE)
+    message = textwrap.shorten(str(error), 300)
     return f"it raises {type(error).__name__}: {message}"
 
 
 def require(condition: Any, reason: str) -> None:
-    """NotYet for that reason, unless the condition holds."""
+    """Raises NotYet for that reason, unless the condition holds."""
     if not condition:
         raise NotYet(reason)
 
 
 def require_result(result: Any, call: str) -> None:
-    """NotYet if a function of the answer returns nothing."""
+    """Raises NotYet if a function of the answer returns nothing."""
     require(result is not ..., DOTS)
     require(result is not None, f"{call}: got None, does it say `return`?")
 
 
-def require_rule(answer: Any) -> int:
-    """The answer as a rule number."""
-    require(
-        isinstance(answer, int | np.integer) and 0 <= answer <= 255,
-        f"a rule is a whole number from 0 to 255, got {answer!r}.",
-    )
-    return int(answer)
-
-
-def require_equal(got: Any, want: np.ndarray, what: str) -> None:
-    """NotYet with the first wrong cell; a single state counts as row 0."""
-    require_result(got, what)
+def require_states(got: Any, want: np.ndarray, call: str) -> None:
+    """Raises NotYet with the first wrong cell; one state counts as row 0."""
+    require_result(got, call)
     got, want = np.asarray(got), np.asarray(want)
     if want.ndim == 1 == got.ndim:
         got, want = got[None], want[None]
     difference = explain_difference(got, want)
-    require(difference is None, f"{what}: {difference}")
+    require(difference is None, f"{call}: {difference}")
+
+
+def require_numbers(got: Any, want: Any, call: str, index: str = "") -> None:
+    """Raises NotYet with the first wrong number; index says what it counts."""
+    require_result(got, call)
+    got, want = np.asarray(got), np.asarray(want)
+    require(
+        got.shape == want.shape,
+        f"{call}: shape: got {got.shape}, want {want.shape}.",
+    )
+    wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
+    for place in map(tuple, wrong[:1]):
+        where = f", {index} {', '.join(map(str, place))}" if place else ""
+        raise NotYet(f"{call}{where}: got {got[place]}, want {want[place]}.")
 
 
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
-    """NotYet if for more values the program has more operations."""
+    """Raises NotYet if for more values the program has more operations."""
     few, many = (
         count_equations(jax.make_jaxpr(function)(jax.numpy.asarray(some)))
         for some in (values[:2], values[:8])
@@ -108,14 +114,17 @@ def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
 @answer_check
 def check_move_right(rule: Any) -> str:
     """The rule that moves every cell one place to the right."""
-    rule = require_rule(rule)
+    require(
+        isinstance(rule, int | np.integer) and 0 <= rule <= 255,
+        f"a rule is a whole number from 0 to 255, got {rule!r}.",
+    )
+    rule_table = reference.make_rule_table(int(rule))
     want = simulate_table(reference.make_rule_table(240), 21)
-    got = simulate_table(reference.make_rule_table(rule), 21)
-    require_equal(got, want, f"rule {rule}")
+    require_states(simulate_table(rule_table, 21), want, f"rule {rule}")
     # One live cell does not show all eight neighborhoods.
     state = np.array([0, 0, 0, 1, 0, 1, 1, 1, 0, 0], dtype=np.uint8)
-    moved = reference.step(state, reference.make_rule_table(rule))
-    require_equal(moved, np.roll(state, 1), f"one step of rule {rule}")
+    moved = reference.step(state, rule_table)
+    require_states(moved, np.roll(state, 1), f"one step of rule {rule}")
     return "every cell takes the value of its left neighbor."
 
 
@@ -123,10 +132,8 @@ def check_move_right(rule: Any) -> str:
 def check_rule_number(make_rule: Any) -> str:
     """A function from a rule table to its rule."""
     for rule in range(256):
-        number = make_rule(reference.make_rule_table(rule))
-        call = f"the table of rule {rule}"
-        require_result(number, call)
-        require(int(number) == rule, f"{call}: got {number}, want {rule}.")
+        got = make_rule(reference.make_rule_table(rule))
+        require_numbers(got, rule, f"the table of rule {rule}")
     return "it holds for all 256 tables."
 
 
@@ -142,7 +149,7 @@ def check_two_cells(make_state: Any) -> str:
             isinstance(state, jax.Array),
             f"{call} returns a {type(state).__name__}, want a JAX array.",
         )
-        require_equal(state, want, call)
+        require_states(state, want, call)
     return "a new array at each change, and none was changed."
 
 
@@ -151,10 +158,10 @@ def check_mirror(mirror: Any) -> str:
     """A function from a rule table to that of the mirrored picture."""
     for rule in (110, 30, *range(256)):
         rule_table = reference.make_rule_table(rule)
-        mirrored, call = mirror(rule_table), f"the mirrored rule {rule}"
-        require_result(mirrored, call)
+        got, call = mirror(rule_table), f"the mirrored rule {rule}"
+        require_result(got, call)
         want = simulate_table(rule_table, 15)[:, ::-1]
-        require_equal(simulate_table(np.asarray(mirrored), 15), want, call)
+        require_states(simulate_table(np.asarray(got), 15), want, call)
     return "left and right are axes 0 and 2 of the table."
 
 
@@ -165,9 +172,7 @@ def check_read(read: Any) -> str:
         array = jax.numpy.arange(7, 7 + size)
         for i in range(size + 4):
             want = 7 + i if i < size else 0
-            got, call = read(array, i), f"place {i} of {size}"
-            require_result(got, call)
-            require(int(got) == want, f"{call}: got {got}, want {want}.")
+            require_numbers(read(array, i), want, f"place {i} of {size}")
     return "what is beyond the end is now your decision."
 
 
@@ -198,7 +203,7 @@ def check_stripes(make_stripes: Any) -> str:
     require(hasattr(make_stripes, "lower"), "the function is not jitted.")
     for width in (4, 7):
         want = np.arange(width, dtype=np.uint8) % 2
-        require_equal(make_stripes(width), want, f"make_stripes({width})")
+        require_states(make_stripes(width), want, f"make_stripes({width})")
     return "a new width makes a new program."
 
 
@@ -207,19 +212,8 @@ def check_count_live(count_live: Any) -> str:
     """A jitted function that counts live cells and keeps no rows."""
     for rule, width, num_steps in [(110, 30, 20), (254, 600, 400)]:
         call = f"count_live({rule}, {width}, {num_steps})"
-        counts = count_live(rule, width, num_steps)
-        require_result(counts, call)
         want = reference.simulate(rule, width, num_steps).sum(axis=1)
-        require(
-            np.shape(counts) == want.shape,
-            f"{call}: shape: got {np.shape(counts)}, want {want.shape}.",
-        )
-        wrong = np.flatnonzero(np.asarray(counts) != want)
-        require(
-            wrong.size == 0,
-            f"{call}, row {wrong[:1]}: got {counts[wrong[:1]]},"
-            f" want {want[wrong[:1]]}.",
-        )
+        require_numbers(count_live(rule, width, num_steps), want, call, "row")
     require(hasattr(count_live, "lower"), "the function is not jitted.")
     compiled = count_live.lower(rule, width, num_steps).compile()
     num_bytes = compiled.memory_analysis().temp_size_in_bytes
@@ -237,15 +231,11 @@ def check_advance_twice(advance_twice: Any) -> str:
     rule_table = jax.numpy.asarray(reference.make_rule_table(30))
     states = reference.simulate(30, 19, 7)
     got = advance_twice(jax.numpy.asarray(states[0]), rule_table)
-    require_equal(got, states[2], "two steps from row 0")
+    require_states(got, states[2], "two steps from row 0")
     with count_compilations() as compiled:
         for row in range(1, 5):
-            state = jax.numpy.asarray(states[row])
-            require_equal(
-                advance_twice(state, rule_table),
-                states[row + 2],
-                f"two steps from row {row}",
-            )
+            got = advance_twice(jax.numpy.asarray(states[row]), rule_table)
+            require_states(got, states[row + 2], f"two steps from row {row}")
     require(
         not compiled, f"four more calls compiled {len(compiled)} programs."
     )
@@ -254,20 +244,18 @@ def check_advance_twice(advance_twice: Any) -> str:
 
 @answer_check
 def check_mappable(names: Any) -> str:
-    """The arguments of stage 7's simulate that vmap maps over."""
-    known = {"rule", "width", "num_steps", "seed"}
+    """The arguments of two simulators that vmap maps over."""
+    data, shape = {"rule", "state"}, {"width", "num_steps"}
     require(
-        isinstance(names, set | list | tuple) and set(names) <= known,
-        f"the answer is a set of names, some of {sorted(known)}.",
+        isinstance(names, set | list | tuple) and set(names) <= data | shape,
+        f"the answer is a set of names, some of {sorted(data | shape)}.",
     )
-    for name in ("width", "num_steps"):
-        require(
-            name not in names,
-            f"{name} shapes the states: two values give two shapes, and these"
-            " do not fit into one array.",
-        )
-    missing = known - {"width", "num_steps"} - set(names)
-    require(not missing, "there is one more that is data, not shape.")
+    require(
+        not shape & set(names),
+        "what shapes the states cannot be mapped: two values give two shapes,"
+        " and these do not fit into one array.",
+    )
+    require(set(names) == data, "there is one more that is data, not shape.")
     return "what is data can be mapped, what is shape cannot."
 
 
@@ -276,19 +264,9 @@ def check_live_fractions(live_fractions: Any) -> str:
     """The fraction of live cells in row 31, for rules in an array."""
     rules = np.arange(256, dtype=np.uint8)
     for some in (rules, np.array([110, 30, 30, 7], dtype=np.uint8)):
-        fractions = live_fractions(some)
-        require_result(fractions, "live_fractions(rules)")
-        got_shape = np.shape(fractions)
-        require(
-            got_shape == some.shape,
-            f"{len(some)} rules: shape: got {got_shape}, want {some.shape}.",
-        )
-        for rule, got in zip(some, np.asarray(fractions), strict=True):
-            want = reference.simulate(rule, 32, 32)[-1].mean()
-            require(
-                np.isclose(got, want),
-                f"rule {rule}: got {got:.4f}, want {want:.4f}.",
-            )
+        rows = [reference.simulate(int(rule), 32, 32)[-1] for rule in some]
+        want, call = np.mean(rows, axis=1), f"{len(some)} rules"
+        require_numbers(live_fractions(some), want, call, "number")
     require_no_loop(live_fractions, rules, "rules")
     return "8 rules take as many operations as 2."
 
@@ -299,15 +277,7 @@ def check_differences(count_differences: Any) -> str:
     states = reference.simulate(30, 300, 9)
     want = (states[:, None] != states[None]).sum(axis=-1)
     got = count_differences(jax.numpy.asarray(states))
-    require_result(got, "count_differences(states)")
-    require(
-        np.shape(got) == want.shape,
-        f"9 states: shape: got {np.shape(got)}, want {want.shape}.",
-    )
-    wrong = np.argwhere(np.asarray(got) != want)
-    if len(wrong):
-        i, j = wrong[0]
-        raise NotYet(f"rows {i}, {j}: got {got[i, j]}, want {want[i, j]}.")
+    require_numbers(got, want, "count_differences(states)", "rows")
     require_no_loop(count_differences, states, "rows")
     return "two maps, and no loop."
 
@@ -318,21 +288,14 @@ def check_influence(influence: Any) -> str:
     cells = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1], dtype=np.uint8)
     for rule in (254, 90, 110, 30):
         rule_table = reference.make_rule_table(rule)
-        want = []
-        for cell in range(len(cells)):
-            sums = []
-            for value in (0, 1):
-                changed = cells.copy()
-                changed[cell] = value
-                sums.append(int(reference.step(changed, rule_table).sum()))
-            want.append(sums[1] - sums[0])
+        sums = np.zeros((2, len(cells)))
+        for value, cell in np.ndindex(sums.shape):
+            changed = cells.copy()
+            changed[cell] = value
+            sums[value, cell] = reference.step(changed, rule_table).sum()
         floats = [jax.numpy.asarray(x, float) for x in (cells, rule_table)]
         got = jax.jit(influence)(*floats)
-        require_result(got, f"rule {rule}")
-        require(
-            np.shape(got) == cells.shape and np.allclose(got, want, atol=1e-5),
-            f"rule {rule}: got {np.asarray(got)}, want {want}.",
-        )
+        require_numbers(got, sums[1] - sums[0], f"rule {rule}", "cell")
     require(
         takes_a_gradient(jax.make_jaxpr(influence)(*floats)),
         "that is right, but no gradient: use jax.grad.",
@@ -364,13 +327,11 @@ def check_find_cell(find_cell: Any) -> str:
     """The lane and the word of a cell."""
     for num_words in (8, 3):
         for cell in range(32 * num_words):
-            place, call = find_cell(cell, num_words), f"cell {cell}"
+            call = f"cell {cell} of {num_words} words"
+            place, want = find_cell(cell, num_words), divmod(cell, num_words)
             require_result(place, call)
-            want = cell // num_words, cell % num_words
-            require(
-                tuple(map(int, place)) == want,
-                f"{call} of {num_words} words: got {place}, want {want}.",
-            )
+            right = tuple(map(int, place)) == want
+            require(right, f"{call}: got {place}, want {want}.")
     return "a lane is a stretch of the ring."
 
 
@@ -378,26 +339,20 @@ def check_find_cell(find_cell: Any) -> str:
 def check_rule_110(step: Any) -> str:
     """Rule 110 on words."""
     neighborhoods = np.array(list(np.ndindex(2, 2, 2)), dtype=np.uint32)
-    left, center, right = neighborhoods.T
     # Bit 0 of each word is one neighborhood, the other bits another.
-    others = np.roll(neighborhoods, 3, axis=0).T * np.uint32(2**32 - 2)
-    words = (np.stack([left, center, right]) | others).astype(np.uint32)
-    got = step(*map(jax.numpy.asarray, words))
+    others = np.roll(neighborhoods, 3, axis=0) * np.uint32(2**32 - 2)
+    got = step(*map(jax.numpy.asarray, (neighborhoods | others).T))
     require_result(got, "rule_110(left, center, right)")
     got = np.asarray(got)
     require(got.dtype == np.uint32, f"dtype: got {got.dtype}, want uint32.")
     want = np.array([110 >> i & 1 for i in range(8)])
     for i in range(8):
         cells = " ".join(map(str, neighborhoods[i]))
-        require(
-            got[i] & 1 == want[i],
-            f"neighborhood {cells}: got {got[i] & 1}, want {want[i]}.",
-        )
-        bits = np.uint32(2**32 - 2) * want[i - 3]
-        require(
-            got[i] & np.uint32(2**32 - 2) == bits,
-            "bit 0 is right, but not each of the other 31.",
-        )
+        require_numbers(got[i] & 1, want[i], f"neighborhood {cells}")
+    require(
+        np.array_equal(got >> 1, (2**31 - 1) * np.roll(want, 3)),
+        "bit 0 is right, but not each of the other 31.",
+    )
     return "32 cells at once, and no table."
 
 
@@ -405,30 +360,20 @@ def check_rule_110(step: Any) -> str:
 def check_exchanges(count_exchanges: Any) -> str:
     """How often devices exchange their edges."""
     for num_steps, halo in [(257, 256), (258, 256), (1000, 8), (1, 8), (2, 8)]:
-        want = len(range(0, num_steps - 1, halo))
         got, call = count_exchanges(num_steps, halo), f"({num_steps}, {halo})"
-        require_result(got, call)
-        require(int(got) == want, f"{call}: got {got}, want {want}.")
+        require_numbers(got, len(range(0, num_steps - 1, halo)), call)
     return "so deeper halos mean fewer messages."
 
 
 @answer_check
 def check_move_right_sharded(move_right: Any) -> str:
     """Every cell of a ring over all devices moves one place right."""
-    ring = np.arange(40, dtype=np.int32)
-    moved = move_right(jax.numpy.asarray(ring))
-    require_result(moved, "move_right(ring)")
-    require(
-        np.shape(moved) == ring.shape,
-        f"shape: got {np.shape(moved)}, want {ring.shape}.",
-    )
-    wrong = np.flatnonzero(np.asarray(moved) != np.roll(ring, 1))
-    if wrong.size:
-        i = wrong[0]
-        raise NotYet(f"place {i}: got {moved[i]}, want {np.roll(ring, 1)[i]}.")
+    ring = jax.numpy.arange(40)
+    moved = move_right(ring)
+    require_numbers(moved, np.roll(ring, 1), "move_right(ring)", "place")
     num_devices = len(moved.sharding.device_set)
     require(num_devices == 8, f"the result is on {num_devices} devices.")
-    program = jax.make_jaxpr(move_right)(jax.numpy.asarray(ring))
+    program = jax.make_jaxpr(move_right)(ring)
     require(
         "ppermute" in {x.primitive.name for x in equations(program)},
         "that is right, but who sends what is left to the compiler: use"

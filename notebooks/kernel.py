@@ -36,6 +36,6 @@ def is_installed(package: str) -> bool:
 
 def refuse(reason: str) -> None:
     """Stop the notebook, without a traceback."""
-    folder = Path(__file__).resolve().parents[2]
+    folder = Path(__file__).resolve().parents[1]
     advice = ADVICE.format(folder=folder)
     sys.exit(f"This kernel, {sys.executable}, will not do: {reason}\n{advice}")

@@ -1,0 +1,49 @@
+/* The rule on packed words, in plain C on one core, to compare with.
+
+   As in stage 8: cell lane * num_words + word is bit `lane` of that word, so
+   the neighbors of a word's cells are in the neighboring words. At the seam,
+   the last word meets the first, rotated by one bit. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 32 };
+
+static uint32_t choose(uint32_t bits, uint32_t dead, uint32_t live) {
+    return dead ^ (bits & (dead ^ live));
+}
+
+static void step(uint32_t *restrict words, uint32_t *restrict next, size_t n,
+                 const uint32_t table[8]) {
+    words[0] = words[n] << 1 | words[n] >> (LANES - 1);
+    words[n + 1] = words[1] >> 1 | words[1] << (LANES - 1);
+    for (size_t i = 1; i <= n; i++) {
+        uint32_t by_right[4];
+        for (int k = 0; k < 4; k++)
+            by_right[k] = choose(words[i + 1], table[2 * k], table[2 * k + 1]);
+        uint32_t dead = choose(words[i], by_right[0], by_right[1]);
+        uint32_t live = choose(words[i], by_right[2], by_right[3]);
+        next[i] = choose(words[i - 1], dead, live);
+    }
+}
+
+/* Write the last row's n words, and all rows as bytes unless states is NULL. */
+int simulate(int rule, size_t n, size_t num_steps, uint32_t *last,
+             uint8_t *states) {
+    uint32_t table[8], *both = calloc(2 * (n + 2), sizeof *both);
+    if (!both) return -1;
+    uint32_t *words = both, *next = both + n + 2;
+    for (int k = 0; k < 8; k++) table[k] = -(uint32_t)(rule >> k & 1);
+    words[1] = (uint32_t)1 << LANES / 2; /* the middle of LANES * n cells */
+    for (size_t t = 0; t < num_steps; t++) {
+        for (int lane = 0; states && lane < LANES; lane++)
+            for (size_t i = 1; i <= n; i++) *states++ = words[i] >> lane & 1;
+        if (t + 1 == num_steps) break;
+        step(words, next, n, table);
+        uint32_t *previous = words;
+        words = next, next = previous;
+    }
+    memcpy(last, words + 1, n * sizeof *last);
+    free(both);
+    return 0;
+}
