@@ -466,7 +466,7 @@ def test_the_exit_status_says_whether_it_passes(file, status, workshop):
             )
             for x in ("nan", "-1", "0", "inf")
         ),
-        ([5, "LICENSE"], "path must be a Python file, .py, got LICENSE: a"),
+        ([5, "Makefile"], "path must be a Python file, .py, got Makefile: "),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, said, workshop):

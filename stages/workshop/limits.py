@@ -21,10 +21,11 @@ from typing import IO, NoReturn, TextIO
 import psutil
 
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import terminal_size
+from workshop.terminal import fail, terminal_size
 
 TOO_LARGE, TOO_LONG = 99, 98  # exit statuses
 NOTE = "note: "
+LARGEST = 86_400  # seconds of a day
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Limits:
 
     seconds: float = 60
     gigabytes: float = 2
+
+
+def check_limits(limits: Limits) -> None:
+    """End with one line and status 2 if they are no limits."""
+    for name, value in dataclasses.asdict(limits).items():
+        if not 0 < value <= LARGEST:
+            allowed = f"above 0 and at most {LARGEST}"
+            fail(f"--{name} must be {allowed}, got {value:g}")
 
 
 @dataclasses.dataclass(frozen=True)

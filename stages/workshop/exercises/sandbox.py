@@ -58,7 +58,8 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
             place = find_place(ended.place, path, shown(path))
             last = {"why": f"{ended.broken}{place}\n{ended.note}".rstrip()}
     steps = [line["step"] for line in steps]
-    return Outcome(steps, **last, printed=ended.printed)
+    printed = "" if ended.broken else ended.printed
+    return Outcome(steps, **last, printed=printed)
 
 
 def examiner_environment() -> dict[str, str]:
