@@ -206,7 +206,7 @@ def test_watch_checks_at_every_save_until_ctrl_c(workshop):
         stderr=subprocess.STDOUT,
         encoding="utf-8",
     )
-    limit = threading.Timer(60, process.kill)
+    limit = threading.Timer(240, process.kill)
     limit.start()
 
     def read_until_waiting():
