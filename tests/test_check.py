@@ -329,7 +329,11 @@ def test_nothing_runs_on_when_a_check_is_ended(name, tmp_path, workshop):
         encoding="utf-8",
     )
     process = subprocess.Popen(
-        [sys.executable, "stages/workshop", "check", "5", str(path)],
+        [
+            sys.executable,
+            *["stages/workshop", "check", "--seconds", "999", "5"],
+            path,
+        ],
         cwd=workshop,
         env=clean_environment({"TMPDIR": str(temporary)}),
         stdout=subprocess.DEVNULL,

@@ -119,11 +119,20 @@ def own_environment() -> dict[str, str]:
 
 
 def end_session(process: subprocess.Popen) -> None:
-    """End it, and on POSIX whatever it has started: they are one session."""
+    """End it and what it has started; on POSIX also what it has orphaned."""
+    kill_children(process.pid)
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+
+
+def kill_children(pid: int) -> None:
+    """End all that a process has started, if it still runs."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
 
 
 def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
@@ -183,7 +192,5 @@ def end_with_children(status: int = 0) -> NoReturn:
     """End this process, and all that it has started."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    kill_children(os.getpid())
     os._exit(status)
