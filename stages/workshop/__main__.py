@@ -32,6 +32,7 @@ COMMANDS = {
     "progress": "exercises.commands",
     "doctor": "doctor",
     "cluster": "cluster",
+    "port": "port.port",
     "links": "links",
 }
 
