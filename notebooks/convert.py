@@ -7,7 +7,6 @@ python notebooks/convert.py html    # run them, into build/html
 
 import asyncio
 import copy
-import dataclasses
 import hashlib
 import sys
 from collections import Counter
@@ -18,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import jupytext
 import nbformat
-import tyro
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -91,7 +89,7 @@ def check_notebooks() -> None:
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook with its outputs, run in its folder.
 
-    CellExecutionError if a cell fails.
+    Raises CellExecutionError if a cell fails.
     """
     client = NotebookClient(
         notebook,
@@ -125,7 +123,7 @@ def write_pages(
     links = {"Contents": "index.html"}
     for name, notebook in notebooks.items():
         links[find_title(notebook).partition(":")[0]] = f"{name}.html"
-    pages = {"index": make_text_page(make_index(notebooks)), **notebooks}
+    pages = {"index": make_index(notebooks), **notebooks}
     for name, page in pages.items():
         write_page(folder / f"{name}.html", page, links)
 
@@ -135,21 +133,17 @@ def find_title(notebook: nbformat.NotebookNode) -> str:
     return notebook.cells[0].source.splitlines()[0].strip("# ")
 
 
-def make_index(notebooks: dict[str, nbformat.NotebookNode]) -> str:
-    """The text of the first page: how each notebook begins."""
+def make_index(
+    notebooks: dict[str, nbformat.NotebookNode],
+) -> nbformat.NotebookNode:
+    """The first page: how each notebook begins."""
     parts = ["# A JAX workshop: the notebooks"]
     for name, notebook in notebooks.items():
         _, *opening = notebook.cells[0].source.splitlines()
         parts.append(f"## [{find_title(notebook)}]({name}.html)")
         parts.append("\n".join(opening))
-    return "\n\n".join(parts)
-
-
-def make_text_page(text: str) -> nbformat.NotebookNode:
-    """A notebook of one text."""
-    return nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell(text)]
-    )
+    text = nbformat.v4.new_markdown_cell("\n\n".join(parts))
+    return nbformat.v4.new_notebook(cells=[text])
 
 
 def write_page(
@@ -172,24 +166,19 @@ def write_page(
     path.write_text(body, encoding="utf-8")
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """The command line."""
+def convert(action: Literal["write", "check", "html"], /) -> None:
+    """Make the notebooks, and pages from them.
 
-    action: tyro.conf.Positional[Literal["write", "check", "html"]]
-    """What to make."""
-
-
-def main() -> None:
-    """Do the one thing that was asked for."""
-    arguments = parse(Arguments, "Make the notebooks, and pages from them.")
+    Args:
+        action: What to make, or to check.
+    """
     actions = {
         "write": write_notebooks,
         "check": check_notebooks,
         "html": make_pages,
     }
-    actions[arguments.action]()
+    actions[action]()
 
 
 if __name__ == "__main__":
-    main()
+    parse(convert)()
