@@ -111,7 +111,7 @@ def require_same(got: Any, want: dict[str, np.ndarray], call: str) -> None:
         isinstance(got, tuple | list) and len(got) == len(want),
         f"{call}: want a tuple: {', '.join(want)}.",
     )
-    require(... not in got, DOTS)
+    require(not any(some is ... for some in got), DOTS)
     arrays = dict(zip(want, map(np.asarray, got), strict=True))
     difference = compare_results(arrays, want)
     require(difference is None, f"{call}: {difference and difference.text}")

@@ -36,9 +36,9 @@ def make_start(height: int = 16, width: int = 24) -> list[np.ndarray]:
 
 @functools.cache
 def draw_start(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the reference draws for seed 0; the generator stays as it is."""
+    """What the reference draws for seed 1; the generator stays as it is."""
     before = np.random.get_state()
-    np.random.seed(0)
+    np.random.seed(1)
     drawn = reference.make_initial_state(width)
     np.random.set_state(before)
     return drawn
@@ -201,13 +201,13 @@ def check_step(step: Any) -> str:
 def check_step_and_print(step_and_print: Any) -> str:
     """A jitted step that prints the mean of v, at every call."""
     require_jitted(step_and_print)
-    args = [*map(jax.numpy.asarray, make_start())]
+    args = make_start()
     for number in (1, 2, 3):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             next_args = step_and_print(*args, *STRIPES)
             jax.block_until_ready(next_args)
             jax.effects_barrier()
-        want = advance_reference(args, *STRIPES, 1)
+        want = advance_reference([*map(np.array, args)], *STRIPES, 1)
         require_same(next_args, want, f"call {number}")
         require_mean(printed.getvalue(), want["v"], number)
         args = next_args
