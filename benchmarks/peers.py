@@ -130,20 +130,24 @@ def make_numba_bytes() -> Callable:
     return simulate
 
 
+def rule_words() -> np.ndarray:
+    """The entries of the rule table, each repeated in all bits of a word."""
+    bits = [-(RULE >> entry & 1) for entry in range(8)]
+    return np.array(bits, np.int64).view(np.uint64)
+
+
 def make_numba_packed() -> Callable:
     """Numba: a loop over words, neighboring cells in neighboring bits."""
     import numba
 
-    bits = np.array([-(RULE >> entry & 1) for entry in range(8)])
-    entries = bits.astype(np.int64).view(np.uint64)
-    one, last = np.uint64(1), np.uint64(WORD_BITS - 1)
+    entries, one, last = rule_words(), np.uint64(1), np.uint64(WORD_BITS - 1)
 
     @numba.njit
     def simulate(width, num_steps):
-        num_words = width // WORD_BITS
-        states = np.zeros((num_steps, num_words), np.uint64)
-        word, bit = divmod(width // 2, WORD_BITS)
-        states[0, word] = one << np.uint64(bit)
+        num_words, middle = width // WORD_BITS, width // 2
+        states = np.empty((num_steps, num_words), np.uint64)
+        states[0] = 0
+        states[0, middle // WORD_BITS] = one << np.uint64(middle % WORD_BITS)
         for t in range(num_steps - 1):
             state = states[t]
             for i in range(num_words):
@@ -153,12 +157,10 @@ def make_numba_packed() -> Callable:
                 right = center >> one | after << last
                 word = np.uint64(0)
                 for entry in range(8):
-                    word |= (
-                        entries[entry]
-                        & (left if entry & 4 else ~left)
-                        & (center if entry & 2 else ~center)
-                        & (right if entry & 1 else ~right)
-                    )
+                    matches = left if entry & 4 else ~left
+                    matches &= center if entry & 2 else ~center
+                    matches &= right if entry & 1 else ~right
+                    word |= entries[entry] & matches
                 states[t + 1, i] = word
         return states
 

@@ -6,8 +6,9 @@
 # exchange their edges. These are stages 8 and 9 of the workshop.
 #
 # **What you will learn.** Why a lookup is slow and a bitwise operation is not;
-# how to know that a program is near what the machine can do; `jax.shard_map`
-# and `jax.lax.ppermute`; and what changes on a GPU, a TPU pod, or many hosts.
+# how to know that a program is near what the machine can do; who pays for
+# fresh memory; `jax.shard_map` and `jax.lax.ppermute`; and what changes on a
+# GPU, a TPU pod, or many hosts.
 #
 # **What you need.** The second notebook, or to know what jit and scan are. One
 # ordinary computer: the devices are simulated.
@@ -31,6 +32,8 @@ check_kernel()
 
 # %%
 import os
+import subprocess
+from functools import partial
 
 import jax
 
@@ -45,23 +48,20 @@ import answers
 import stage0_numpy
 import stage2_at_set
 import stage5_scan
+import stage6_vmap
 import stage8_bitpack
 import stage9_shard
 from figures import (
+    median_time,
+    show_curves,
     show_diff,
     show_halo,
     show_lanes,
-    show_rates,
     show_table,
 )
-from workshop.harness import time_call
+from workshop.jaxprs import equations
 
-
-def best_time(function, *args, **kwargs):
-    """The least of three calls, after one that compiles."""
-    time_call(function, *args, **kwargs)
-    return min(time_call(function, *args, **kwargs)[1] for _ in range(3))
-
+ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
 
 # %% [markdown]
 # ## What takes the time?
@@ -69,8 +69,9 @@ def best_time(function, *args, **kwargs):
 # A step does little: pad, slice, look up. To find out what costs, leave
 # something out, and time the rest. Rule 90 helps: its next state is the left
 # neighbor *xor* the right one, with no table. Here are three programs that
-# make the same 200 steps: the lookup of stage 5; xor in its place; and xor
-# once more, where the compiler must finish the padding before it goes on.
+# make the same 1000 steps: the lookup of stage 5; xor in its place; and xor
+# once more, where the compiler is told to finish the padding before it goes
+# on.
 #
 # **Predict.** All three read and write the same bytes. What are the ratios?
 
@@ -88,7 +89,7 @@ def step_by_xor_after_padding(state, _):
     return padded[:-2] ^ padded[2:]
 
 
-state = stage5_scan.make_initial_state(2**16)
+state = stage5_scan.make_initial_state(2**12)
 rule_table = stage5_scan.make_rule_table(90)
 seconds, last_rows = {}, []
 for name, step in {
@@ -99,34 +100,36 @@ for name, step in {
 
     @jax.jit
     def last_row(state, step=step):
-        """The state after 200 steps."""
+        """The state after 1000 steps."""
         return jax.lax.fori_loop(
-            0, 200, lambda _, state: step(state, rule_table), state
+            0, 1000, lambda _, state: step(state, rule_table), state
         )
 
-    seconds[name] = best_time(last_row, state)
+    seconds[name] = median_time(last_row, state)
     last_rows.append(last_row(state))
 
 np.testing.assert_array_equal(last_rows[0], last_rows[1])
 np.testing.assert_array_equal(last_rows[0], last_rows[2])
-fastest = min(seconds.values())
 show_table(
-    ["step", "milliseconds", "times the fastest"],
+    ["step", "milliseconds", "times xor"],
     [
-        (name, f"{1000 * value:.2f}", f"{value / fastest:.0f}")
+        (name, f"{1000 * value:.2f}", f"{value / seconds['xor']:.1f}")
         for name, value in seconds.items()
     ],
 )
+assert seconds["lookup"] > 2 * seconds["xor"]
 
 # %% [markdown]
 # A processor has instructions that xor many bytes at once, and XLA uses them.
 # But XLA makes the lookup a gather, which computes an address for every single
 # cell. So the lookup was the first bottleneck.
 #
-# The second is the padding. XLA fuses operations, so that a result need not be
-# written and read again. Mostly that is a gain. Here it means that for each
-# cell the program asks whether it is at the edge of the ring.
-# `jax.lax.optimization_barrier` keeps the two apart.
+# The third row is a warning. XLA fuses operations, so that a result need not
+# be written and read again; `jax.lax.optimization_barrier` keeps two apart.
+# With jax 0.10 this program was about three times faster with the barrier,
+# with 0.12, on the same machine, more than ten times slower: as slow as the
+# lookup. What steers the compiler ages with the compiler. Work that is not
+# there costs nothing in any version: so look for that first.
 #
 # ## 32 cells in a word
 #
@@ -179,15 +182,14 @@ print("stage 8 computes the states of stage 0")
 # ## The ladder
 #
 # How fast can it be at all? Whoever wants all states as bytes has to write
-# them. So the yardstick is the time to fill as many bytes of fresh memory with
-# zeros, by `np.full`, on one core. Packed states are an eighth of the bytes,
-# and may be faster still.
+# them. So the yardstick is the time to fill as many bytes, by `np.full`, on
+# one core. Packed states are an eighth of the bytes, and may be faster still.
 #
-# **Predict.** Write down an order for the five rows below `np.full`, and how
-# many times the first is slower than the last.
+# **Predict.** Write down an order for the five programs below, and how many
+# times the first is slower than the last.
 
 # %%
-size = {"width": 8000, "num_steps": 200}
+size = {"width": 8000, "num_steps": 400}
 want = stage0_numpy.simulate(110, **size)
 ladder = {
     "stage 2, eager": stage2_at_set.simulate,
@@ -200,22 +202,92 @@ seconds = {}
 for name, simulate in ladder.items():
     states = np.asarray(simulate(110, **size))
     if states.shape != want.shape:
-        states = jax.vmap(stage8_bitpack.unpack)(states)
-        states = states.reshape(len(want), -1)[:, : want.shape[1]]
+        states = jax.vmap(stage8_bitpack.unpack)(states).reshape(want.shape)
     np.testing.assert_array_equal(states, want)
-    seconds[name] = best_time(simulate, 110, **size)
+    seconds[name] = median_time(simulate, 110, **size, num_calls=3)
 
-floor = best_time(np.full, want.shape, 0, dtype=np.uint8)
-show_rates(
-    {name: want.size / value for name, value in seconds.items()},
-    {"np.full": want.size / floor},
-    "cells a second",
+floor = median_time(np.full, want.shape, 1, dtype=np.uint8)
+show_table(
+    ["program", "milliseconds", "cells a second", "times np.full"],
+    [
+        (name, f"{1000 * t:.2f}", f"{want.size / t:.1e}", f"{t / floor:.1f}")
+        for name, t in {**seconds, "np.full": floor}.items()
+    ],
 )
+assert seconds["stage 2, eager"] > 2 * seconds["stage 5, scan"]
+assert seconds["stage 0, NumPy"] > 2 * seconds["stage 8, packed"]
 
 # %% [markdown]
 # All of them computed the same states: that was compared before the clock was
-# started. From here on, a faster program has to write less, or to use more
-# than one device.
+# started. (The last rows take so little that on a busy machine they may change
+# places: run the cell again.) From here on, a faster program has to write
+# less, or to use more than one device.
+#
+# What one stage does to the algorithm, another does to the arguments: `vmap`
+# maps stage 8 as it mapped stage 5, without a change to either.
+#
+# **Predict.** All 256 rules, 80 x 80: how many times faster than stage 6?
+
+# %%
+simulate_each = jax.jit(
+    jax.vmap(lambda rule: stage8_bitpack.simulate(rule, 80, 80))
+)
+np.testing.assert_array_equal(
+    simulate_each(ALL_RULES), stage6_vmap.simulate_rules(ALL_RULES, 80, 80)
+)
+by_lookup = median_time(stage6_vmap.simulate_rules, ALL_RULES, 80, 80)
+by_words = median_time(simulate_each, ALL_RULES)
+print(f"{by_lookup / by_words:.1f} times as fast as stage 6, all rules equal")
+assert by_lookup > by_words
+
+# %% [markdown]
+# ## Who pays for fresh memory?
+#
+# `np.full` was called a yardstick. Is it one for JAX? A result is written to
+# memory that the system has to hand out first, and clear, page by page. A page
+# has 4 KiB, or 2 MiB if the program asks Linux for huge ones. NumPy asks; XLA
+# does not. But the C library can ask for it, if it is told to before Python
+# starts. Here a process of its own fills 64 MB by `np.full` and by a compiled
+# `jnp.full`, first as it is, then with that setting.
+#
+# **Predict.** Which of the four numbers will stand out?
+
+# %%
+FILL = """
+import jax, jax.numpy as jnp, numpy as np
+from figures import median_time
+
+shape = 8000, 8000
+fill = jax.jit(lambda: jnp.full(shape, 1, dtype=jnp.uint8))
+print(median_time(np.full, shape, 1, dtype=np.uint8), median_time(fill))
+"""
+rows = []
+for tunables in ("", "glibc.malloc.hugetlb=1"):
+    done = subprocess.run(
+        [sys.executable, "-c", FILL],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path[:2]),
+            "GLIBC_TUNABLES": tunables,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    times = [f"{1000 * float(t):.1f} ms" for t in done.stdout.split()]
+    rows.append([f"`{tunables}`" if tunables else "as it is", *times])
+
+show_table(["GLIBC_TUNABLES", "np.full", "jnp.full, compiled"], rows)
+pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+if not pages.exists() or "[never]" in pages.read_text(encoding="utf-8"):
+    print("This system has no huge pages to ask for: the rows should agree.")
+
+# %% [markdown]
+# Where Linux has huge pages to give, and glibc is 2.35 or later, the compiled
+# fill comes down to about NumPy's time. All that returns large arrays gains as
+# much: stage 8 is mostly waiting for memory. `make` sets this for every stage
+# that it runs, and `make doctor` says whether it works here. On a GPU, and on
+# other systems, the setting changes nothing.
 #
 # ## Devices
 #
@@ -269,61 +341,170 @@ assert in_share[halo + 1]
 #
 # `jax.shard_map` runs one function on every device, each on its own share. In
 # it, `jax.lax.ppermute` sends: from device i to device i + 1, say, for all i.
+# The shares are packed, so the halo is `k` words at either end. In each of
+# them 31 lanes go on in the next lane, which is at home; only one cell comes
+# from the neighbor. So a message is `k` cells.
 
 # %%
 show_diff(9)
 
 # %% [markdown]
-# **Predict.** How often does `ppermute` stand in the program for 8 devices?
-# How often for 2?
+# The program can be asked what it sends, before it runs.
+#
+# **Predict.** How many messages does a device send in one exchange if there
+# are 2 devices, and how many if there are 8? How many bytes a step, if the
+# ring is 16 times as wide?
 
 # %%
-for num_devices in (2, 8):
-    traced = stage9_shard.simulate_last.trace(110, 2**16, 300, num_devices)
-    number = str(traced.jaxpr).count("= ppermute")
-    print(f"{num_devices} devices: {number} times")
-    assert number == 2
+NUM_STEPS = 256
+rows = []
+for num_devices, width in [(2, 2**16), (8, 2**16), (8, 2**20)]:
+    traced = stage9_shard.simulate.trace(110, width, NUM_STEPS, num_devices)
+    program = list(equations(traced.jaxpr))
+    sent = [x for x in program if x.primitive.name == "ppermute"]
+    message = sent[0].outvars[0].aval  # an array of one cell a word of halo
+    exchanges = NUM_STEPS // message.size
+    num_bytes = len(sent) * message.size * message.dtype.itemsize
+    rows.append([num_devices, width, len(sent), message.size, exchanges])
+    rows[-1].append(num_bytes // message.size)
+    assert any(x.params.get("length") == exchanges for x in program)
+
+show_table(
+    ["devices", "width", "messages", "k", "exchanges", "bytes a step"], rows
+)
+assert len({tuple(row[2:]) for row in rows}) == 1
+assert rows[0][-1] == 8
 
 # %% [markdown]
-# Twice, to the right and to the left, whatever the number of devices: the
-# program is the same for all of them, and it does not grow.
+# Two messages, to the right and to the left, whatever the number of devices
+# and the width: the program is the same for all of them, and does not grow.
+#
+# ## On paper
+#
+# Let `D` be the number of devices, `w = width / D` the cells of each, and `k`
+# the depth of the halo in words. Then each device
+#
+# - sends 2 messages an exchange, of `k` cells each, 4 bytes a cell: 8 bytes a
+#   step, whatever the width, `D` and `k` are;
+# - waits for its neighbors `num_steps / k` times;
+# - computes `w / 32 + 2 k` words a step, of which `2 k` are thrown away;
+# - keeps `w / 8` bytes of a packed row.
+#
+# Eight bytes are nothing; what costs is the waiting. If an exchange takes `L`
+# seconds and a device computes `G` words a second, then a step takes
+#
+#     (w / 32 + 2 k) / G + L / k
+#
+# A deeper halo divides the waiting by `k`, and adds words that are thrown
+# away: the sum is least at `k = sqrt(L G / 2)`. Stage 9 takes the largest `k`
+# up to 64 that divides the number of rows, and no more than a share has words.
+# `D` does not occur in the sum. So if the ring grows with the number of
+# devices, a step takes as long on many of them as on two: this is **weak
+# scaling**. For a ring of one size `w` shrinks as `D` grows, until the other
+# terms outweigh it: that is where **strong scaling** ends.
 #
 # ## One ring, 1 to 8 devices
 #
-# The states must not depend on how many devices computed them. Neither 3 nor
-# 8 divides the width below: not all shares are equal.
+# The states must not depend on how many devices computed them. Any number will
+# do that divides the width:
 
 # %%
-want = stage0_numpy.simulate(110, width=1001, num_steps=60)
-for num_devices in (3, 8):
-    got = stage9_shard.simulate(110, 1001, 60, num_devices)
+want = stage0_numpy.simulate(110, width=1000, num_steps=60)
+for num_devices in (1, 2, 5, 8):
+    got = stage9_shard.simulate(110, 1000, 60, num_devices)
     np.testing.assert_array_equal(got, want)
-print("3 and 8 devices compute the states of stage 0")
+print("1, 2, 5 and 8 devices compute the states of stage 0")
 
 # %% [markdown]
-# The last row alone stays where it was computed: no device ever holds it all.
+# A history of all states is large. Often the last row is enough, and it can
+# stay where it was computed: no device ever holds it all. `scan_words` of
+# stages 8 and 9 returns it, if nothing is recorded on the way.
 #
-# **Predict.** Which is the fastest number of devices, on the cores that this
-# machine has?
+# **Predict.** One million cells: which is the fastest number of devices, on
+# the cores that this machine has?
+
 
 # %%
-width, num_steps = 2**20, 257
+@jax.jit(static_argnames=("width", "num_steps", "num_devices"))
+def last_row(width, num_steps, num_devices):
+    """Rule 110 after num_steps steps, as words, sharded over devices."""
+    mesh = stage9_shard.make_mesh(width, num_devices)
+
+    @jax.shard_map(mesh=mesh, in_specs=(), out_specs=PartitionSpec("ring"))
+    def last_share():
+        return stage9_shard.scan_words(110, width, num_steps, lambda *_: None)[
+            0
+        ]
+
+    return last_share()
+
+
 rows = []
 for num_devices in (1, 2, 4, 8):
-    last_row, _ = time_call(
-        stage9_shard.simulate_last, 110, width, num_steps, num_devices
-    )
-    value = best_time(
-        stage9_shard.simulate_last, 110, width, num_steps, num_devices
-    )
-    shards = [shard.data.nbytes for shard in last_row.addressable_shards]
+    words = last_row(2**20, 256, num_devices)
+    shards = [shard.data.nbytes for shard in words.addressable_shards]
     assert len(shards) == num_devices
-    assert sum(shards) == width // 8
+    assert sum(shards) == 2**20 // 8
+    value = median_time(last_row, 2**20, 256, num_devices)
     rows.append([num_devices, shards[0], f"{1000 * value:.1f}"])
 
 show_table(["devices", "bytes on each", "milliseconds"], rows)
 
 # %% [markdown]
+# And for which rings does it pay? Here are the cells a second of the last row,
+# from a small ring to one of four million cells: by lookup, by words, and by
+# words on as many devices as there are cores (eight at most).
+#
+# **Predict.** Draw the three curves. Where does the sending of the program
+# outweigh its work, where do messages, where is a ring too large for the
+# cache?
+
+
+# %%
+@jax.jit(static_argnames=("width", "num_steps"))
+def last_by_lookup(width, num_steps):
+    """Rule 110 after num_steps steps, by stage 5."""
+    rule_table = stage5_scan.make_rule_table(110)
+    return jax.lax.fori_loop(
+        0,
+        num_steps,
+        lambda _, state: stage5_scan.step(state, rule_table),
+        stage5_scan.make_initial_state(width),
+    )
+
+
+@jax.jit(static_argnames=("width", "num_steps"))
+def last_by_words(width, num_steps):
+    """The same by stage 8, packed."""
+    return stage8_bitpack.scan_words(110, width, num_steps, lambda *_: None)[0]
+
+
+cores = max(n for n in (1, 2, 4, 8) if n <= os.cpu_count())
+programs = {
+    "stage 5": last_by_lookup,
+    "stage 8": last_by_words,
+    f"stage 9 on {cores}": partial(last_row, num_devices=cores),
+}
+widths = [2**k for k in range(10, 23, 3)]
+curves = {}
+for name, program in programs.items():
+    num_steps = 16 if program is last_by_lookup else 256
+    rates = [
+        width * num_steps / median_time(program, width, num_steps)
+        for width in widths
+    ]
+    curves[name] = widths, rates
+
+show_curves(curves, "cells of the ring", "cells a second", scale="log")
+assert curves["stage 8"][1][-1] > 2 * curves["stage 5"][1][-1]
+
+# %% [markdown]
+# At the left all three wait for the call, and stage 9 for messages that are
+# longer than the work between them. A second device can pay only where the
+# curves of stages 8 and 9 cross; if they do not cross here, this machine has
+# not the free cores for it, or the ring is not large enough. At the right a
+# curve may fall again: that is where the words no longer fit into a cache.
+#
 # ## From here to a cluster
 #
 # **A GPU, or several.** Nothing in the stages changes. (This notebook asks for
@@ -338,12 +519,13 @@ show_table(["devices", "bytes on each", "milliseconds"], rows)
 # `jax.distributed.initialize()`. On a TPU pod and under SLURM it needs no
 # arguments, elsewhere the address of process 0, the number of processes and
 # the own number. The mesh is then that of all devices, and `ppermute` sends
-# over the network where it must. Here are two processes, of two devices each,
-# on this machine:
+# over the network where it must. Under SLURM, on four hosts:
+#
+#     srun --nodes=4 --ntasks-per-node=1 python stages/stage9_shard.py
+#
+# Here are two processes, of two devices each, on this machine:
 
 # %%
-import subprocess
-
 door = [sys.executable, found[0] / "stages" / "workshop"]
 done = subprocess.run(
     [*door, "cluster"], capture_output=True, text=True, check=True
@@ -352,11 +534,6 @@ print(done.stdout)
 assert "equal to stage 0's" in " ".join(done.stdout.split())
 
 # %% [markdown]
-# **How far does it go?** What a device sends for one step does not depend on
-# the width of the ring, nor on the number of devices: in `k` steps, two
-# messages of `k` cells. So with more devices and a wider ring, each has as
-# much to do as before, and as much to send: this is weak scaling at its best.
-#
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
@@ -469,10 +646,12 @@ def solution_4(share):
 # %% [markdown]
 # ## Summary
 #
-# 1. Leave something out and time the rest: the lookup was what cost.
+# 1. Leave something out and time the rest: the lookup was what cost. Tricks on
+#    the compiler age with it.
 # 2. A better algorithm gains more than a better compiler: words of 32 cells
 #    and bitwise logic.
-# 3. Know the floor: the time to write the result at all.
+# 3. Know the floor: the time to write the result at all, and who asks for the
+#    memory.
 # 4. With `shard_map` every device runs the same function on its share, and
 #    `ppermute` sends the edges; a halo of k cells serves k steps.
 # 5. Simulated devices prove that it is right; real ones make it fast, with

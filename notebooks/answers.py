@@ -68,15 +68,6 @@ def require_result(result: Any, call: str) -> None:
     require(result is not None, f"{call}: got None, does it say `return`?")
 
 
-def require_rule(answer: Any) -> int:
-    """The answer as a rule number; raises NotYet if it is none."""
-    require(
-        isinstance(answer, int | np.integer) and 0 <= answer <= 255,
-        f"a rule is a whole number from 0 to 255, got {answer!r}.",
-    )
-    return int(answer)
-
-
 def require_states(got: Any, want: np.ndarray, call: str) -> None:
     """Raises NotYet with the first wrong cell; one state counts as row 0."""
     require_result(got, call)
@@ -161,7 +152,11 @@ def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
 @answer_check
 def check_move_right(rule: Any) -> str:
     """The rule that moves every cell one place to the right."""
-    rule_table = reference.make_rule_table(require_rule(rule))
+    require(
+        isinstance(rule, int | np.integer) and 0 <= rule <= 255,
+        f"a rule is a whole number from 0 to 255, got {rule!r}.",
+    )
+    rule_table = reference.make_rule_table(int(rule))
     want = simulate_table(reference.make_rule_table(240), 21)
     require_states(simulate_table(rule_table, 21), want, f"rule {rule}")
     # One live cell does not show all eight neighborhoods.
@@ -291,11 +286,11 @@ def check_mappable(names: Any) -> str:
         isinstance(names, set | list | tuple) and set(names) <= data | shape,
         f"the answer is a set of names, some of {sorted(data | shape)}.",
     )
-    for name in sorted(shape & set(names)):
-        raise NotYet(
-            f"{name} shapes the states: two values give two shapes, and these"
-            " do not fit into one array."
-        )
+    require(
+        not shape & set(names),
+        "what shapes the states cannot be mapped: two values give two shapes,"
+        " and these do not fit into one array.",
+    )
     require(set(names) == data, "there is one more that is data, not shape.")
     return "what is data can be mapped, what is shape cannot."
 
@@ -307,7 +302,7 @@ def check_live_fractions(live_fractions: Any) -> str:
     for some in (rules, np.array([110, 30, 30, 7], dtype=np.uint8)):
         rows = [reference.simulate(int(rule), 32, 32)[-1] for rule in some]
         want, call = np.mean(rows, axis=1), f"{len(some)} rules"
-        require_numbers(live_fractions(some), want, call, "the one at")
+        require_numbers(live_fractions(some), want, call, "number")
     require_no_loop(live_fractions, rules, "rules")
     return "8 rules take as many operations as 2."
 

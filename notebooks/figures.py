@@ -74,10 +74,13 @@ def expect_failure(error_type: type[Exception], keyword: str) -> Iterator:
         raise AssertionError(f"this cell has to fail with {expected}")
 
 
-def median_time(function: Callable, *args: Any, **kwargs: Any) -> float:
-    """The median of the seconds of nine calls, after one that compiles."""
-    seconds = [time_call(function, *args, **kwargs)[1] for _ in range(10)]
-    return statistics.median(seconds[1:])
+def median_time(
+    function: Callable, *args: Any, num_calls: int = 9, **kwargs: Any
+) -> float:
+    """The median of the seconds of the calls, after one that compiles."""
+    time_call(function, *args, **kwargs)
+    calls = (time_call(function, *args, **kwargs) for _ in range(num_calls))
+    return statistics.median(seconds for _, seconds in calls)
 
 
 @contextmanager

@@ -28,6 +28,18 @@ install_import_hook(
 )
 
 
+def pytest_addoption(parser):
+    """`--slow` runs also the tests that are marked so."""
+    parser.addoption("--slow", action="store_true", help="all tests")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what is marked slow, unless it is asked for."""
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("slow"):
+            item.add_marker(pytest.mark.skip(reason="only with --slow"))
+
+
 @pytest.fixture
 def run_stage_here(monkeypatch, capsys):
     """Run a stage's script in this process, where JAX is imported already."""

@@ -38,9 +38,12 @@ SWITCHES = [
     "--window-size=1200,1000",
 ]
 
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER), reason="chromium or chromedriver is missing"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,8 @@ app.commands.execute("notebook:run-all-cells").then(() => done(
   ))
 ));
 """
+MEDIA = "Emulation.setEmulatedMedia"
+PHONE = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
 GO_TO = """
 const content = window.jupyterapp.shell.currentWidget.content;
 content.activeCellIndex = arguments[0];
@@ -120,7 +125,13 @@ content.scrollToItem(arguments[0]);
 """
 
 
-def test_run_all_in_jupyterlab_and_the_slider_moves_the_picture(browser, lab):
+def find_all(browser, css):
+    """The elements, once there are any."""
+    wait = WebDriverWait(browser, PATIENCE)
+    return wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, css))
+
+
+def test_run_all_in_jupyterlab_and_the_sliders_move_the_picture(browser, lab):
     wait = WebDriverWait(browser, PATIENCE)
     browser.get(lab)
     wait.until(lambda _: browser.execute_script(READY))
@@ -136,31 +147,56 @@ def test_run_all_in_jupyterlab_and_the_slider_moves_the_picture(browser, lab):
         i for i, source in enumerate(sources) if source.startswith("explore(")
     ]
     browser.execute_script(GO_TO, explorer)
-    picture = wait.until(
-        lambda _: browser.find_elements(By.CSS_SELECTOR, "img.widget-image")
-    )[0]
-    wait.until(lambda _: picture.get_property("naturalWidth") > 0)
-    before = picture.screenshot_as_base64
-    handle = browser.find_element(By.CSS_SELECTOR, ".noUi-handle")
+    image = ".widget-html-content img"
+    find_all(browser, image)
+    labels = [x.text for x in find_all(browser, ".widget-slider label")]
+    assert labels == ["rule", "width", "num_steps"]
+    handle, *_ = find_all(browser, ".noUi-handle")
     handle.send_keys(Keys.ARROW_RIGHT)
-    wait.until(lambda _: picture.screenshot_as_base64 != before)
-    readout = browser.find_element(By.CSS_SELECTOR, ".widget-readout")
-    assert readout.text == "111"
+    rule, width, num_steps = find_all(browser, ".widget-readout")
+    wait.until(lambda _: rule.text == "111")
+    enter(num_steps, 400)
+    for cells in (1, 40, 400):
+        enter(width, cells)
+        alt = f"rule 111, width {cells}, num_steps 400"
+        (picture,) = find_all(browser, f'{image}[alt="{alt}"]')
+        wait.until(lambda _, shown=picture: shown.get_property("complete"))
+        assert picture.get_property("naturalWidth") == cells
+        assert (picture.size["width"], picture.size["height"]) == (cells, 400)
 
 
-def test_pages_show_their_pictures(browser, run_notebook, tmp_path):
+def enter(readout, value):
+    """Type a number beside a slider."""
+    readout.click()
+    readout.send_keys(Keys.CONTROL, "a")
+    readout.send_keys(str(value), Keys.ENTER)
+
+
+def test_pages_fit_show_their_pictures_and_print_their_solutions(
+    browser, run_notebook, tmp_path
+):
     write_pages(tmp_path, run_notebook)
     for name in NAMES:
         browser.get((tmp_path / "index.html").as_uri())
-        link = f'h2 a[href="{name}.html"]'
-        browser.find_element(By.CSS_SELECTOR, link).click()
+        (link,) = find_all(browser, f'h2 a[href="{name}.html"]')
+        link.click()
         assert browser.title == convert.find_title(make_notebook(name))
-        pictures = browser.find_elements(By.TAG_NAME, "img")
-        assert pictures
-        for picture in pictures:
+        for picture in find_all(browser, "img"):
             assert picture.get_property("naturalWidth") > 0
             assert picture.is_displayed()
         assert browser.execute_script(
             "return performance.getEntriesByType('resource')"
             ".every(entry => entry.name.startsWith('data:'))"
         )
+        solution = find_all(browser, "details .input")[0]
+        assert not solution.is_displayed()
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+        page = browser.find_element(By.TAG_NAME, "html")
+        assert page.get_property("scrollWidth") == 400
+        for picture in find_all(browser, ".output_png img"):
+            natural = picture.get_property("naturalWidth")
+            assert picture.size["width"] >= min(natural, 500)
+        browser.execute_cdp_cmd(MEDIA, {"media": "print"})
+        assert solution.is_displayed()
+        browser.execute_cdp_cmd(MEDIA, {"media": ""})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

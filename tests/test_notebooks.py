@@ -1,8 +1,6 @@
 """The notebooks run, their claims hold, and their exercises check answers."""
 
 import ast
-import base64
-import functools
 import re
 import sys
 
@@ -12,10 +10,11 @@ import nbformat
 import numpy as np
 import pytest
 
+import answers
 import convert
+import figures
 from running import NAMES, make_notebook, printed, write_pages
 from support import REFERENCE, ROOT, import_stage, run_python
-from workshop import answers, notebook
 from workshop.stages import find_stages
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
@@ -24,6 +23,11 @@ each_notebook = pytest.mark.parametrize("name", NAMES)
 def tagged(cells, tag):
     """The cells with that tag."""
     return [cell for cell in cells if tag in cell.metadata.get("tags", [])]
+
+
+def read_text(name):
+    """The sources of all cells."""
+    return "\n".join(cell.source for cell in make_notebook(name).cells)
 
 
 @each_notebook
@@ -58,23 +62,19 @@ def test_unsolved_exercises_fail_their_checks_and_solutions_pass(
 
 
 @each_notebook
-def test_every_exercise_has_its_heading_in_order(name):
-    text = "\n".join(cell.source for cell in make_notebook(name).cells)
-    numbers = re.findall(r"^### Exercise (\d+): ", text, flags=re.M)
-    assert [int(n) for n in numbers] == [
-        1 + i
-        for i in range(len(tagged(make_notebook(name).cells, "exercise")))
-    ]
-
-
-@each_notebook
-def test_it_opens_with_what_to_expect(name):
-    first = make_notebook(name).cells[0].source
+def test_it_opens_with_what_to_expect_and_ends_with_a_summary_of_five(name):
+    cells = make_notebook(name).cells
+    first, last = cells[0].source, cells[-1].source
     assert re.match(rf"# {name[0]} · \w+: ", first)
     words = ["What you will do", "What you will learn", "What you need"]
     parts = re.findall(r"^\*\*([\w ]+)\.\*\* \S", first, flags=re.M)
     assert parts == [*words, "Minutes"]
-    assert re.search(r"\*\*Minutes\.\*\* \d+", first)
+    assert int(re.search(r"\*\*Minutes\.\*\* (\d+)", first)[1]) <= 60
+    summary = last.split("## Summary\n")[1].split("\n## ")[0]
+    assert re.findall(r"^(\d)\. ", summary, flags=re.M) == list("12345")
+    numbers = re.findall(r"^### Exercise (\d+): ", read_text(name), re.M)
+    count = len(tagged(cells, "exercise"))
+    assert numbers == [str(1 + i) for i in range(count)]
 
 
 @each_notebook
@@ -89,59 +89,54 @@ def test_it_asks_for_predictions_before_the_cell_that_answers(name):
     assert all(cells[i + 1].cell_type == "code" for i in asking)
 
 
-@each_notebook
-def test_it_ends_with_a_summary_of_five(name):
-    last = make_notebook(name).cells[-1].source
-    summary = last.split("## Summary\n")[1].split("\n## ")[0]
-    assert re.findall(r"^(\d)\. ", summary, flags=re.M) == list("12345")
-
-
 def test_the_first_notebook_ends_with_a_glossary_in_order():
     last = make_notebook(NAMES[0]).cells[-1].source
-    terms = re.findall(
-        r"^\| ([\w -]+) \| ", last.split("## Glossary")[1], re.M
-    )
-    assert terms[0] == "term"
+    glossary = last.split("## Glossary")[1]
+    first, *terms = re.findall(r"^\| ([\w -]+) \| ", glossary, re.M)
+    assert first == "term"
     assert len(terms) > 15
-    assert terms[1:] == sorted(terms[1:], key=str.lower)
+    assert terms == sorted(terms, key=str.lower)
 
 
 def test_all_stages_are_shown_and_none_is_restated():
-    text = "\n".join(
-        cell.source for name in NAMES for cell in make_notebook(name).cells
-    )
+    text = "\n".join(map(read_text, NAMES))
     shown = {int(n) for n in re.findall(r"^show_diff\((\d+)", text, re.M)}
     assert shown == set(find_stages()) - {0}
     assert "def simulate(" not in text
 
 
-def test_all_notebooks_begin_by_the_same_check():
-    first = {make_notebook(name).cells[1].source for name in NAMES}
-    assert len(first) == 1
-    assert "check_kernel()" in first.pop()
+def test_only_time_call_looks_at_the_clock():
+    for source in convert.SOURCES:
+        nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+        imports = [node for node in nodes if isinstance(node, ast.Import)]
+        imported = {alias.name for node in imports for alias in node.names}
+        assert not imported & {"time", "timeit"}
 
 
 FIRST_CODE = make_notebook(NAMES[0]).cells[1].source
 
 
-def test_the_first_cell_finds_the_stages():
+def test_the_first_cell_is_the_same_everywhere_and_finds_the_stages(tmp_path):
+    assert {make_notebook(name).cells[1].source for name in NAMES} == {
+        FIRST_CODE
+    }
     done = run_python("-c", FIRST_CODE, cwd=convert.FOLDER)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("The right kernel")
 
 
-def test_opened_elsewhere_the_first_cell_says_what_to_do(tmp_path):
-    done = run_python("-c", FIRST_CODE, cwd=tmp_path)
+@pytest.mark.parametrize("wrong", ["folder", "kernel"])
+def test_in_a_wrong_place_the_first_cell_says_what_to_do(wrong, tmp_path):
+    if wrong == "folder":
+        done = run_python("-c", FIRST_CODE, cwd=tmp_path)
+        assert "make lab" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    else:
+        done = run_python("-S", "-c", FIRST_CODE, cwd=convert.FOLDER)
+        assert "has no jax" in done.stderr
+        assert "Change Kernel" in done.stderr
+        assert str(ROOT) in done.stderr.splitlines()[-1]
     assert done.returncode == 1
-    assert "make lab" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_in_the_wrong_kernel_the_first_cell_says_what_to_do():
-    done = run_python("-S", "-c", FIRST_CODE, cwd=convert.FOLDER)
-    assert done.returncode == 1
-    assert "has no jax" in done.stderr
-    assert "Change Kernel" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -149,36 +144,27 @@ def test_every_notebook_is_what_its_source_makes():
     convert.check_notebooks()
 
 
-@pytest.fixture
-def copied(tmp_path, monkeypatch):
-    """A source in another folder, with the notebook that it makes."""
+def test_a_notebook_that_its_source_does_not_make_is_noticed(
+    tmp_path, monkeypatch, capsys
+):
     source = tmp_path / "1_port.py"
     source.write_bytes((convert.FOLDER / "1_port.py").read_bytes())
     monkeypatch.setattr(convert, "SOURCES", [source])
     monkeypatch.setattr(convert, "ROOT", tmp_path)
     convert.write_notebooks()
-    convert.check_notebooks()
-    return source
-
-
-def test_a_source_that_was_edited_is_noticed(copied, capsys):
-    text = copied.read_text(encoding="utf-8")
-    copied.write_text(text + "\n# %%\n1 + 1\n", encoding="utf-8")
-    with pytest.raises(SystemExit) as ended:
-        convert.check_notebooks()
-    assert ended.value.code == 1
-    assert "make notebooks" in capsys.readouterr().err
-
-
-def test_a_notebook_with_outputs_is_noticed(copied):
-    path = convert.notebook_path(copied)
-    nb = nbformat.read(path, as_version=4)
+    nb = nbformat.read(convert.notebook_path(source), as_version=4)
     nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="hello")]
-    nbformat.write(nb, path)
+    nbformat.write(nb, convert.notebook_path(source))
     with pytest.raises(SystemExit):
         convert.check_notebooks()
     convert.write_notebooks()
     convert.check_notebooks()
+    with source.open("a", encoding="utf-8") as more:
+        more.write("\n# %%\n1 + 1\n")
+    with pytest.raises(SystemExit) as ended:
+        convert.check_notebooks()
+    assert ended.value.code == 1
+    assert "make notebooks" in capsys.readouterr().err
 
 
 def test_pages_need_nothing_else(run_notebook, tmp_path):
@@ -189,76 +175,75 @@ def test_pages_need_nothing_else(run_notebook, tmp_path):
         page = path.read_text(encoding="utf-8")
         sources = re.findall(r'\ssrc="([^"]{,30})', page)
         assert all(src.startswith("data:image/png;") for src in sources)
-        assert "<link" not in page
-        assert "@import" not in page
-        assert "<script" not in page
+        for loads in ("<link", "@import", "<script"):
+            assert loads not in page
         local = set(re.findall(r'href="([\w.]+)(?:#[\w.-]*)?"', page))
         assert local == {path.name for path in pages.values()} & local
         if name in NAMES:
-            assert len(sources) == sum(
-                "image/png" in output.get("data", {})
+            shown = [
+                output.get("data", {}).keys()
                 for cell in run_notebook(name).notebook.cells
                 for output in cell.get("outputs", [])
+            ]
+            pictures = [x for x in shown if x & {"image/png", convert.WIDGET}]
+            assert len(sources) == len(pictures) > 0
+            assert len(re.findall(r'<img[^>]*\salt="[^"]+"', page)) == len(
+                sources
             )
-            assert all(re.findall(r"<img[^>]*\salt=\"[^\"]+\"", page))
             assert page.count("<details>") >= 4
             assert "Right: " not in page
 
 
-def test_the_explorer_has_a_picture_for_pages_without_a_kernel(run_notebook):
-    cells = run_notebook("1_port").notebook.cells
-    cell = next(c for c in cells if c.source.startswith("explore("))
-    (output,) = cell.outputs
-    assert convert.WIDGET in output.data
-    assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG")
-
-
-def test_the_explorer_follows_its_sliders():
-    explorer = notebook.make_explorer(REFERENCE.simulate)
+@pytest.mark.parametrize(
+    ("width", "num_steps", "scale"),
+    [(160, 160, 3), (1, 400, 1), (40, 160, 3), (400, 1, 1), (1, 1, 480)],
+)
+def test_the_explorer_follows_its_sliders_and_fits_a_screen(
+    width, num_steps, scale
+):
+    explorer = figures.make_explorer(REFERENCE.simulate)
     *sliders, picture, caption = explorer.children
     seen = {picture.value}
-    for slider, value in zip(sliders, (30, 33, 50), strict=True):
+    for slider, value in zip(sliders, (30, width, num_steps), strict=True):
         slider.value = value
         seen.add(picture.value)
-    assert len(seen) == 4
+    assert len(seen) == 2 + (width != 160) + (num_steps != 160)
+    alt = f'alt="rule 30, width {width}, num_steps {num_steps}"'
+    size = f'width="{scale * width}" height="{scale * num_steps}"'
+    assert f"{alt} {size}" in picture.value
     assert re.fullmatch(r"this frame took \d+ ms", caption.value)
 
 
 def test_an_expected_failure_is_shown_shortly(capsys):
-    with notebook.expect_failure(TypeError, "immutable"):
+    with figures.expect_failure(TypeError, "immutable"):
         jnp.zeros(3)[0] = 1
     shown = capsys.readouterr().out
     assert shown.startswith("TypeError: JAX arrays are immutable")
     assert max(map(len, shown.splitlines())) < 80
 
 
-def test_another_failure_is_not_expected():
-    with (
-        pytest.raises(ValueError, match="other"),
-        notebook.expect_failure(TypeError, "immutable"),
-    ):
-        raise ValueError("other")
-    with (
-        pytest.raises(TypeError, match="other"),
-        notebook.expect_failure(TypeError, "immutable"),
-    ):
-        raise TypeError("other")
-    with (
-        pytest.raises(AssertionError, match="immutable"),
-        notebook.expect_failure(TypeError, "immutable"),
-    ):
-        pass
+def raise_if_any(error):
+    if error:
+        raise error
 
 
-def raise_error(*_):
-    raise KeyError("mine")
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ValueError("immutable"), ValueError),
+        (TypeError("other"), TypeError),
+        (None, AssertionError),
+    ],
+)
+def test_another_failure_is_not_expected(error, raised):
+    with pytest.raises(raised), figures.expect_failure(TypeError, "immutable"):
+        raise_if_any(error)
 
 
-@functools.cache
-def answers_for_all():
+def answers_for_all(rules=range(256)):
     """What is asked for, of all rules and not of those that are given."""
-    last_rows = [REFERENCE.simulate(rule, 32, 32)[-1] for rule in range(256)]
-    return np.array([row.mean() for row in last_rows])
+    rows = [REFERENCE.simulate(rule, 32, 32)[-1] for rule in range(256)]
+    return np.mean(rows, axis=1)[: len(rules)]
 
 
 @jax.jit
@@ -277,15 +262,21 @@ def loop_over_rows(states):
     )
 
 
+def sum_of_next(cells, rule_table):
+    """The sum of the next state, by a lookup."""
+    return import_stage(7).step(cells.astype(jnp.uint8), rule_table).sum()
+
+
 def influence_by_differences(cells, rule_table):
     """Right, with two steps for each cell."""
-    step = import_stage(7).step
-
-    def grown(cell):
-        low, high = (cells.at[cell].set(value) for value in (0.0, 1.0))
-        return step(high, rule_table).sum() - step(low, rule_table).sum()
-
-    return jnp.stack([grown(cell) for cell in range(len(cells))])
+    low, high = (
+        [
+            sum_of_next(cells.at[i].set(x), rule_table)
+            for i in range(len(cells))
+        ]
+        for x in (0.0, 1.0)
+    )
+    return jnp.stack(high) - jnp.stack(low)
 
 
 WRONG = [
@@ -293,12 +284,14 @@ WRONG = [
     (answers.check_move_right, 256, "a rule is a whole number"),
     (answers.check_rule_number, lambda table: 110, "rule 0: got 110, want 0"),
     (answers.check_rule_number, lambda table: None, "does it say `return`?"),
-    (answers.check_rule_number, raise_error, "it raises KeyError: 'mine'"),
+    (answers.check_rule_number, lambda x: {}[x.size], "it raises KeyError: 8"),
     (answers.check_two_cells, jnp.zeros, "dtype: got float32, want uint8"),
     (answers.check_mirror, lambda table: table, "row 1, cell 6: got 1, want"),
+    (answers.check_read, lambda array, i: array[i], "place 5 of 5: got 11"),
     (answers.check_num_programs, 7, "got 7"),
-    (answers.check_mappable, {"rule", "width"}, "width shapes the states"),
+    (answers.check_mappable, {"rule", "width"}, "two values give two shapes"),
     (answers.check_mappable, {"rule"}, "there is one more"),
+    (answers.check_mappable, {"seed"}, "some of ['num_steps', 'rule'"),
     (answers.check_lesson, [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
     (answers.check_live_fractions, loop_over_rules, "that is a loop"),
     (
@@ -306,14 +299,25 @@ WRONG = [
         lambda rules: answers_for_all(),
         "4 rules: shape: got (256,), want (4,)",
     ),
+    (answers.check_live_fractions, answers_for_all, "4 rules, number 0: got"),
     (answers.check_differences, loop_over_rows, "that is a loop"),
     (answers.check_influence, influence_by_differences, "no gradient"),
-    (answers.check_find_cell, lambda i, n: divmod(i, 8), "cell 3 of 3 words"),
+    (
+        answers.check_influence,
+        jax.grad(sum_of_next),
+        "cell 4: got 0.0, want 2",
+    ),
+    (
+        answers.check_find_cell,
+        lambda i, n: divmod(i, 8),
+        "cell 3 of 3 words: got (0, 3), want (1, 0)",
+    ),
     (answers.check_exchanges, lambda n, halo: n // halo, "(258, 256)"),
+    (answers.check_rule_110, lambda a, b, c: b ^ c, "0 1 1: got 0, want 1"),
     (
         answers.check_rule_110,
-        lambda left, center, right: center ^ right,
-        "neighborhood 0 1 1: got 0, want 1",
+        lambda a, b, c: ((b | c) ^ (a & b & c)) & 1,
+        "not each of the other 31",
     ),
 ]
 
@@ -324,21 +328,3 @@ def test_checks_say_what_is_wrong(check, answer, said, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("Not yet: ")
     assert said in shown
-
-
-def test_only_time_call_looks_at_the_clock():
-    for source in convert.SOURCES:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        imported = {
-            alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        }
-        assert not imported & {"time", "timeit"}
-
-
-def test_make_lab_and_the_readme_open_notebooks_that_exist():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (opened,) = re.findall(r"default_url=/lab/tree/(\S+)", makefile)
-    assert (ROOT / opened).is_file()

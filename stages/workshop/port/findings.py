@@ -36,6 +36,8 @@ def find(facts: dict[str, Any]) -> list[Finding]:
         return [nothing()]
     timed = {"first": 0.0, "later": 0.0, "old": math.inf} | facts
     timed["function"] = called(facts["call"])
+    compiling = sum(stands.get("compiled", {}).values())
+    timed["running"] = max(0.0, timed["later"] - compiling)
     found = [
         *traced_again(stands, timed),
         *too_small(stands, timed),
@@ -140,7 +142,7 @@ def too_small(stands: dict, timed: dict) -> Iterator[Finding]:
             " it takes JAX as long, whatever it computes.",
             "Try the call with arrays of the size that you need, or with many"
             " problems at once: jax.vmap.",
-            *(6, "3_transform", timed["later"]),
+            *(6, "3_transform", timed["running"]),
         )
 
 
@@ -149,8 +151,7 @@ def one_by_one(stands: dict, timed: dict) -> Iterator[Finding]:
     eager, calls = stands["eager"], sum(stands["calls"].values())
     if eager < (FEW if calls else 1):
         return
-    compiling = sum(stands.get("compiled", {}).values())
-    seconds = (timed["later"] - compiling) * eager / (eager + calls)
+    seconds = timed["running"] * eager / (eager + calls)
     todo = f"Put jax.jit on {timed['function']}; a size or a number of steps"
     todo += " goes into static_argnames."
     if asking := often_read(stands, 1):
@@ -160,12 +161,14 @@ def one_by_one(stands: dict, timed: dict) -> Iterator[Finding]:
             " jnp.where, does not."
         )
     lines = stands["lines"]
-    most = f", {max(lines.values())} of them" if lines else ""
-    place = at(max(lines, key=lines.get)) if lines else "."
+    place = "."
+    for line, number in list(lines.items())[:1]:
+        some = "all" if number == eager else f"{number:,}"
+        place = f", {some} of them from{at(line)}"
     yield Finding(
         "one by one",
         f"{eager:,} {'operations are' if eager > 1 else 'operation is'} sent"
-        f" one by one{most}{' from' * bool(lines)}{place}",
+        f" one by one{place}",
         *(todo, 3, "2_compile", seconds),
     )
 
@@ -179,7 +182,7 @@ def loops_of_calls(stands: dict, timed: dict) -> Iterator[Finding]:
         share = number / (stands["eager"] + all_calls)
         if stands["eager"] <= 2 * number:  # they are in the loop, too
             share = 1
-        seconds, where = timed["later"] * share, (5, "2_compile")
+        seconds, where = timed["running"] * share, (5, "2_compile")
         todo = "Each call takes what the one before returned: jax.lax.scan."
         asking = often_read(stands, number // 2)
         if asking:
@@ -239,7 +242,7 @@ def reads(stands: dict, timed: dict) -> Iterator[Finding]:
             else "That is well if it is the last step. If not, write jnp for"
             " np in what follows: it runs outside of JAX.",
             *(5 if often else 1, "2_compile" if often else "1_port"),
-            timed["later"] / 20 * often,
+            timed["running"] / 20 * often,
         )
     if stands["callbacks"]:
         yield Finding(
@@ -247,7 +250,7 @@ def reads(stands: dict, timed: dict) -> Iterator[Finding]:
             "The compiled program calls Python back:"
             f" {', '.join(stands['callbacks'])}.",
             "Take it out where time counts; jax.debug.print is one, too.",
-            *(3, "2_compile", timed["later"] / 20),
+            *(3, "2_compile", timed["running"] / 20),
         )
 
 

@@ -30,7 +30,7 @@ class Watch:
         """Nothing yet."""
         self.folder = str(folder)
         self.tracing = 0
-        self.made: Counter = Counter()
+        self.bodies: dict = {}
         self.calls: Counter = Counter()
         self.chained: Counter = Counter()
         self.reads: Counter = Counter()
@@ -42,7 +42,7 @@ class Watch:
     def forget_counts(self) -> None:
         """Count from 0 again, but remember what was traced."""
         self.traces = []
-        for counter in self.made, self.calls, self.chained, self.reads:
+        for counter in self.calls, self.chained, self.reads:
             counter.clear()
 
     def line(self) -> str | None:
@@ -91,12 +91,39 @@ class Watch:
         self, line: str, jit: Callable, function: Callable, **kwargs: Any
     ) -> Callable:
         """The compiled function that was made in that line, watched."""
-        self.made[line] += 1
-        traced = []
+        body, traced = self.watched_body(function)
+        made = jit(body, **kwargs)
+        name = body.__name__
+
+        @functools.wraps(made)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.tracing:
+                return made(*args, **kwargs)
+            traced.clear()
+            signature = sign(function, args, kwargs)
+            self.note_call(name, args, kwargs)
+            self.keep_program(name, made, args, kwargs)
+            result = made(*args, **kwargs)
+            if traced:
+                self.note_trace(name, line, id(body), signature)
+            self.results[name] = jax.tree.leaves(result)
+            return result
+
+        for method in ("lower", "trace", "eval_shape", "clear_cache"):
+            setattr(call, method, getattr(made, method, None))
+        return call
+
+    def watched_body(self, function: Callable) -> tuple[Callable, list]:
+        """The function, and a list that grows each time that it is traced.
+
+        One for each function: jit knows again what it has compiled before.
+        """
+        if function in self.bodies:
+            return self.bodies[function]
+        traced: list[int] = []
         named = getattr(function, "func", function)  # of a partial
 
-        @functools.wraps(named, assigned=("__name__", "__doc__"), updated=())
-        def trace(*args: Any, **kwargs: Any) -> Any:
+        def body(*args: Any, **kwargs: Any) -> Any:
             traced.append(1)
             self.tracing += 1
             try:
@@ -104,28 +131,10 @@ class Watch:
             finally:
                 self.tracing -= 1
 
-        trace.__wrapped__ = function  # its signature
-        made = jit(trace, **kwargs)
-        key = (line, id(made))
-
-        @functools.wraps(made)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self.tracing:
-                return made(*args, **kwargs)
-            traced.clear()
-            name = getattr(made, "__name__", "it")
-            signature = sign(function, args, kwargs)
-            self.note_call(name, args, kwargs)
-            self.keep_program(name, made, args, kwargs)
-            result = made(*args, **kwargs)
-            if traced:
-                self.note_trace(name, line, key, signature)
-            self.results[name] = jax.tree.leaves(result)
-            return result
-
-        for name in ("lower", "trace", "eval_shape", "clear_cache"):
-            setattr(call, name, getattr(made, name, None))
-        return call
+        body.__name__ = getattr(named, "__name__", "it")
+        body.__wrapped__ = function  # has the signature
+        self.bodies[function] = body, traced
+        return body, traced
 
     def note_call(self, name: str, args: tuple, kwargs: dict) -> None:
         """Count it, and whether it takes what the call before returned."""
@@ -144,12 +153,13 @@ class Watch:
                 self.programs[name] = made.trace(*args, **kwargs)
 
     def note_trace(
-        self, name: str, line: str, key: tuple, signature: dict
+        self, name: str, line: str, body: int, signature: dict
     ) -> None:
         """Keep why it was traced: what is new since it was traced before."""
-        before = self.seen[key]
+        before = self.seen[line, body]
         why = differences(signature, before) if before else []
-        fresh = not before and any(k[0] == line for k in self.seen if k != key)
+        others = [key for key in self.seen if key != (line, body)]
+        fresh = not before and any(where == line for where, _ in others)
         before.append(signature)
         self.traces.append(
             {"name": name, "line": line, "fresh": fresh, "why": why}

@@ -263,10 +263,9 @@ def head(question: str) -> None:
 def show_gain(facts: dict[str, Any]) -> None:
     """Print what the calls took, and from which on the port pays off."""
     old, first, later = facts["old"], facts["first"], facts["later"]
-    ratio = old / later
-    faster = f"{ratio:.3g} times as fast"
-    if ratio < 1:
-        faster = f"{1 / ratio:.3g} times slower"
+    ratio = max(old, later) / min(old, later)
+    ratio = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
+    faster = f"{ratio} times as {'fast' if later < old else 'slow'}"
     pays = "never, at this size"
     if later < old:
         pays = (
