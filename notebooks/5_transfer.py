@@ -208,9 +208,9 @@ def solution_1(got, want):
 # %%
 key = jax.random.key(0)
 one, two = jax.random.split(key)
-drawn = [float(jax.random.uniform(some)) for some in (key, key, one, two)]
-print(*drawn, sep="\n")
-assert len(set(drawn)) == 3
+numbers = [float(jax.random.uniform(some)) for some in (key, key, one, two)]
+print(*numbers, sep="\n")
+assert len(set(numbers)) == 3
 
 # %% [markdown]
 # The same key gives the same numbers, always: a run can be repeated, on any
@@ -248,7 +248,7 @@ def solution_2(key, width):
     for_squares, for_u, for_v = jax.random.split(key, 3)
     shape = width // 8, width // 8
     squares = jax.random.bernoulli(for_squares, 0.2, shape)
-    v = jnp.kron(0.5 * squares, jnp.ones((8, 8)))
+    v = jnp.kron(jnp.where(squares, 0.5, 0.0), jnp.ones((8, 8)))
     u = 1 - v + 0.02 * jax.random.uniform(for_u, v.shape)
     return u, v + 0.02 * jax.random.uniform(for_v, v.shape)
 

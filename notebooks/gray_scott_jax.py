@@ -14,7 +14,7 @@ def make_initial_state(key, width):
     for_squares, for_u, for_v = jax.random.split(key, 3)
     shape = width // 8, width // 8
     squares = jax.random.bernoulli(for_squares, 0.2, shape)
-    v = jnp.kron(0.5 * squares, jnp.ones((8, 8)))
+    v = jnp.kron(jnp.where(squares, 0.5, 0.0), jnp.ones((8, 8)))
     u = 1 - v + 0.02 * jax.random.uniform(for_u, v.shape)
     return u, v + 0.02 * jax.random.uniform(for_v, v.shape)
 
