@@ -27,11 +27,11 @@ from workshop.compare import (
 )
 from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
+from workshop.exercises.limits import Limits
 from workshop.exercises.points import NotYet
 from workshop.exercises.sandbox import run_examiner
 from workshop.exercises.tasks import find_tasks
 from workshop.jaxprs import describe_compilation
-from workshop.limits import Limits
 from workshop.stages import failure, find_stages, stage_before
 
 TASKS = find_tasks()

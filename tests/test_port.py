@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support import ROOT, run_python
-from workshop.results import compare_results, flatten
+from workshop.port.results import compare_results, flatten
 
 WORKSHOP = ROOT / "stages" / "workshop"
 OLD = """

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from workshop.exercises.limits import Limits, check_limits
 from workshop.exercises.sandbox import Outcome, run_examiner
 from workshop.exercises.tasks import (
     Task,
@@ -17,7 +18,6 @@ from workshop.exercises.tasks import (
     require_file,
     shown,
 )
-from workshop.limits import Limits, check_limits
 from workshop.stages import find_stages
 from workshop.terminal import fail, say, terminal_size
 

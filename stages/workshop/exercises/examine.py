@@ -20,7 +20,8 @@ from types import ModuleType
 import jax
 
 from workshop.compare import CASES, some_cases
-from workshop.errors import ErrorRow, find_row
+from workshop.exercises.errors import ErrorRow, find_row
+from workshop.exercises.limits import Limits, end_with_children, keep_within
 from workshop.exercises.points import (
     COMPARE,
     POINTS,
@@ -28,7 +29,6 @@ from workshop.exercises.points import (
     compare_at,
 )
 from workshop.exercises.tasks import Task, find_tasks, shown
-from workshop.limits import Limits, end_with_children, keep_within
 from workshop.stages import failure, find_stages, stage_before
 
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from workshop.devices import stray_variables
+from workshop.exercises.limits import Limits, find_place, run_within
 from workshop.exercises.tasks import Task, shown
-from workshop.limits import Limits, find_place, run_within
 from workshop.terminal import fail
 
 EXAMINE = "workshop.exercises.examine"

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from workshop.exercises.examine import explain_error, import_file
+from workshop.exercises.limits import Limits, keep_within
 from workshop.harness import time_call
-from workshop.limits import Limits, keep_within
-from workshop.results import (
+from workshop.port.results import (
     Difference,
     compare_results,
     flatten,
@@ -185,7 +185,7 @@ def time_floor(results: dict[str, np.ndarray]) -> float:
 
 def explain(error: BaseException, path: Path) -> dict[str, str]:
     """What failed, in the user's own line, and the stage that shows it."""
-    from workshop.errors import find_row
+    from workshop.exercises.errors import find_row
 
     row = find_row(error)
     return {"why": explain_error(error, path), "see": row.stage if row else ""}

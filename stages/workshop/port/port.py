@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workshop.exercises.check import item, show
+from workshop.exercises.limits import Ended, Limits, find_place, run_within
 from workshop.harness import check_writable
-from workshop.limits import Ended, Limits, find_place, run_within
 from workshop.port.findings import Finding, find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
