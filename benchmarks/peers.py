@@ -6,6 +6,7 @@ cell. A peer that is not installed is named as missing.
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -92,13 +93,20 @@ def make_cax() -> Callable:
     from flax import nnx
 
     code = Elementary.wolfram_code_from_rule_number(RULE)
-    system = Elementary(wolfram_code=code, rngs=nnx.Rngs(0))
+    sows = (
+        "rngs" in signature(Elementary.__init__).parameters
+    )  # before CAX 0.4
+    rngs = {"rngs": nnx.Rngs(0)} if sows else {}
+    system = Elementary(wolfram_code=code, **rngs)
+    option = {"sow" if sows else "return_states": True}
 
     def simulate(width: int, num_steps: int) -> Any:
         initial = np.zeros((width, 1), np.float32)
         initial[width // 2] = 1
-        system(initial, num_steps=num_steps - 1, sow=True)
-        return nnx.pop(system, nnx.Intermediate)["state"][0]
+        last_and_all = system(initial, num_steps=num_steps - 1, **option)
+        if sows:
+            return nnx.pop(system, nnx.Intermediate)["state"][0]
+        return last_and_all[1]
 
     return simulate
 
