@@ -13,8 +13,8 @@
 # **What you need.** The first three notebooks, or to know what jit, scan, vmap
 # and a gradient are.
 #
-# **Minutes.** 90, most of them for the exercises. Each builds on the one
-# before, but you may skip: the notebook goes on with its own solution.
+# **Minutes.** 60 for exercises 1 to 5, and 30 more for the rest. Each builds
+# on the one before, but you may skip: the notebook goes on with a solution.
 
 # %%
 # Where are the stages, and can this kernel run them? If not: what to do.
