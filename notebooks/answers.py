@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import stage0_numpy as reference
-from workshop.compare import compare_results, explain_difference
+from workshop.compare import explain_difference
 from workshop.jaxprs import (
     count_compilations,
     count_equations,
@@ -21,6 +21,7 @@ from workshop.jaxprs import (
     takes_a_gradient,
     trace_call,
 )
+from workshop.port.results import compare_results
 
 DOTS = "put your answer in place of the three dots."
 
