@@ -66,7 +66,7 @@ links: $(CORE)  ## ask each outside link whether it answers
 lock: $(CORE)  ## pin the versions that set-up installs
 clean:  ## remove what was made, but not your own work
 
-tour progress cluster links:
+tour progress cluster:
 	@$(DOOR) $@ $(ARGS)
 
 $(NUMBERED):
@@ -82,6 +82,9 @@ doctor:
 
 lab:
 	@.venv/bin/python notebooks/lab.py $(if $(FORCE),--force) $(ARGS)
+
+links:
+	@.venv/bin/python tests/links.py
 
 html:
 	@.venv/bin/python notebooks/convert.py html

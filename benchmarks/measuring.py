@@ -110,14 +110,12 @@ def measure(
 ) -> Row:
     """Time the first call, and later ones until BUDGET seconds are spent.
 
-    The first result and the last one must be the states expected; if there
-    are none yet, the first is what others must be. Raises RefusedError if
-    not, if a call returns what one before did, or is faster than memory.
+    Raises RefusedError if a result is not what is expected, the first one if
+    nothing is yet, or if the time cannot be true.
     """
     jax.clear_caches()
     result, first = time_call(call, wait=wait)
-    if not expected:
-        expected.append(to_states(result))
+    expected += [] if expected else [to_states(result)]
     check_equal(label, to_states(result), expected[0])
     before, later = result, []
     while len(later) < MIN_CALLS or (

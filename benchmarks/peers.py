@@ -6,6 +6,7 @@ cell. A peer that is not installed is named as missing.
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -92,13 +93,20 @@ def make_cax() -> Callable:
     from flax import nnx
 
     code = Elementary.wolfram_code_from_rule_number(RULE)
-    system = Elementary(wolfram_code=code, rngs=nnx.Rngs(0))
+    sows = (
+        "rngs" in signature(Elementary.__init__).parameters
+    )  # before CAX 0.4
+    rngs = {"rngs": nnx.Rngs(0)} if sows else {}
+    system = Elementary(wolfram_code=code, **rngs)
+    option = {"sow" if sows else "return_states": True}
 
     def simulate(width: int, num_steps: int) -> Any:
         initial = np.zeros((width, 1), np.float32)
         initial[width // 2] = 1
-        system(initial, num_steps=num_steps - 1, sow=True)
-        return nnx.pop(system, nnx.Intermediate)["state"][0]
+        last_and_all = system(initial, num_steps=num_steps - 1, **option)
+        if sows:
+            return nnx.pop(system, nnx.Intermediate)["state"][0]
+        return last_and_all[1]
 
     return simulate
 
@@ -130,20 +138,24 @@ def make_numba_bytes() -> Callable:
     return simulate
 
 
+def rule_words() -> np.ndarray:
+    """The entries of the rule table, each repeated in all bits of a word."""
+    bits = [-(RULE >> entry & 1) for entry in range(8)]
+    return np.array(bits, np.int64).view(np.uint64)
+
+
 def make_numba_packed() -> Callable:
     """Numba: a loop over words, neighboring cells in neighboring bits."""
     import numba
 
-    bits = np.array([-(RULE >> entry & 1) for entry in range(8)])
-    entries = bits.astype(np.int64).view(np.uint64)
-    one, last = np.uint64(1), np.uint64(WORD_BITS - 1)
+    entries, one, last = rule_words(), np.uint64(1), np.uint64(WORD_BITS - 1)
 
     @numba.njit
     def simulate(width, num_steps):
-        num_words = width // WORD_BITS
-        states = np.zeros((num_steps, num_words), np.uint64)
-        word, bit = divmod(width // 2, WORD_BITS)
-        states[0, word] = one << np.uint64(bit)
+        num_words, middle = width // WORD_BITS, width // 2
+        states = np.empty((num_steps, num_words), np.uint64)
+        states[0] = 0
+        states[0, middle // WORD_BITS] = one << np.uint64(middle % WORD_BITS)
         for t in range(num_steps - 1):
             state = states[t]
             for i in range(num_words):
@@ -153,12 +165,10 @@ def make_numba_packed() -> Callable:
                 right = center >> one | after << last
                 word = np.uint64(0)
                 for entry in range(8):
-                    word |= (
-                        entries[entry]
-                        & (left if entry & 4 else ~left)
-                        & (center if entry & 2 else ~center)
-                        & (right if entry & 1 else ~right)
-                    )
+                    matches = left if entry & 4 else ~left
+                    matches &= center if entry & 2 else ~center
+                    matches &= right if entry & 1 else ~right
+                    word |= entries[entry] & matches
                 states[t + 1, i] = word
         return states
 

@@ -54,13 +54,14 @@ def ways(stage: Stage, width: int) -> Iterator[Way]:
 
 
 def last_rows(stages: list[Stage]) -> Iterator[Way]:
-    """The loop of scan, the stages that keep the last row alone, and C."""
+    """What keeps one state: the step of scan, loops over words, and C."""
     scan = find_scan(stages)
     yield Way(scan.label, keep_last(scan), np.atleast_2d)
     for stage in stages:
-        if run := getattr(stage.module, "simulate_last", None):
-            several = "num_devices" in signature(run).parameters
+        if hasattr(stage.module, "scan_words"):
+            several = hasattr(stage.module, "make_mesh")
             label = f"{stage.label} x {jax.device_count()}" * several
+            run = keep_last_words(stage)
             yield Way(label or stage.label, run, partial(unpack_row, stage))
     try:
         load_c()
@@ -117,6 +118,26 @@ def keep_last(stage: Stage) -> Callable[[int, int, int], jax.Array]:
     )
 
 
+def keep_last_words(stage: Stage) -> Callable[[int, int, int], jax.Array]:
+    """The stage's loop over words, of each device a row, without records."""
+    module = stage.module
+
+    @jax.jit(static_argnames=("width", "num_steps"))
+    def simulate_last(rule: int, width: int, num_steps: int) -> jax.Array:
+        def scan_share() -> jax.Array:
+            shape = width, num_steps - 1
+            last, _ = module.scan_words(rule, *shape, record=lambda _: None)
+            return last[None]
+
+        if hasattr(module, "make_mesh"):
+            mesh = module.make_mesh(width, None)
+            specs = {"in_specs": (), "out_specs": jax.P("ring")}
+            scan_share = jax.shard_map(scan_share, mesh=mesh, **specs)
+        return scan_share()
+
+    return simulate_last
+
+
 def unpack(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
     """The cells of packed states, one state a row."""
     lanes = jax.jit(jax.vmap(stage.module.unpack))(words)
@@ -124,9 +145,8 @@ def unpack(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
 
 
 def unpack_row(stage: Stage, words: jax.Array) -> np.ndarray:
-    """The same of one state, of which each device has a share."""
-    shares = words.reshape(-1, words.shape[-1])
-    return unpack(stage, None, shares).reshape(1, -1)
+    """The same of one state whose shares fill their words."""
+    return unpack(stage, None, words).reshape(1, -1)
 
 
 @functools.cache

@@ -251,11 +251,11 @@ def time_step(reference: Stage, programs: list[Way], exponent: int) -> Row:
     compared with the reference, the longer ones with each other.
     """
     width, samples = 2**exponent, {}
-    few = max(3, 2**22 // width)  # XLA unrolls a loop of one step
+    few = max(2, 2**22 // width) + 1  # that many updates: a power of two
     expected = {few: reference.module.simulate(RULE, width, few)[-1:]}
     for label, simulate, to_states in programs:
         cells = 2**25 if label == programs[0].label else 2**30
-        many, seconds = max(8 * few, cells // width), []
+        many, seconds = max(8 * (few - 1), cells // width) + 1, []
         for num_steps in (few, many):
             run = partial(simulate, RULE, width, num_steps)
             row = to_states(run())

@@ -66,7 +66,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def add_halo(words: Words, width: int) -> UInt32[Array, " num_words+2"]:
-    """The words, and at each end its neighbor beyond the seam."""
+    """The words, and at both ends what `step` needs beyond them."""
     last = get_cells(words, width - 1)
     first = get_cells(words, LANES * len(words) - width)
     left = words[-1:] << 1 | last

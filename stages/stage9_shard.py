@@ -1,7 +1,7 @@
 """Stage 9: one ring over many devices, by `jax.shard_map` and `ppermute`.
 
-What changes: `shard_map` runs one function on every device, on a share of the
-ring. In it, `ppermute` sends the cells at its ends to the neighbors: the halo.
+What changes: `shard_map` runs one function on every device: each keeps a share
+of the ring. `ppermute` sends the cells at its ends to its neighbors: the halo.
 What to notice: any number of devices that divides width gives the same
 states. A halo of k words serves k steps: at each its outermost word goes
 wrong, and in the end it is thrown away. So devices wait once in k steps.
@@ -34,12 +34,12 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
     if num_devices is None:
         num_devices = math.gcd(width, jax.device_count())
     if num_devices < 1 or width % num_devices:
-        raise ValueError(f"num_devices must divide {width}, got {num_devices}")
+        raise ValueError(f"{num_devices=} must divide {width=}")
     return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
 
 
 def make_initial_state(width: int, share: int) -> Words:
-    """This device's share; where it ends before its words do, what follows."""
+    """This device's share. Words that it does not fill hold what follows."""
     num_words = -(-share // LANES)
     start = share * jax.lax.axis_index("ring")
     cells = start + jnp.arange(LANES * num_words).reshape(LANES, num_words)
@@ -74,15 +74,14 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def add_halo(words: Words, share: int, halo: int) -> UInt32[Array, " padded"]:
-    """The words, and at each end `halo` neighbors, from another device."""
+    """The words, and at both ends what `step` needs beyond them."""
     num_devices = jax.lax.axis_size("ring")
     forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
-    back = [(j, i) for i, j in forward]
     ends = jnp.arange(halo, dtype=jnp.uint32)
     last = get_cells(words, ends + (share - halo))
     first = get_cells(words, ends + (LANES * len(words) - share))
     last = jax.lax.ppermute(last, "ring", forward)
-    first = jax.lax.ppermute(first, "ring", back)
+    first = jax.lax.ppermute(first, "ring", [(j, i) for i, j in forward])
     left = words[-halo:] << 1 | last
     right = words[:halo] >> 1 | first << LANES - 1
     return jnp.pad(words, halo).at[:halo].set(left).at[-halo:].set(right)
@@ -114,7 +113,7 @@ def simulate(
     num_steps: int,
     num_devices: int | None = None,
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: each device keeps the columns of its share."""
+    """All states, one a row: row 0 is the initial state."""
     mesh = make_mesh(width, num_devices)
 
     @jax.shard_map(mesh=mesh, in_specs=(), out_specs=jax.P(None, "ring"))

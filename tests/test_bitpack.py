@@ -1,14 +1,11 @@
 """Stage 8: the layout of the words, and every form of the states."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stage0_numpy
-import stage5_scan
 import stage8_bitpack
 
 WIDTHS = [1, 3, 31, 32, 33, 65, 97, 1009]
@@ -23,7 +20,7 @@ def cells_of(words):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("rule", [30, 57, 110])
 def test_every_form_equals_the_reference(rule, width):
-    """Unpacked, packed, last row; repeated cells are what they repeat."""
+    """Unpacked, packed, last; repeated cells are what they repeat."""
     num_steps = 70
     expected = stage0_numpy.simulate(rule, width, num_steps)
     states = stage8_bitpack.simulate(rule, width, num_steps)
@@ -33,16 +30,20 @@ def test_every_form_equals_the_reference(rule, width):
         np.testing.assert_array_equal(
             cells_of(words), np.resize(state, 32 * len(words))
         )
-    last = stage8_bitpack.simulate_last(rule, width, num_steps)
+    last, nothing = stage8_bitpack.scan_words(
+        rule, width, num_steps - 1, record=lambda words: None
+    )
     np.testing.assert_array_equal(last, packed[-1])
+    assert nothing is None
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_last_of_one_row_is_the_initial_state(width):
-    """One row is no step."""
-    words = stage8_bitpack.simulate_last(110, width, 1)
-    initial_state = stage0_numpy.make_initial_state(width)
-    np.testing.assert_array_equal(cells_of(words)[:width], initial_state)
+def test_vmap_over_rules_equals_the_reference():
+    """Transformations compose: words of several rules at once."""
+    simulate_rules = jax.vmap(stage8_bitpack.simulate, (0, None, None))
+    rules = np.array([30, 90, 110], dtype=np.uint8)
+    for rule, states in zip(rules, simulate_rules(rules, 65, 40), strict=True):
+        expected = stage0_numpy.simulate(int(rule), 65, 40)
+        np.testing.assert_array_equal(states, expected)
 
 
 def test_choose_takes_each_bit_from_one_of_two():
@@ -61,9 +62,7 @@ def test_packed_states_take_an_eighth_of_the_bytes():
     assert packed.nbytes * 8 == states.nbytes
 
 
-@pytest.mark.parametrize(
-    "name", ["simulate", "simulate_packed", "simulate_last"]
-)
+@pytest.mark.parametrize("name", ["simulate", "simulate_packed"])
 def test_program_does_not_grow(name):
     """As many operations compiled for a large size as for a small one."""
     simulate = getattr(stage8_bitpack, name)
@@ -81,13 +80,6 @@ def test_rules_share_a_compilation():
     for rule in (1, 2, 3):
         stage8_bitpack.simulate(rule, 40, 4)
     assert stage8_bitpack.simulate._cache_size() == 1
-
-
-def test_what_is_not_the_lesson_is_stage_5():
-    """The table is still made as before."""
-    assert inspect.getsource(
-        stage8_bitpack.make_rule_table
-    ) == inspect.getsource(stage5_scan.make_rule_table)
 
 
 def test_step_works_without_jit():

@@ -1,13 +1,12 @@
 """Stage 9: the same states from any number of devices, and what is sent."""
 
-import inspect
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import stage0_numpy
-import stage8_bitpack
 import stage9_shard
 from support import run_python
 from workshop.jaxprs import equations
@@ -26,167 +25,157 @@ import stage0_numpy
 import stage9_shard
 
 for num_devices in (3, 4, 8):
-    for width in (9, 97, 1031):
+    for share in (1, 31, 33, 150):
+        width = share * num_devices
         expected = stage0_numpy.simulate(30, width, 70)
         states = stage9_shard.simulate(30, width, 70, num_devices)
         np.testing.assert_array_equal(states, expected)
-    print(num_devices, len(states.sharding.device_set))
+    shapes = {{shard.data.shape for shard in states.addressable_shards}}
+    print(num_devices, len(states.sharding.device_set), shapes)
 
-kept = stage9_shard.simulate(30, 80, 5, 8)
-assert {{shard.data.shape for shard in kept.addressable_shards}} == {{(5, 10)}}
+for width in (80, 12, 9):
+    print(len(stage9_shard.simulate(30, width, 2).sharding.device_set))
 """
 
 
-def cells_of(words, width, num_devices):
-    """The state whose words lie on the devices, a row for each."""
-    shares = stage9_shard.split(width, num_devices)
-    lanes = np.arange(32, dtype=np.uint32)[:, None]
-    cells = np.asarray(words)[:, None] >> lanes & 1
-    cells = cells.reshape(num_devices, -1).astype(np.uint8)
-    return np.concatenate(
-        [part[:share] for part, share in zip(cells, shares, strict=True)]
-    )
+def scan_last(width, num_steps, num_devices, rule=110):
+    """The words after num_steps steps, to call, trace or compile."""
+    mesh = stage9_shard.make_mesh(width, num_devices)
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=(), out_specs=jax.P("ring"))
+    def scan_share():
+        last, _ = stage9_shard.scan_words(
+            rule, width, num_steps, record=lambda words: None
+        )
+        return last
+
+    return scan_share
 
 
-def sent(num_devices, width=100_000, num_steps=1000):
-    """What each ppermute of the program for the last row sends."""
-    traced = stage9_shard.simulate_last.trace(
-        110, width=width, num_steps=num_steps, num_devices=num_devices
-    )
+def find(name, width=100_000, num_steps=1024, num_devices=2):
+    """The operations of that name, in the program that keeps the last row."""
+    traced = scan_last(width, num_steps, num_devices).trace()
     return [
-        equation.invars[0].aval
+        equation
         for equation in equations(traced.jaxpr.jaxpr)
-        if equation.primitive.name == "ppermute"
+        if equation.primitive.name == name
     ]
-
-
-def exchanges(name, num_devices, width=100_000, num_steps=1000):
-    """How many there are, and the steps that follow each."""
-    traced = getattr(stage9_shard, name).trace(
-        110, width=width, num_steps=num_steps, num_devices=num_devices
-    )
-    lengths = [
-        equation.params["length"]
-        for equation in equations(traced.jaxpr.jaxpr)
-        if equation.primitive.name == "scan"
-    ]
-    return lengths
-
-
-def count_words(width, num_devices):
-    """Words of each device: those that hold the largest share."""
-    largest_share = -(-width // num_devices)
-    return -(-largest_share // 32)
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
-@pytest.mark.parametrize("width", [2, 3, 33, 64, 1031])
-def test_history_and_last_row_equal_the_reference(num_devices, width):
-    """70 rows: halos of 1 to 16 cells, and steps left over at the end."""
-    expected = stage0_numpy.simulate(110, width, 70)
-    states = stage9_shard.simulate(110, width, 70, num_devices)
+@pytest.mark.parametrize("share", [1, 2, 33, 64, 1031])
+@pytest.mark.parametrize("num_steps", [1, 70, 71])
+def test_history_and_last_row_equal_the_reference(
+    num_devices, share, num_steps
+):
+    """Halos of 1 to 14 words, shares of a cell, words that are not full."""
+    width = num_devices * share
+    expected = stage0_numpy.simulate(110, width, num_steps)
+    states = stage9_shard.simulate(110, width, num_steps, num_devices)
     np.testing.assert_array_equal(states, expected)
-    words = stage9_shard.simulate_last(110, width, 70, num_devices)
-    last = cells_of(words, width, num_devices)
+    words = np.asarray(scan_last(width, num_steps - 1, num_devices)())
+    lanes = np.arange(32, dtype=np.uint32)[:, None]
+    cells = words.reshape(num_devices, 1, -1) >> lanes & 1
+    last = cells.reshape(num_devices, -1)[:, :share].ravel()
     np.testing.assert_array_equal(last, expected[-1])
 
 
 def test_deepest_halo_equals_the_reference():
     """A ring that is wide enough for the deepest halo, over two exchanges."""
-    width, num_steps = 2 * 32 * stage9_shard.MAX_HALO + 1, 300
-    assert {message.size for message in sent(2, width, num_steps)} == {
-        stage9_shard.MAX_HALO
-    }
+    halo = stage9_shard.MAX_HALO
+    width, num_steps = 2 * (32 * halo + 1), 2 * halo
+    assert find("ppermute", width, num_steps)[0].invars[0].aval.size == halo
     expected = stage0_numpy.simulate(30, width, num_steps)
-    words = stage9_shard.simulate_last(30, width, num_steps, 2)
-    np.testing.assert_array_equal(cells_of(words, width, 2), expected[-1])
+    states = stage9_shard.simulate(30, width, num_steps, 2)
+    np.testing.assert_array_equal(states, expected)
 
 
 def test_three_four_and_eight_devices_equal_the_reference():
-    """In a process of its own, which has so many."""
+    """In a process of its own, which has eight; each keeps its columns."""
     code = MANY_DEVICES.format(folder=STAGE.parent.as_posix())
     done = run_python("-c", code, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["3", "3", "4", "4", "8", "8"]
+    assert done.stdout.splitlines() == [
+        *(f"{n} {n} {{(70, 150)}}" for n in (3, 4, 8)),
+        *("8", "4", "1"),
+    ]
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
-def test_bytes_sent_in_a_step(num_devices):
-    """Two messages an exchange, a byte a cell: two bytes a step and device."""
-    messages = sent(num_devices)
-    assert [message.dtype for message in messages] == [np.uint8] * 2
-    _, halo = exchanges("simulate_last", num_devices)
-    assert [message.size for message in messages] == [halo] * 2
+@pytest.mark.parametrize("width", [10**5, 10**8])
+def test_bytes_sent_in_an_exchange(num_devices, width):
+    """Two messages of k words, however large the ring is."""
+    exchanges = find("ppermute", width, num_devices=num_devices)
+    messages = [exchange.invars[0].aval for exchange in exchanges]
+    sizes = [message.size * message.dtype.itemsize for message in messages]
+    assert sizes == [4 * stage9_shard.MAX_HALO] * 2
 
 
 @pytest.mark.parametrize(
-    ("name", "num_advanced"), [("simulate", 1000), ("simulate_last", 999)]
+    ("width", "num_steps", "halo"),
+    [
+        (100_000, 10 * stage9_shard.MAX_HALO, stage9_shard.MAX_HALO),
+        (100_000, 45, 45),
+        (100_000, 2 * 37, 37),
+        (100_000, 101, 1),
+        (32 * 2 * 6, 100, 5),
+    ],
 )
-def test_number_of_exchanges(name, num_advanced):
-    """That many steps, divided by the halo, rounded up."""
-    num_exchanges, halo = exchanges(name, 2)
-    assert halo == stage9_shard.MAX_HALO
-    assert num_exchanges == -(-num_advanced // halo)
+def test_number_of_exchanges(width, num_steps, halo):
+    """The steps, divided by the deepest halo that divides them."""
+    lengths = [
+        scan.params["length"] for scan in find("scan", width, num_steps)
+    ]
+    assert lengths == [num_steps // halo, halo]
 
 
 def test_words_computed_in_a_step():
     """A step works on the share's words and a halo of words on both sides."""
-    traced = stage9_shard.simulate_last.trace(
-        110, width=100_000, num_steps=1000, num_devices=2
-    )
-    _, halo = exchanges("simulate_last", 2)
-    num_words = count_words(100_000, 2)
-    sizes = [
+    _, steps = find("scan")
+    num_words = -(-50_000 // 32)
+    sizes = {
         equation.outvars[0].aval.size
-        for equation in equations(traced.jaxpr.jaxpr)
-        if equation.primitive.name == "optimization_barrier"
-    ]
-    assert sizes == [num_words + 2 * halo + 2]
+        for equation in equations(steps.params["jaxpr"].jaxpr)
+        if equation.primitive.name == "xor"
+    }
+    assert sizes == {1, num_words + 2 * stage9_shard.MAX_HALO}
 
 
-def test_message_does_not_grow_with_the_ring():
-    """Weak scaling: what is sent depends on the halo alone."""
-    small, large = (sent(2, width) for width in (10**5, 10**8))
-    assert [m.size for m in small] == [m.size for m in large]
+def test_program_does_not_grow():
+    """As many operations for a large ring and many steps as for small ones."""
+
+    def num_operations(width, num_steps):
+        lowered = stage9_shard.simulate.lower(
+            110, width=width, num_steps=num_steps, num_devices=2
+        )
+        return lowered.as_text().count(" = ")
+
+    assert num_operations(150, 4) == num_operations(2**20 + 6, 64_000)
 
 
-def test_last_row_is_never_gathered():
-    """It stays a share a device, and the only exchange is with neighbors."""
-    width = 64 * 100 + 7
-    compiled = stage9_shard.simulate_last.lower(
-        110, width=width, num_steps=100, num_devices=2
-    ).compile()
-    program = compiled.as_text()
-    assert "collective-permute" in program
+@pytest.mark.parametrize("name", ["simulate", "scan_words"])
+def test_nothing_is_gathered(name):
+    """The only exchange is with neighbors, and cells stay where they are."""
+    program = scan_last(6400, 100, 2)
+    if name == "simulate":
+        program = jax.jit(lambda: stage9_shard.simulate(110, 6400, 100, 2))
+    text = program.lower().compile().as_text()
+    assert "collective-permute" in text
     for gathering in ("all-gather", "all-reduce", "all-to-all"):
-        assert gathering not in program
-    words = stage9_shard.simulate_last(110, width, 100, 2)
-    shapes = {shard.data.shape for shard in words.addressable_shards}
-    assert shapes == {(1, count_words(width, 2))}
+        assert gathering not in text
+    shards = program().addressable_shards
+    assert {shard.data.shape[-1] for shard in shards} == {
+        3200 if name == "simulate" else 100
+    }
 
 
-@pytest.mark.parametrize("width", [1, 2, 5, 31, 1000, 10**6 + 3])
-@pytest.mark.parametrize("num_devices", [1, 2, 3, 8, 4096])
-def test_shares_hold_the_ring(width, num_devices):
-    """No cell is left over, and no share a cell larger than it must be."""
-    if num_devices > width:
-        with pytest.raises(ValueError, match="num_devices must be between"):
-            stage9_shard.make_mesh(width, num_devices)
-        return
-    shares = stage9_shard.split(width, num_devices)
-    assert sum(shares) == width
-    assert sorted(shares) == shares
-    assert shares[-1] - shares[0] == bool(width % num_devices)
-
-
-@pytest.mark.parametrize("name", ["make_rule_table", "unpack", "choose"])
-def test_what_is_not_the_lesson_is_stage_8(name):
-    """Functions that the stage does not teach are unchanged."""
-    ours, theirs = (
-        inspect.getsource(getattr(stage, name))
-        for stage in (stage9_shard, stage8_bitpack)
-    )
-    assert ours == theirs
+@pytest.mark.parametrize("num_devices", [-1, 0, 3, 81])
+def test_devices_that_do_not_divide_the_ring(num_devices):
+    """JAX's own convention: a sharded axis is divided evenly."""
+    message = f"num_devices={num_devices} must divide width=80"
+    with pytest.raises(ValueError, match=message):
+        stage9_shard.simulate(110, 80, 5, num_devices)
 
 
 def test_script_simulates_devices():

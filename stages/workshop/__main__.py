@@ -32,7 +32,7 @@ COMMANDS = {
     "progress": "exercises.commands",
     "doctor": "doctor",
     "cluster": "cluster",
-    "links": "links",
+    "port": "port.port",
 }
 
 

@@ -179,7 +179,7 @@ def show_picture(states: Any, arguments: Arguments) -> None:
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
         above = 13 if arguments.print_rule else 4
-        print_states(states, above + arguments.lines_below)
+        print_states(states, other_lines=above + arguments.lines_below)
     if arguments.save_image and arguments.output != Path(os.devnull):
         save(states, arguments.output)
 

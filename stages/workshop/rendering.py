@@ -38,7 +38,7 @@ ASCII_CELLS = np.array([".", "#"])
 
 
 def print_states(
-    states: np.ndarray, other_lines: int = 0, stream: TextIO | None = None
+    states: np.ndarray, stream: TextIO | None = None, other_lines: int = 0
 ) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 

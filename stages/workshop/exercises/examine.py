@@ -20,7 +20,8 @@ from types import ModuleType
 import jax
 
 from workshop.compare import CASES, some_cases
-from workshop.errors import find_row
+from workshop.exercises.errors import ErrorRow, find_row
+from workshop.exercises.limits import Limits, end_with_children, keep_within
 from workshop.exercises.points import (
     COMPARE,
     POINTS,
@@ -28,7 +29,6 @@ from workshop.exercises.points import (
     compare_at,
 )
 from workshop.exercises.tasks import Task, find_tasks, shown
-from workshop.limits import Limits, end_with_children, keep_within
 from workshop.stages import failure, find_stages, stage_before
 
 
@@ -74,7 +74,9 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def explain_error(error: BaseException, path: Path, task: Task) -> str:
+def explain_error(
+    error: BaseException, path: Path, task: Task | None = None
+) -> str:
     """An error in the attendee's file: their own line, and what it says."""
     message = describe(error, task)
     if isinstance(error, SyntaxError) and error.filename == str(path):
@@ -90,25 +92,31 @@ def explain_error(error: BaseException, path: Path, task: Task) -> str:
     return f"{shown(path)}, line {number}{where}:\n    {line}\n{message}"
 
 
-def describe(error: BaseException, task: Task) -> str:
+def describe(error: BaseException, task: Task | None) -> str:
     """The type of the error, the first paragraph of its message, a remedy.
 
-    No remedy for the error that the exercise is about: its hints have it.
+    No remedy without an exercise, or for the error that it is about: its
+    hints have it.
     """
     if isinstance(error, SystemExit):
         return "The file ends the program here (SystemExit)."
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
-    paragraphs = re.split(r"\n\s*\n", str(error).strip())
+    paragraphs = re.split(r"\n\s*\n|\n-----+", str(error).strip())
     end = 2 if paragraphs[0].endswith(":") else 1
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
-    before = find_stages()[stage_before(task.number)]
-    given = failure(before.read_text(encoding="utf-8"))
     row = find_row(error)
-    if row is None or (given and given[1] in row.keyword):
+    if task is None or row is None or is_about(task, row):
         return message
     return f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}."
+
+
+def is_about(task: Task, row: ErrorRow) -> bool:
+    """Whether the stage to change fails with this error, on purpose."""
+    before = find_stages()[stage_before(task.number)]
+    fails_with = failure(before.read_text(encoding="utf-8"))
+    return fails_with is not None and fails_with[1] in row.keyword
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -126,7 +127,7 @@ def compare_at(
     rule, width, num_steps = case
     first = shown = rule
     if name == "simulate_rules":
-        first = np.array([rule, 110, 30, 7], np.uint8)[: 2 + width % 3]
+        first = np.array([rule, 7, 200, 51], np.uint8)[: 2 + width % 3]
         shown = first.tolist()
     function = getattr(module, name)
     if keywords:
@@ -431,31 +432,30 @@ def largest_carry(program: Any) -> int:
 def share_on_each_device(module: ModuleType) -> str:
     """Each device keeps a share of the states, and asks its neighbors."""
     available = jax.device_count()
-    for num_devices in (available, max(available // 2, 1), None):
-        width, num_steps = 48 * (num_devices or available), 90
-        call = f"simulate(30, {width}, {num_steps}, num_devices={num_devices})"
-        want = num_devices or math.gcd(width, available)
-        states = module.simulate(30, width, num_steps, num_devices=num_devices)
+    for asked in (available, max(available // 2, 1), None):
+        width, num_steps = (48 * asked, 90) if asked else (6, 11)
+        num_devices = asked or math.gcd(width, available)
+        call = partial(module.simulate, 30, width, num_steps)
+        states = call(num_devices=asked)
         try:
-            require_neighbors(module, want, width, num_steps, num_devices)
-            require_shares(states, want)
+            if num_devices > 1:
+                require_neighbors(trace_call(call, num_devices=asked))
+            require_shares(states, num_devices)
             compare_states(states, 9, 30, width, num_steps)
         except NotYet as reason:
-            raise NotYet(f"{call}\n{reason}") from None
+            raise NotYet(
+                f"simulate(30, {width}, {num_steps}, num_devices={asked})\n"
+                f"{reason}"
+            ) from None
     return f"a share of the states on each of {available} devices"
 
 
-def require_neighbors(
-    module: ModuleType, num_devices: int, *call: int | None
-) -> None:
+def require_neighbors(program: Any) -> None:
     """NotYet unless neighbors send, and nobody gathers."""
-    width, num_steps, asked = call
-    program = trace_call(
-        module.simulate, 30, width, num_steps, num_devices=asked
-    )
-    if program is None or num_devices == 1:
-        return
-    sent = {equation.primitive.name for equation in equations(program)}
+    sent = {
+        equation.primitive.name
+        for equation in (equations(program) if program else ())
+    }
     if "ppermute" not in sent:
         raise NotYet(
             "Its program sends nothing from a device to its neighbors: each"

@@ -74,6 +74,20 @@ ROWS = [
         "stages 3, 5",
     ),
     ErrorRow(
+        "NonConcreteBooleanIndexError",
+        "boolean indices must be concrete",
+        "`x[mask]` under jit: how many it picks depends on their values",
+        "`jnp.where(mask, x, y)` keeps the shape; sums take `where=mask`",
+        "stage 3",
+    ),
+    ErrorRow(
+        "AttributeError",
+        "'numpy.ndarray' object has no attribute 'at'",
+        "`.at` of an array that is NumPy's",
+        "`x = jnp.asarray(x)` first",
+        "stage 2",
+    ),
+    ErrorRow(
         "TypeError",
         "unsupported format string passed to DynamicJaxprTracer",
         "an f-string that formats a traced value",
