@@ -374,7 +374,9 @@ def test_the_sheet_of_many_rules_fits(
     assert max(map(len, sheet)) <= columns
     rules, height = sheet[0].split(), min(8, columns // 2)
     assert rules == [f"{(254 + i) % 256}" for i in range(columns // 16 or 1)]
-    picture = [f"{line:{columns}}" for line in sheet[1 : 1 + (height + 1) // 2]]
+    picture = [
+        f"{line:{columns}}" for line in sheet[1 : 1 + (height + 1) // 2]
+    ]
     shown = np.array(read_half_blocks(picture))[:height, : 2 * height - 1]
     expected = REFERENCE.simulate(254, 80, height)
     np.testing.assert_array_equal(
