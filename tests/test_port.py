@@ -2,12 +2,16 @@
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
-from support import ROOT, run_python
+from support import ROOT, plain_environment, run_python
 from workshop.port.results import compare_results, flatten
 
 WORKSHOP = ROOT / "stages" / "workshop"
@@ -426,3 +430,25 @@ def test_results_of_any_shape_are_compared(got, want, words):
         assert difference is None
     else:
         assert words in difference.text
+
+
+def test_make_hands_on_any_text(tmp_path):
+    """Quotes in the call, and a space in the name of the file."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    old = tmp_path / "my old.py"
+    old.write_text(OLD, encoding="utf-8")
+    done = subprocess.run(
+        [
+            *("make", "port", "--old-file=.venv/has-core"),
+            *(f"OLD={old}", f"NEW={old}", f"SETUP={SETUP}"),
+            'CALL=simulate(x, num_steps={"a": 1, \'b\': 2}["a"])',
+            f"DOOR={shlex.quote(sys.executable)} stages/workshop",
+        ],
+        cwd=ROOT,
+        env=plain_environment(),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "OK    same result" in done.stdout
