@@ -42,16 +42,20 @@ def ways(stage: Stage, width: int) -> Iterator[Way]:
         yield Way(f"{label}, packed", packed, partial(unpack, stage, width))
 
 
-def last_rows(stages: list[Stage]) -> Iterator[Way]:
-    """What keeps one state: the step of scan, loops over words, and C."""
+def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
+    """What keeps one state: the step of scan, loops over words, and C.
+
+    Without a width: for those whose words are full on all devices.
+    """
     scan = find_scan(stages)
     yield Way(scan.label, keep_last(scan), np.atleast_2d)
     on_words = [s for s in stages if hasattr(s.module, "scan_words")]
     for stage in on_words:
         several = hasattr(stage.module, "make_mesh")
         label = stage.label + several * f" x {jax.device_count()}"
-        yield Way(label, keep_last_words(stage), partial(unpack_row, stage))
-    same = partial(unpack_row, on_words[0])  # C has the words of stage 8
+        to_states = partial(unpack_row, stage, width)
+        yield Way(label, keep_last_words(stage), to_states)
+    same = partial(unpack_row, on_words[0], width)  # C has stage 8's words
     yield from installed({"C, 1 core": (partial(make_c, True), same)})
 
 
@@ -144,9 +148,10 @@ def unpack(stage: Stage, width: int | None, words: jax.Array) -> np.ndarray:
     return np.asarray(lanes).reshape(len(words), -1)[:, :width]
 
 
-def unpack_row(stage: Stage, words: jax.Array) -> np.ndarray:
-    """The same of one state whose shares fill their words."""
-    return unpack(stage, None, words).reshape(1, -1)
+def unpack_row(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
+    """The same of one state, whose shares stand below each other."""
+    share = width and width // len(words)
+    return unpack(stage, share, words).reshape(1, -1)
 
 
 @functools.cache

@@ -155,7 +155,7 @@ def plan_peers(stages: list[Stage], settings: Settings) -> Section:
     whole += installed(programs.LIBRARIES)
     last = [
         way._replace(label=f"{way.label}, last row")
-        for way in list(last_rows(stages))[1:]
+        for way in list(last_rows(stages, size))[1:]
     ]
     fewer = max(size // 10, programs.LANES)  # it would take over a minute
     slow = {f"CellPyLib, {fewer} x {fewer}": programs.CELLPYLIB}
