@@ -1,8 +1,7 @@
 """Measure what each stage gains and costs.
 
 Each row's result is compared with the reference before its time is shown; a
-wrong cell, or a time that cannot be true, ends the run. A row appears as soon
-as it is measured, and Ctrl-C ends with what there is.
+wrong cell, or a time that cannot be true, ends the run.
 
     python benchmarks/bench.py --only small,large
 """

@@ -60,10 +60,7 @@ def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
 
 
 def installed(makers: dict[str, tuple]) -> Iterator[Way]:
-    """Those that can be imported or compiled; of others, why not is said.
-
-    By label: what makes simulate, or raises ImportError, and to_states.
-    """
+    """Those whose maker raises no ImportError; what another raises is said."""
     for label, (make_simulate, to_states) in makers.items():
         try:
             yield Way(label, make_simulate(), to_states)
@@ -104,10 +101,7 @@ def join(results: Any, to: Callable = np.asarray) -> np.ndarray:
 
 
 def keep_last(stage: Stage) -> Callable[[int, int, int], jax.Array]:
-    """The stage's step in a loop that keeps one state.
-
-    It starts from an argument: XLA would fold a constant for seconds.
-    """
+    """The stage's step in a loop, from an argument: XLA folds constants."""
     module = stage.module
 
     @jax.jit
