@@ -1,6 +1,5 @@
 """The benchmark: honest rows, a readable screen, files that can be read."""
 
-import dataclasses
 import functools
 import io
 import itertools
@@ -40,7 +39,6 @@ SECTIONS = bench.DEFAULT.split(",")
 def run_bench(monkeypatch, *arguments):
     """Run the script here, at sizes for a test; its status."""
     monkeypatch.setattr(measuring, "prepare_jax", lambda: None)
-    monkeypatch.setattr(measuring, "BUDGET", 0)
     monkeypatch.setattr(bench, "QUICK", TINY)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["bench.py", *map(str, arguments)])
@@ -64,12 +62,12 @@ def ran(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(out):
         monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(measuring, "BUDGET", 0)
         monkeypatch.setattr(bench, "show", keep)
         assert run_bench(monkeypatch, *options) == 0
     rows = {n: {r.label: r for r in rows} for n, (_, rows) in shown.items()}
-    return SimpleNamespace(
-        out=out.getvalue(), shown=shown, rows=rows, files=files
-    )
+    out = out.getvalue()
+    return SimpleNamespace(out=out, shown=shown, rows=rows, files=files)
 
 
 @pytest.fixture(autouse=True)
@@ -143,9 +141,8 @@ def test_compile_rules_waiting_and_scale_show_what_they_are_for(ran):
     assert list(ran.rows["waiting"]) == ["WRONG: not waiting", "waiting"]
     (row,) = ran.rows["scale"].values()
     labels = ["5 scan", "8 bitpack", f"9 shard x {jax.device_count()}"]
-    assert list(row.samples) == labels + ["C, 1 core"] * bool(
-        shutil.which("cc")
-    )
+    labels += ["C, 1 core"] * bool(shutil.which("cc"))
+    assert list(row.samples) == labels
     assert row.num_cells == 2**18
 
 
@@ -170,23 +167,16 @@ def test_a_section_fits_the_screen(columns, ran, monkeypatch, capsys):
             assert len(column.text(row, row)) <= column.width
 
 
-@pytest.mark.parametrize(
-    ("seconds", "about"),
-    [  # for 2 rows and 4 rows; of 24
-        ([1.0, 2.0], "12"),
-        ([9.0, 12.0], "42"),
-        ([5.0, 4.0], "24"),  # noise: the line would fall
-    ],
+@pytest.mark.parametrize(  # seconds for 2 and 4 rows; about how many for 24
+    ("few", "many", "about"), [(1.0, 2.0, 12), (9.0, 12.0, 42), (5.0, 4.0, 24)]
 )
-def test_a_long_call_does_not_look_short(seconds, about, monkeypatch):
-    stage = BY_LABEL["4 static_args"]
-    states, times = (
+def test_a_long_call_does_not_look_short(few, many, about, monkeypatch):
+    stage, states = (
+        BY_LABEL["4 static_args"],
         NUMPY.module.simulate(110, 24, 24),
-        itertools.cycle(seconds),
     )
-    returned = functools.partial(
-        lambda f, *args: (states[: args[-1]], next(times))
-    )
+    times = itertools.cycle([few, many])
+    returned = lambda f, *args: (states[: args[-1]], next(times))  # noqa: E731
     monkeypatch.setattr(sections, "time_call", returned)
     row = sections.extrapolate(stage, 24, [states], (2, 4))
     assert row.remark.startswith(f"at least {about} s,")
@@ -194,24 +184,15 @@ def test_a_long_call_does_not_look_short(seconds, about, monkeypatch):
         sections.extrapolate(stage, 24, [1 - states], (2, 4))
 
 
-SPOILS = {
-    "row [0-9]+, c": lambda states: states.at[-1, -1].set(1 - states[-1, -1]),
-    "shape": lambda states: states[:-1],
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        *((name, "row [0-9]+, c") for name in SECTIONS if name != "scale"),
-        *((name, "shape") for name in ("small", "rules")),
-    ],
-)
+@pytest.mark.parametrize("name", [n for n in SECTIONS if n != "scale"])
+@pytest.mark.parametrize("message", ["row [0-9]+, c", "shape"])
 def test_wrong_states_end_a_section(name, message):
     @jax.jit(static_argnames=("width", "num_steps"))
     def simulate(rule, width, num_steps):
         states = SCAN.module.simulate(rule, width, num_steps)
-        return SPOILS[message](states)
+        if message == "shape":
+            return states[:-1]
+        return states.at[-1, -1].set(1 - states[-1, -1])
 
     whole = rf"^(5 scan|WRONG).* is wrong: {message}"
     with pytest.raises(RefusedError, match=whole):
@@ -269,12 +250,8 @@ def test_the_result_is_checked_before_there_is_a_row(monkeypatch):
         events.append("call")
         return states.copy()
 
-    def to_states(result):
-        events.append("check")
-        return result
-
     monkeypatch.setattr(jax, "clear_caches", lambda: events.append("clear"))
-    way = Way("label", simulate, to_states)
+    way = Way("label", simulate, lambda x: events.append("check") or x)
     row = measure(way, (110, 3, 3), [states])
     assert events == ["clear", "call", "check", *["call"] * 3, "check"]
     assert [len(samples) for samples in row.samples.values()] == [1, 3]
@@ -296,42 +273,32 @@ def test_only_the_wrong_row_does_not_wait(monkeypatch):
     assert waits == [False] * 4 + [True] * 7  # with those of the floor
 
 
-@pytest.mark.parametrize(
-    ("first", "later", "text"),
-    [
-        (0.5, 0.5, "call 1"),
-        (2.0, 0.5, "call 2"),
-        (999.5, 0.5, "call 999"),
-        (1499.5, 0.5, "call 2k"),
-        (998_999.5, 0.5, "call 999k"),
-        (10.0**9, 0.5, "never"),
-        (1.0, 1.5, "never"),
-    ],
-)
-def test_it_pays_off_at_the_first_call_that_is_no_later(first, later, text):
+def test_it_pays_off_at_the_first_call_that_is_no_later():
     numpy = Row("0 numpy", {"first": [9.0], "later": [1.5]})
-    row = Row("row", {"first": [first], "later": [later]})
-    assert tables.pays_off(row, numpy) == text
-    assert not tables.pays_off(dataclasses.replace(row, label="floor"), numpy)
-    assert not tables.pays_off(numpy, numpy)
-    assert len(text) <= tables.PAYS_OFF.width
+    firsts = [0.5, 2.0, 999.5, 1499.5, 998_999.5, 10.0**9]
+    texts = ["call 1", "call 2", "call 999", "call 2k", "call 999k", "never"]
+    for first, text in zip(firsts, texts, strict=True):
+        row = Row("row", {"first": [first], "later": [0.5]})
+        assert tables.pays_off(row, numpy) == text
+        assert len(text) <= tables.PAYS_OFF.width
+    slower = Row("row", {"first": [1.0], "later": [1.5]})
+    assert tables.pays_off(slower, numpy) == "never"
+    floor = Row("floor", row.samples)
+    assert not tables.pays_off(floor, numpy) + tables.pays_off(numpy, numpy)
 
 
 @pytest.mark.parametrize(
-    ("variables", "is_terminal", "bold", "progress"),
-    [
-        ({"TERM": "xterm", "NO_COLOR": ""}, True, True, True),
-        ({"TERM": "xterm", "NO_COLOR": "1"}, True, False, True),
-        ({"TERM": "dumb", "NO_COLOR": ""}, True, False, False),
-        ({"TERM": "xterm", "NO_COLOR": ""}, False, False, False),
-    ],
+    ("term", "no_color", "is_terminal"),
+    [("xterm", "", 1), ("xterm", "1", 1), ("dumb", "", 1), ("xterm", "", 0)],
 )
 def test_plain_text_where_it_is_wanted(
-    variables, is_terminal, bold, progress, monkeypatch, capsys
+    term, no_color, is_terminal, monkeypatch, capsys
 ):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: bool(is_terminal))
+    progress = term == "xterm" and bool(is_terminal)
+    bold = progress and not no_color
     row = Row("row", {"later": [1.0] * 3}, 1)
     section = tables.Section(
         "title", [tables.LATER], {"row": lambda: row}, list
@@ -429,10 +396,10 @@ def test_tables_between_markers_are_replaced():
     assert first.endswith(f"an abacus.\n{markers[1]}")
     assert "| C, bytes |" in second
     assert second.endswith(f"\n{markers[3]}\nrest\n")
-    table = [line for line in first.splitlines() if line.startswith("|")]
+    table = re.findall(r"^\|.*", first, flags=re.MULTILINE)
     assert len({line.count("|") for line in table}) == 1
-    labels = [line.split("|")[1].strip() for line in table[2:]]
-    assert labels == ["0 numpy", "1 jnp", "8 bitpack", "8 bitpack, packed"]
+    labels = ["0 numpy", "1 jnp", "8 bitpack", "8 bitpack, packed"]
+    assert [line.split(" | ")[0][2:] for line in table[2:]] == labels
     assert "| 1,100.00 | 1.00x | never |" in table[4]
     for marker in markers:
         with pytest.raises(ValueError, match="it has no <!--"):
