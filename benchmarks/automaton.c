@@ -1,5 +1,4 @@
 /* The rule on packed words, in plain C on one core, to compare with.
-
    As in stage 8: cell lane * num_words + word is bit `lane` of that word, so
    the neighbors of a word's cells are in the neighboring words. At the seam,
    the last word meets the first, rotated by one bit. */

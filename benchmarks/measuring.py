@@ -1,16 +1,23 @@
 """Measure a row: compare its result, believe nothing, then tell its time."""
 
 import dataclasses
+import datetime
 import functools
+import os
+import platform
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import psutil
 
-from machine import num_cores
 from workshop.compare import explain_difference
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
@@ -19,10 +26,19 @@ from workshop.terminal import fail
 
 RULE = 110
 MIN_CALLS, MAX_CALLS, BUDGET = 3, 100, 0.3
+PROBE_BYTES = 2**25
 
 
 class RefusedError(Exception):
     """A row's result is wrong, or its time cannot be true."""
+
+
+class Way(NamedTuple):
+    """A way in which a program computes states."""
+
+    label: str
+    simulate: Callable[..., Any]  # of a rule, or rules, width and num_steps
+    to_states: Callable[[Any], np.ndarray] = np.asarray  # this is not timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,18 +47,15 @@ class Row:
 
     label: str
     samples: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    """Seconds, all that were taken: of the "first" call and of "later" ones,
-    of the phases of a compilation, or of a step of several programs."""
-    num_cells: int = 0
-    """Cells that one call, or one step, computes."""
+    """All seconds, of "first" and "later" calls, or by phase or program."""
+    num_cells: int = 0  # of one call, or of one step
     num_equations: int = 0
     remark: str = ""
     """Why there are no samples."""
 
-    @property
-    def typical(self) -> float:
-        """The median later call, or all phases of a compilation together."""
-        return sum(median(s) for k, s in self.samples.items() if k != "first")
+    def seconds(self, name: str = "later") -> float:
+        """The median of the samples of that name."""
+        return float(np.median(self.samples[name]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +103,9 @@ def load_stages(folder: Path) -> list[Stage]:
     """The stages of a folder; ends with one line that names a broken one."""
     stages = []
     for number, path in find_stages(folder).items():
-        stage = f"{number} {path.stem.partition('_')[2]}"
+        label = f"{number} {path.stem.partition('_')[2]}"
         try:
-            stages.append(Stage(stage, load_stage(path)))
+            stages.append(Stage(label, load_stage(path)))
             stages[-1].module.simulate  # noqa: B018
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -101,12 +114,7 @@ def load_stages(folder: Path) -> list[Stage]:
 
 
 def measure(
-    label: str,
-    call: Callable[[], Any],
-    expected: list[np.ndarray],
-    num_cells: int,
-    to_states: Callable[[Any], np.ndarray] = np.asarray,
-    wait: bool = True,
+    way: Way, inputs: tuple, expected: list[np.ndarray], wait: bool = True
 ) -> Row:
     """Time the first call, and later ones until BUDGET seconds are spent.
 
@@ -114,22 +122,25 @@ def measure(
     nothing is yet, or if the time cannot be true.
     """
     jax.clear_caches()
-    result, first = time_call(call, wait=wait)
-    expected += [] if expected else [to_states(result)]
-    check_equal(label, to_states(result), expected[0])
+    call = functools.partial(time_call, way.simulate, *inputs, wait=wait)
+    result, first = call()
+    expected += [] if expected else [way.to_states(result)]
+    check_equal(way.label, way.to_states(result), expected[0])
     before, later = result, []
     while len(later) < MIN_CALLS or (
         len(later) < MAX_CALLS and sum(later) < BUDGET
     ):
         del result  # every call finds the same memory free
-        result, seconds = time_call(call, wait=wait)
+        result, seconds = call()
         later.append(seconds)
-        refuse_the_same(label, before, jax.block_until_ready(result))
+        refuse_the_same(way.label, before, jax.block_until_ready(result))
         before = None
-    check_equal(label, to_states(result), expected[0])
+    check_equal(way.label, way.to_states(result), expected[0])
     if wait:
-        refuse_the_impossible(label, result, median(later))
-    return Row(label, {"first": [first], "later": later}, num_cells)
+        refuse_the_impossible(way.label, result, float(np.median(later)))
+    rules, width, num_steps = inputs
+    num_cells = np.size(rules) * width * num_steps
+    return Row(way.label, {"first": [first], "later": later}, num_cells)
 
 
 def refuse_the_same(label: str, before: Any, after: Any) -> None:
@@ -145,8 +156,8 @@ def refuse_the_same(label: str, before: Any, after: Any) -> None:
 def refuse_the_impossible(label: str, result: Any, seconds: float) -> None:
     """RefusedError if all cores together cannot write the result so fast."""
     num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(result))
-    write = functools.partial(np.full, num_bytes, 1, np.uint8)
-    floor = min(time_call(write)[1] for _ in range(MIN_CALLS))
+    write = np.full, num_bytes, 1, np.uint8
+    floor = min(time_call(*write)[1] for _ in range(MIN_CALLS))
     if seconds < floor / num_cores() / 2:  # half, for the noise
         raise RefusedError(
             f"{label} is refused: a call takes {seconds:.1e} seconds, only"
@@ -161,6 +172,55 @@ def check_equal(label: str, states: Any, expected: np.ndarray) -> None:
         raise RefusedError(f"{label} is wrong: {difference}")
 
 
-def median(samples: list[float]) -> float:
-    """The middle of the samples: a few slow ones do not move it."""
-    return float(np.median(samples))
+def prepare_jax() -> None:
+    """A device for every core, and no results of earlier compilations."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+    jax.block_until_ready(jax.jit(jnp.add)(1, 1))  # starts the devices
+
+
+def describe_machine() -> str:
+    """What the numbers are measured on, in a line."""
+    now = datetime.datetime.now().astimezone()
+    devices = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{cpu_name()}, {num_cores()} cores, {memory:.0f} GiB in"
+        f" {page_size()} pages; Python {platform.python_version()}, jax"
+        f" {jax.__version__}, NumPy {np.__version__}; devices {devices};"
+        f" {now.isoformat(sep=' ', timespec='minutes')}"
+    )
+
+
+def cpu_name() -> str:
+    """The processor's model name, or at least its architecture."""
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    if sys.platform == "darwin":
+        return subprocess.run(command, stdout=-1, text=True).stdout.strip()
+    found = find_in("/proc/cpuinfo", r"model name\s*:\s*(.+)")
+    return found or platform.processor() or platform.machine()
+
+
+def num_cores() -> int:
+    """Cores that this process may use; hyperthreads count as cores."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def page_size() -> str:
+    """Whether a large result of JAX is in "huge" pages or in "small" ones."""
+    usage = "/proc/self/smaps_rollup", r"AnonHugePages:\s*(\d+) kB"
+    before = int(find_in(*usage) or 0)
+    result = jax.block_until_ready(jnp.ones(PROBE_BYTES, jnp.uint8))
+    gained = 1024 * (int(find_in(*usage) or 0) - before)
+    return "huge" if gained > result.nbytes / 2 else "small"
+
+
+def find_in(file: str, pattern: str) -> str | None:
+    """What the pattern finds in a file of Linux, None if there is nothing."""
+    path = Path(file)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.search(pattern, text)
+    return found and found[1]

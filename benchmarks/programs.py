@@ -1,4 +1,4 @@
-"""The ways in which stages, and C, compute states."""
+"""The ways in which stages, C and libraries compute states."""
 
 import ctypes
 import functools
@@ -9,26 +9,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from measuring import Stage
+from measuring import RULE, Stage, Way
 from workshop.terminal import say
 
 C_SOURCE = Path(__file__).with_name("automaton.c")
 C_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
-
-
-class Way(NamedTuple):
-    """One way in which a program computes states."""
-
-    label: str
-    simulate: Callable[[int, int, int], Any]
-    """Of rule, width and num_steps."""
-    to_states: Callable[[Any], np.ndarray] = np.asarray
-    """From what that returns; not timed."""
+LANES = 32
 
 
 def find_scan(stages: list[Stage]) -> Stage:
@@ -43,46 +34,52 @@ def ways(stage: Stage, width: int) -> Iterator[Way]:
     if "num_devices" in signature(simulate).parameters:
         counts = range(1, jax.device_count() + 1)
         for n in sorted({1, max(n for n in counts if width % n == 0)}):
-            devices = f"{n} device" if n == 1 else f"{n} devices"
-            run = partial(simulate, num_devices=n)
-            yield Way(f"{label}, {devices}", run)
+            devices = "1 device" if n == 1 else f"{n} devices"
+            yield Way(f"{label}, {devices}", partial(simulate, num_devices=n))
         return
     yield Way(label, simulate)
-    if hasattr(stage.module, "simulate_packed"):
-        to_states = partial(unpack, stage, width)
-        yield Way(f"{label}, packed", stage.module.simulate_packed, to_states)
+    if packed := getattr(stage.module, "simulate_packed", None):
+        yield Way(f"{label}, packed", packed, partial(unpack, stage, width))
 
 
-def last_rows(stages: list[Stage]) -> Iterator[Way]:
-    """What keeps one state: the step of scan, loops over words, and C."""
+def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
+    """What keeps one state: the step of scan, loops over words, and C.
+
+    Without a width: for those whose words are full on all devices.
+    """
     scan = find_scan(stages)
     yield Way(scan.label, keep_last(scan), np.atleast_2d)
-    for stage in stages:
-        if hasattr(stage.module, "scan_words"):
-            several = hasattr(stage.module, "make_mesh")
-            label = f"{stage.label} x {jax.device_count()}" * several
-            run = keep_last_words(stage)
-            yield Way(label or stage.label, run, partial(unpack_row, stage))
-    try:
-        load_c()
-    except ImportError as error:
-        say(f"C is missing: {error}")
-    else:
-        yield Way("C, 1 core", partial(run_c, only_last=True), unpack_c)
+    on_words = [s for s in stages if hasattr(s.module, "scan_words")]
+    for stage in on_words:
+        several = hasattr(stage.module, "make_mesh")
+        label = stage.label + several * f" x {jax.device_count()}"
+        to_states = partial(unpack_row, stage, width)
+        yield Way(label, keep_last_words(stage), to_states)
+    same = partial(unpack_row, on_words[0], width)  # C has stage 8's words
+    yield from installed({"C, 1 core": (partial(make_c, True), same)})
+
+
+def installed(makers: dict[str, tuple]) -> Iterator[Way]:
+    """Those whose maker raises no ImportError; what another raises is said."""
+    for label, (make_simulate, to_states) in makers.items():
+        try:
+            yield Way(label, make_simulate(), to_states)
+        except ImportError as error:
+            say(f"{label} is missing: {error}")
 
 
 def rule_ways(stages: list[Stage], width: int) -> Iterator[Way]:
     """For all rules: a call for each, one call, one of what is packed."""
     for stage in (stages[0], find_scan(stages)):
-        each = partial(call_each, stage.module.simulate)
-        yield Way(f"{stage.label}, loop", each)
+        run = partial(call_each, stage.module.simulate)
+        yield Way(f"{stage.label}, loop", run, join)
     for stage in stages:
         if run := getattr(stage.module, "simulate_rules", None):
-            yield Way(f"{stage.label}, one call", run)
+            yield Way(f"{stage.label}, one call", run, join)
         if hasattr(stage.module, "simulate_packed"):
-            for way in ways(stage, width):
-                run = map_rules(way.simulate)
-                yield Way(f"vmap {way.label}", run, way.to_states)
+            for label, simulate, to_states in ways(stage, width):
+                run = map_rules(simulate)
+                yield Way(f"vmap {label}", run, partial(join, to=to_states))
 
 
 def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
@@ -92,26 +89,27 @@ def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
 
 def map_rules(simulate: Callable) -> Callable:
     """That simulate, of all rules in one program."""
+    return jax.jit(
+        lambda rules, *shape: jax.vmap(lambda r: simulate(r, *shape))(rules),
+        static_argnums=(1, 2),
+    )
 
-    @jax.jit(static_argnames=("width", "num_steps"))
-    def simulate_rules(rules, width, num_steps):
-        return jax.vmap(lambda rule: simulate(rule, width, num_steps))(rules)
 
-    return simulate_rules
+def join(results: Any, to: Callable = np.asarray) -> np.ndarray:
+    """The states of all rules, below each other."""
+    return to(np.concatenate(jax.tree.map(np.asarray, results)))
 
 
 def keep_last(stage: Stage) -> Callable[[int, int, int], jax.Array]:
-    """The stage's step in a loop that keeps one state.
-
-    It starts from an argument: XLA would fold a constant for seconds.
-    """
+    """The stage's step in a loop, from an argument: XLA folds constants."""
     module = stage.module
 
     @jax.jit
     def advance(rule: int, state: jax.Array, num_updates: int) -> jax.Array:
-        rule_table = module.make_rule_table(rule)
-        next_state = lambda _, state: module.step(state, rule_table)  # noqa: E731
-        return jax.lax.fori_loop(0, num_updates, next_state, state)
+        table = module.make_rule_table(rule)
+        return jax.lax.fori_loop(
+            0, num_updates, lambda _, state: module.step(state, table), state
+        )
 
     return lambda rule, width, num_steps: advance(
         rule, module.make_initial_state(width), num_steps - 1
@@ -138,15 +136,16 @@ def keep_last_words(stage: Stage) -> Callable[[int, int, int], jax.Array]:
     return simulate_last
 
 
-def unpack(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
+def unpack(stage: Stage, width: int | None, words: jax.Array) -> np.ndarray:
     """The cells of packed states, one state a row."""
     lanes = jax.jit(jax.vmap(stage.module.unpack))(words)
     return np.asarray(lanes).reshape(len(words), -1)[:, :width]
 
 
-def unpack_row(stage: Stage, words: jax.Array) -> np.ndarray:
-    """The same of one state whose shares fill their words."""
-    return unpack(stage, None, words).reshape(1, -1)
+def unpack_row(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
+    """The same of one state, whose shares stand below each other."""
+    share = width and width // len(words)
+    return unpack(stage, share, words).reshape(1, -1)
 
 
 @functools.cache
@@ -164,20 +163,86 @@ def load_c() -> ctypes.CDLL:
         return ctypes.CDLL(library)
 
 
-def run_c(
-    rule: int, width: int, num_steps: int, *, only_last: bool = False
-) -> np.ndarray:
-    """The states, or the last one's words; width must divide by 32."""
-    last = np.empty(width // 32, np.uint32)
-    states = np.empty((0 if only_last else num_steps, width), np.uint8)
-    pointers = (last.ctypes.data, states.ctypes.data if states.size else None)
-    sizes = map(ctypes.c_size_t, (last.size, num_steps))
-    if load_c().simulate(rule, *sizes, *map(ctypes.c_void_p, pointers)):
-        raise MemoryError(f"no memory for {width} cells")
-    return last if only_last else states
+def make_c(only_last: bool = False) -> Callable[[int, int, int], np.ndarray]:
+    """C: the states as bytes, or the last one's words; for whole words."""
+    library = load_c()
+
+    def simulate(rule: int, width: int, num_steps: int) -> np.ndarray:
+        last = np.empty(width // LANES, np.uint32)
+        states = np.empty((0 if only_last else num_steps, width), np.uint8)
+        pointers = last.ctypes.data, None if only_last else states.ctypes.data
+        sizes = map(ctypes.c_size_t, (last.size, num_steps))
+        if library.simulate(rule, *sizes, *map(ctypes.c_void_p, pointers)):
+            raise MemoryError(f"no memory for {width} cells")
+        return last[None] if only_last else states
+
+    return simulate
 
 
-def unpack_c(words: np.ndarray) -> np.ndarray:
-    """Cell lane * num_words + word is bit `lane` of that word."""
-    lanes = np.arange(32, dtype=np.uint32)[:, None]
-    return (words >> lanes & 1).astype(np.uint8).reshape(1, -1)
+def make_cellpylib() -> Callable:
+    """CellPyLib: a dictionary remembers the rule, as memoize has it."""
+    import cellpylib
+
+    return lambda rule, width, num_steps: cellpylib.evolve(
+        cellpylib.init_simple(width, dtype=np.uint8),
+        timesteps=num_steps,
+        apply_rule=lambda cells, i, t: cellpylib.nks_rule(cells, rule),
+        memoize=True,
+    )
+
+
+def make_cax() -> Callable:
+    """CAX: on JAX, a cell is a float; returns all states but the first."""
+    from cax.cs.elementary import Elementary
+    from flax import nnx
+
+    code = Elementary.wolfram_code_from_rule_number(RULE)
+    sows = "rngs" in signature(Elementary.__init__).parameters  # before 0.4
+    rngs = {"rngs": nnx.Rngs(0)} if sows else {}
+    system = Elementary(wolfram_code=code, **rngs)
+    option = {"sow" if sows else "return_states": True}
+
+    def simulate(_: int, width: int, num_steps: int) -> Any:
+        initial = np.zeros((width, 1), np.float32)
+        initial[width // 2] = 1
+        last_and_all = system(initial, num_steps=num_steps - 1, **option)
+        if sows:
+            return nnx.pop(system, nnx.Intermediate)["state"][0]
+        return last_and_all[1]
+
+    return simulate
+
+
+def cax_states(later: Any) -> np.ndarray:
+    """With the initial state, and as uint8."""
+    later = np.asarray(later)[..., 0].astype(np.uint8)
+    initial = np.zeros_like(later[:1])
+    initial[0, initial.size // 2] = 1
+    return np.concatenate([initial, later])
+
+
+def make_numba() -> Callable:
+    """Numba: a loop over cells, one byte each."""
+    import numba
+
+    @numba.njit
+    def simulate(rule, width, num_steps):
+        states = np.zeros((num_steps, width), np.uint8)
+        states[0, width // 2] = 1
+        for t in range(num_steps - 1):
+            state, next_state = states[t], states[t + 1]
+            padded = np.concatenate((state[-1:], state, state[:1]))
+            for i in range(width):
+                entry = 4 * padded[i] + 2 * padded[i + 1] + padded[i + 2]
+                next_state[i] = rule >> entry & 1
+        return states
+
+    return simulate
+
+
+LIBRARIES = {
+    "CAX": (make_cax, cax_states),
+    "Numba, bytes": (make_numba, np.asarray),
+    "C, bytes": (make_c, np.asarray),
+}
+CELLPYLIB = make_cellpylib, np.asarray

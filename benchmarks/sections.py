@@ -1,16 +1,18 @@
 """The sections of the benchmark: their rows, and what those teach."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from measuring import RULE, RefusedError, Row, Stage, check_equal, measure
-from programs import Way, find_scan, last_rows, rule_ways, ways
-from tables import CALLS, LATER, PAYS_OFF, PHASES, Section, speed_column
+import programs
+import tables
+from measuring import RULE, RefusedError, Row, Stage, Way, check_equal, measure
+from programs import find_scan, installed, last_rows, rule_ways, ways
+from tables import Section, speed_column
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
 from workshop.shows import ALL_RULES
@@ -29,72 +31,59 @@ class Settings:
     exponents: tuple[int, ...] = (13, 16, 18, 20, 22, 24)  # of 2, in scale
 
 
-QUICK = Settings(
-    *(40, 960, (16, 24), (10, 40), (10000, 100), (10, 40), (13, 16))
-)
+QUICK = Settings(40, 960, (16, 24), (10, 40), (10**4, 100), (10, 40), (13, 16))
+
+
+def timed(ways: Iterable[Way], inputs: tuple, expected: list) -> dict:
+    """By label, what measures each way; the first tells what is expected."""
+    return {way.label: partial(measure, way, inputs, expected) for way in ways}
 
 
 def plan_size(name: str, stages: list[Stage], settings: Settings) -> Section:
     """All stages on few cells, or on many and beside the floors."""
-    tasks, programs, expected = {}, {}, []
     size, probes = getattr(settings, name), settings.probe_steps
+    tasks, traced, expected, inputs = {}, {}, [], (RULE, size, size)
     for stage in stages:
-        label, same = stage.label, None
-        if not stage.fails_with:
-            same = programs.setdefault(str(stage.trace(size, 16)), label)
-        if same is None:
+        label = stage.label
+        if stage.fails_with:
             tasks[label] = partial(confirm_failure, stage, size)
-        elif same != label:
+            continue
+        same = traced.setdefault(str(stage.trace(size, 16)), label)
+        if same != label:
             remark = f"the same program as {same}"
             tasks[label] = partial(Row, label, remark=remark)
         elif stage.unrolls and max(probes) < size:
             tasks[label] = partial(extrapolate, stage, size, expected, probes)
         else:
-            for way, run, to_states in ways(stage, size):
-                call = partial(run, RULE, size, size)
-                tasks[way] = partial(
-                    measure, way, call, expected, size * size, to_states
-                )
+            tasks |= timed(ways(stage, size), inputs, expected)
     if name == "large":
-        tasks |= floors(size)
+        tasks |= timed(floors(), inputs, [np.ones((size, size), np.uint8)])
     title = f"{size} x {size} cells, rule {RULE}"
     notes = partial(size_notes, stages, size)
-    return Section(title, (*CALLS, PAYS_OFF), tasks, notes)
+    return Section(title, [*tables.CALLS, tables.PAYS_OFF], tasks, notes)
 
 
-def floors(size: int) -> dict[str, Callable[[], Row]]:
-    """The rows of writing size x size bytes with nothing to compute."""
-    ones, tasks = [np.ones((size, size), np.uint8)], {}
-    jnp_full = jax.jit(jnp.full, static_argnums=(0, 1, 2))
-    for name, full in {"np.full": np.full, "jnp.full": jnp_full}.items():
-        call = partial(full, (size, size), 1, np.uint8)
-        label = f"floor: {name}"
-        tasks[label] = partial(measure, label, call, ones, size * size)
-    return tasks
+def floors() -> list[Way]:
+    """To write as many bytes, with nothing to compute."""
+    full = jax.jit(jnp.full, static_argnums=(0, 1, 2))
+    return [
+        Way("floor: np.full", lambda _, *shape: np.full(shape, 1, np.uint8)),
+        Way("floor: jnp.full", lambda _, *shape: full(shape, 1, np.uint8)),
+    ]
 
 
-def size_notes(
-    stages: list[Stage], size: int, rows: list[Row]
-) -> Iterator[str]:
+def size_notes(stages: list[Stage], size: int, rows: list[Row]) -> Iterator:
     """What the rows of stages teach."""
-    times = {row.label: row.typical for row in rows if row.samples}
+    times = {row.label: row.seconds() for row in rows if row.samples}
     for stage in stages[1:]:
-        time = times.get(stage.label, 0)
-        if not stage.is_jitted and time > rows[0].typical:
-            yield (
-                f"{stage.label} loses: JAX sends its"
-                f" {len(stage.trace(size, size).eqns):,} operations to the"
-                " device one by one, and sending one takes longer than"
-                " computing so few cells."
-            )
-        if f"{stage.label}, packed" in times:
-            for floor in (label for label in times if "floor" in label):
-                ratio = time / times[floor]
-                yield f"{stage.label} takes {ratio:.1f} times {floor[7:]}."
-    yield (
-        "packed: a bit for each cell. pays off: from that call on, all calls"
-        " together, the first one included, take no longer than NumPy's."
-    )
+        label, time = stage.label, times.get(stage.label, 0)
+        if not stage.is_jitted and time > rows[0].seconds():
+            sent = len(stage.trace(size, size).eqns)
+            yield f"{label} loses: JAX sends {sent:,} operations, one by one."
+        if f"{label}, packed" in times:
+            for floor in (name for name in times if "floor" in name):
+                yield f"{label}: {time / times[floor]:.1f} times {floor[7:]}."
+    yield "pays off: from that call on, all together beat NumPy's calls."
 
 
 def plan_compile(stages: list[Stage], settings: Settings) -> Section:
@@ -108,88 +97,81 @@ def plan_compile(stages: list[Stage], settings: Settings) -> Section:
         if not stage.fails_with
         for n in settings.compile_steps
     }
-    note = (
-        "equations: operations of the traced program, nested ones included, a"
-        " loop's body once. One sample each."
-    )
+    note = "equations: of the traced program, nested ones too. One sample."
     title = f"first call in ms, by number of rows; width {width}"
-    return Section(title, PHASES, tasks, lambda _: [note])
+    return Section(title, tables.PHASES, tasks, lambda _: [note])
 
 
 def plan_rules(stages: list[Stage], settings: Settings) -> Section:
     """All rules: a call for each, and all in one call."""
-    shape = settings.each_rule
-    expected, tasks = [], {}
-    for label, run, to_one in rule_ways(stages, shape[0]):
+    width, num_steps = shape = settings.each_rule
+    tasks = timed(rule_ways(stages, width), (ALL_RULES, *shape), [])
 
-        def to_states(results: list, to_one: Callable = to_one) -> np.ndarray:
-            return to_one(np.concatenate(jax.tree.map(np.asarray, results)))
-
-        call = partial(run, ALL_RULES, *shape)
-        num_cells = len(ALL_RULES) * shape[0] * shape[1]
-        tasks[label] = partial(
-            measure, label, call, expected, num_cells, to_states
-        )
-
-    def notes(rows: list[Row]) -> Iterator[str]:
-        yield "loop: a call for each rule. one call, vmap: one for all rules."
-        for row in rows[3:]:
-            ratio = rows[2].typical / row.typical
-            yield f"{row.label}: {ratio:.1f} times as fast as {rows[2].label}."
-
-    title = f"256 rules, {shape[1]} rows of {shape[0]} cells each"
-    return Section(title, CALLS, tasks, notes)
+    note = "loop: a call for each rule. one call, vmap: one for all rules."
+    title = f"256 rules, {num_steps} rows of {width} cells each"
+    return Section(title, tables.CALLS, tasks, lambda _: [note])
 
 
 def plan_waiting(stages: list[Stage], settings: Settings) -> Section:
     """One call, timed without waiting for its result, and with."""
     (width, num_steps), stage = settings.waiting, find_scan(stages)
-    expected = [stages[0].module.simulate(RULE, width, num_steps)]
-    call = partial(stage.module.simulate, RULE, width, num_steps)
-    tasks = {
-        label: partial(
-            measure, label, call, expected, width * num_steps, wait=wait
-        )
-        for label, wait in (("WRONG: not waiting", False), ("waiting", True))
-    }
+    inputs = RULE, width, num_steps
+    expected = [stages[0].module.simulate(*inputs)]
+    tasks = {}
+    for label, wait in (("WRONG: not waiting", False), ("waiting", True)):
+        way = Way(label, stage.module.simulate)
+        tasks[label] = partial(measure, way, inputs, expected, wait)
 
     def notes(rows: list[Row]) -> Iterator[str]:
-        wrong, right = (row.typical for row in rows)
-        yield (
-            "JAX returns before it has computed. Without block_until_ready"
-            " the clock stops when the work is handed over: here it shows"
-            f" {right / wrong:.0f} times too little."
-        )
+        ratio = rows[1].seconds() / rows[0].seconds()
+        yield f"Without block_until_ready: {ratio:.0f} times too little."
 
     title = f"{stage.label}, {num_steps} rows of {width} cells"
-    return Section(title, LATER, tasks, notes)
+    return Section(title, tables.CALLS[1:4], tasks, notes)
 
 
 def plan_scale(stages: list[Stage], settings: Settings) -> Section:
     """Where caches end, and where several devices begin to pay."""
-    programs = list(last_rows(stages))
-    labels = [program.label for program in programs]
-    columns = map(speed_column, labels, range(len(labels), 0, -1))
+    kept = list(last_rows(stages))
+    columns = [
+        speed_column(way.label, way.label, 1e9, len(kept) - i)
+        for i, way in enumerate(kept)
+    ]
     tasks = {
-        f"2^{exponent}": partial(time_step, stages[0], programs, exponent)
+        f"2^{exponent}": partial(time_step, stages[0], kept, exponent)
         for exponent in settings.exponents
     }
-    note = (
-        "From the difference of calls of many and of few rows: what a call"
-        " does once is not in it."
-    )
+    note = "By the difference of calls of many and of few rows."
     title = "billions of cells a second, by width; only the last row is kept"
-    return Section(title, tuple(columns), tasks, lambda _: [note])
+    return Section(title, columns, tasks, lambda _: [note])
 
 
-PLANS = {
-    "small": partial(plan_size, "small"),
-    "large": partial(plan_size, "large"),
-    "compile": plan_compile,
-    "rules": plan_rules,
-    "waiting": plan_waiting,
-    "scale": plan_scale,
-}
+def plan_peers(stages: list[Stage], settings: Settings) -> Section:
+    """The reference, scan, what stages pack, last rows, and libraries."""
+    simulate, size = stages[0].module.simulate, settings.large
+    packing = [s for s in stages if hasattr(s.module, "simulate_packed")]
+    chosen = [stages[0], find_scan(stages), *packing]
+    whole = [way for stage in chosen for way in ways(stage, size)]
+    whole += installed(programs.LIBRARIES)
+    last = [
+        way._replace(label=f"{way.label}, last row")
+        for way in list(last_rows(stages, size))[1:]
+    ]
+    fewer = max(size // 10, programs.LANES)  # it would take over a minute
+    slow = {f"CellPyLib, {fewer} x {fewer}": programs.CELLPYLIB}
+    inputs, states = (RULE, size, size), simulate(RULE, size, size)
+    tasks = timed(whole, inputs, [states])
+    tasks |= timed(last, inputs, [states[-1:]])
+    smaller = simulate(RULE, fewer, fewer)
+    tasks |= timed(installed(slow), (RULE, fewer, fewer), [smaller])
+    note = "last row: returns that alone. To make bytes of it is not timed."
+    title = f"{size} x {size} cells, rule {RULE}; vs NumPy: by cell"
+    return Section(title, tables.PEERS, tasks, lambda _: [note])
+
+
+PLANS = {name: partial(plan_size, name) for name in ("small", "large")}
+PLANS |= {"compile": plan_compile, "rules": plan_rules}
+PLANS |= {"waiting": plan_waiting, "scale": plan_scale, "peers": plan_peers}
 
 
 def confirm_failure(stage: Stage, size: int) -> Row:
@@ -198,36 +180,29 @@ def confirm_failure(stage: Stage, size: int) -> Row:
     try:
         stage.module.simulate(RULE, size, size)
     except error_type as error:
-        if keyword not in str(error):
-            raise
-        remark = f"fails on purpose: {error_type.__name__}, {keyword}"
-        return Row(stage.label, remark=remark)
-    raise RefusedError(f"{stage.label} has to fail, but ran")
+        if keyword in str(error):
+            remark = f"fails on purpose: {error_type.__name__}, {keyword}"
+            return Row(stage.label, remark=remark)
+    raise RefusedError(f"{stage.label} has to fail, by {keyword}, but did not")
 
 
 def extrapolate(
-    stage: Stage,
-    size: int,
-    expected: list[np.ndarray],
-    probes: tuple[int, int],
+    stage: Stage, size: int, expected: list, probes: tuple[int, int]
 ) -> Row:
     """The row of a stage whose first call grows with the number of rows.
 
-    On the line through two first calls of fewer rows; in proportion to the
-    longer one if noise makes that line flat.
+    On the line through two shorter ones; through 0 if noise makes that fall.
     """
-    seconds = []
+    seconds, simulate = [], stage.module.simulate
     for num_steps in probes:
         jax.clear_caches()
-        simulate = stage.module.simulate
         states, first = time_call(simulate, RULE, size, num_steps)
         check_equal(stage.label, states, expected[0][:num_steps])
         seconds.append(first)
     (few, many), (fewer, more) = probes, seconds
     a_row = (more - fewer) / (many - few) if more > fewer else more / many
     total = more + a_row * (size - many)
-    about = f"{total:.0f} s" if total < 60 else f"{total / 60:.1f} min"
-    remark = f"at least {about}, from {few} and {many} rows"
+    remark = f"at least {total:,.0f} s, from {few} and {many} rows"
     return Row(stage.label, remark=remark)
 
 
@@ -247,8 +222,7 @@ def time_phases(stage: Stage, expected: np.ndarray) -> Row:
 def time_step(reference: Stage, programs: list[Way], exponent: int) -> Row:
     """The row of a width: the seconds of a step of each program.
 
-    From the difference of longer and shorter calls. The shorter ones are
-    compared with the reference, the longer ones with each other.
+    Shorter calls are compared with the reference, longer with each other.
     """
     width, samples = 2**exponent, {}
     few = max(2, 2**22 // width) + 1  # that many updates: a power of two

@@ -66,7 +66,7 @@ def test_versions_that_do_not_belong_together(tmp_path):
         ("jaxlib", "FAIL", "jax, jaxlib"),
         ("tyro", "FAIL", "tyro"),
         ("jupyter", "NOTE", "notebooks"),
-        ("rich", "NOTE", "bench"),
+        ("matplotlib", "NOTE", "bench"),
         ("pytest-xdist", "NOTE", "tests"),
     ],
 )
