@@ -28,6 +28,8 @@ endif
 GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export GLIBC_TUNABLES
 
+export CALL SETUP  # any text, quotes too
+
 .NOTPARALLEL:  # two installations at once would meet in one folder
 .PHONY: again $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
@@ -45,6 +47,7 @@ watch: $(CORE)  ## check at every save: make watch N=5
 run: $(CORE)  ## run your exercise: make run N=5 ARGS="--rule 30"
 progress: $(CORE)  ## which exercises pass
 doctor:  ## is this machine ready?
+port: $(CORE)  ## your own program: OLD=old.py NEW=new.py CALL="f(x)"
 pictures: $(CORE)  ## draw them by matthewplotlib (optional)
 ### instructor
 diff: $(CORE)  ## show what one stage changes: make diff N=5
@@ -66,11 +69,15 @@ links: $(CORE)  ## ask each outside link whether it answers
 lock: $(CORE)  ## pin the versions that set-up installs
 clean:  ## remove what was made, but not your own work
 
-tour progress cluster links:
+tour progress cluster:
 	@$(DOOR) $@ $(ARGS)
 
 $(NUMBERED):
 	@$(DOOR) $@ '$(N)' $(if $(FORCE),--force) $(ARGS)
+
+port:
+	@$(DOOR) port '$(OLD)' '$(NEW)' --call "$$CALL" \
+	  $(if $(SETUP),--setup "$$SETUP") $(ARGS)
 
 stage:
 	@.venv/bin/python '$(STAGE)' $(ARGS)
@@ -82,6 +89,9 @@ doctor:
 
 lab:
 	@.venv/bin/python notebooks/lab.py $(if $(FORCE),--force) $(ARGS)
+
+links:
+	@.venv/bin/python tests/links.py
 
 html:
 	@.venv/bin/python notebooks/convert.py html

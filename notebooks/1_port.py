@@ -447,7 +447,7 @@ def solution_5(array, i):
 # [jax.numpy]: https://docs.jax.dev/en/latest/jax.numpy.html
 # [.at]: https://docs.jax.dev/en/latest/_autosummary/jax.numpy.ndarray.at.html
 #
-# ## Glossary, for all four notebooks
+# ## Glossary, for all notebooks
 #
 # | term | meaning |
 # |---|---|
@@ -459,6 +459,7 @@ def solution_5(array, i):
 # | eager | without jit: an operation is sent when Python comes to it |
 # | halo | copies of the neighboring devices' cells, beside a share |
 # | jaxpr | JAX's own listing of a traced program, one operation a line |
+# | key | what JAX draws random numbers from: same key, same numbers |
 # | lane | the same bit of every word: a stretch of the ring |
 # | lower | to turn a traced program into one that the compiler reads |
 # | mesh | the devices, arranged along named axes |

@@ -658,7 +658,7 @@ def solution_4(share):
 #    the same program.
 #
 # More: [jax.shard_map], [jax.lax.ppermute], [JAX on many hosts], [JAX for GPU
-# and TPU].
+# and TPU]. Next: [5 · Transfer](5_transfer.ipynb).
 #
 # [jax.shard_map]: https://docs.jax.dev/en/latest/_autosummary/jax.shard_map.html
 # [jax.lax.ppermute]: https://docs.jax.dev/en/latest/_autosummary/jax.lax.ppermute.html

@@ -19,7 +19,9 @@ from workshop.jaxprs import (
     count_equations,
     equations,
     takes_a_gradient,
+    trace_call,
 )
+from workshop.port.results import compare_results
 
 DOTS = "put your answer in place of the three dots."
 
@@ -91,16 +93,53 @@ def require_numbers(got: Any, want: Any, call: str, index: str = "") -> None:
         raise NotYet(f"{call}{where}: got {got[place]}, want {want[place]}.")
 
 
+def require_same(got: Any, want: dict[str, np.ndarray], call: str) -> None:
+    """Raises NotYet with the first difference; want names what got holds.
+
+    Floats may differ by what the narrower of the two dtypes can hold.
+    """
+    require_result(got, call)
+    require(
+        isinstance(got, tuple | list) and len(got) == len(want),
+        f"{call}: want a tuple: {', '.join(want)}.",
+    )
+    require(not any(some is ... for some in got), DOTS)
+    arrays = dict(zip(want, map(np.asarray, got), strict=True))
+    difference = compare_results(arrays, want)
+    require(difference is None, f"{call}: {difference and difference.text}")
+
+
+def require_jitted(function: Any) -> None:
+    """Raises NotYet for a function that jax.jit did not return."""
+    require(hasattr(function, "lower"), "the function is not jitted.")
+
+
+def require_one_program(function: Callable, calls: dict[str, tuple]) -> None:
+    """Raises NotYet if another call than the first compiles something."""
+    first, *others = calls.values()
+    jax.block_until_ready(function(*first))
+    for call, args in zip([*calls][1:], others, strict=True):
+        with count_compilations() as compiled:
+            jax.block_until_ready(function(*args))
+        require(not compiled, f"{call} is compiled again.")
+
+
+def require_no_growth(function: Callable, calls: dict[str, tuple]) -> None:
+    """Raises NotYet unless the program of both calls has the same size."""
+    programs = [trace_call(function, *args) for args in calls.values()]
+    require(None not in programs, "JAX compiles nothing of it.")
+    counts = [*map(count_equations, programs)]
+    few, many = (
+        f"{name} take {count} operations"
+        for name, count in zip(calls, counts, strict=True)
+    )
+    require(counts[0] == counts[1], f"{few}, {many}: that is a loop.")
+
+
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
     """Raises NotYet if for more values the program has more operations."""
-    few, many = (
-        count_equations(jax.make_jaxpr(function)(jax.numpy.asarray(some)))
-        for some in (values[:2], values[:8])
-    )
-    require(
-        few == many,
-        f"2 {kind} take {few} operations, 8 {kind} {many}: that is a loop.",
-    )
+    calls = {f"{n} {kind}": (jax.numpy.asarray(values[:n]),) for n in (2, 8)}
+    require_no_growth(function, calls)
 
 
 def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
@@ -200,7 +239,7 @@ def check_num_programs(number: Any) -> str:
 @answer_check
 def check_stripes(make_stripes: Any) -> str:
     """A jitted function from a width to a state of stripes."""
-    require(hasattr(make_stripes, "lower"), "the function is not jitted.")
+    require_jitted(make_stripes)
     for width in (4, 7):
         want = np.arange(width, dtype=np.uint8) % 2
         require_states(make_stripes(width), want, f"make_stripes({width})")
@@ -214,7 +253,7 @@ def check_count_live(count_live: Any) -> str:
         call = f"count_live({rule}, {width}, {num_steps})"
         want = reference.simulate(rule, width, num_steps).sum(axis=1)
         require_numbers(count_live(rule, width, num_steps), want, call, "row")
-    require(hasattr(count_live, "lower"), "the function is not jitted.")
+    require_jitted(count_live)
     compiled = count_live.lower(rule, width, num_steps).compile()
     num_bytes = compiled.memory_analysis().temp_size_in_bytes
     require(
@@ -230,15 +269,13 @@ def check_advance_twice(advance_twice: Any) -> str:
     """Two steps, compiled once for all calls."""
     rule_table = jax.numpy.asarray(reference.make_rule_table(30))
     states = reference.simulate(30, 19, 7)
-    got = advance_twice(jax.numpy.asarray(states[0]), rule_table)
-    require_states(got, states[2], "two steps from row 0")
-    with count_compilations() as compiled:
-        for row in range(1, 5):
-            got = advance_twice(jax.numpy.asarray(states[row]), rule_table)
-            require_states(got, states[row + 2], f"two steps from row {row}")
-    require(
-        not compiled, f"four more calls compiled {len(compiled)} programs."
-    )
+    calls = {
+        f"two steps from row {i}": (jax.numpy.asarray(states[i]), rule_table)
+        for i in range(5)
+    }
+    for i, (call, args) in enumerate(calls.items()):
+        require_states(advance_twice(*args), states[i + 2], call)
+    require_one_program(advance_twice, calls)
     return "later calls compile nothing."
 
 

@@ -95,17 +95,26 @@ def draw(
     plt.close(figure)
 
 
-def show_states(diagrams: Mapping[str, np.ndarray]) -> None:
-    """Show space-time diagrams side by side, each under its title."""
+def show_states(
+    diagrams: Mapping[str, np.ndarray],
+    kind: str = "space-time diagrams",
+    darkest: float = 1,
+    **labels: str,
+) -> None:
+    """Show space-time diagrams side by side, each under its title.
+
+    Or fields of another kind, with labels of their own, black from darkest on.
+    """
+    labels = {"xlabel": "cell", "ylabel": "row"} | labels
     states = list(diagrams.values())
     tallest = max(len(rows) / rows.shape[1] for rows in states)
     size = 9, 9 / len(states) * tallest + 0.7
     figure, panels = plt.subplots(1, len(states), figsize=size, squeeze=False)
     for panel, title in zip(panels.flat, diagrams, strict=True):
-        panel.imshow(diagrams[title], cmap="binary", vmin=0, vmax=1)
-        panel.set(title=title, xlabel="cell", ylabel="row")
+        panel.imshow(diagrams[title], cmap="binary", vmin=0, vmax=darkest)
+        panel.set(title=title, **labels)
         panel.grid(visible=False)
-    alt = f"space-time diagrams: {', '.join(diagrams)}"
+    alt = f"{kind}: {', '.join(diagrams)}"
     display(figure, metadata={"image/png": {"alt": alt}})
     plt.close(figure)
 
@@ -195,6 +204,22 @@ def show_grid(states: np.ndarray, xlabel: str, ylabel: str) -> None:
         for i in range(1, 16):
             panel.axvline(i * width, **style)
             panel.axhline(i * num_steps, **style)
+        panel.grid(visible=False)
+
+
+def show_patterns(v: np.ndarray, feeds: np.ndarray, kills: np.ndarray) -> None:
+    """Show a field for each kill and feed, a row for each kill."""
+    gap = 3
+    padded = np.pad(v, [(0, 0), (0, 0), (0, gap), (0, gap)])
+    num_kills, num_feeds, height, width = padded.shape
+    picture = make_grid(padded.reshape(-1, height, width), num_feeds)
+    alt = "patterns for each kill and feed: spots, stripes, mazes, holes"
+    with draw(alt, (9, 9.6), xlabel="feed", ylabel="kill") as panel:
+        panel.imshow(picture, cmap="binary", vmin=0, vmax=0.4)
+        places = [np.arange(n) for n in (num_feeds, num_kills)]
+        names = [[f"{x:.4f}" for x in some] for some in (feeds, kills)]
+        panel.set_xticks(places[0] * width + width // 2, names[0])
+        panel.set_yticks(places[1] * height + height // 2, names[1])
         panel.grid(visible=False)
 
 

@@ -39,7 +39,7 @@ def make_mesh(width: int, num_devices: int | None) -> Mesh:
 
 
 def make_initial_state(width: int, share: int) -> Words:
-    """This device's share; where it ends before its words, what follows."""
+    """This device's share. Words that it does not fill hold what follows."""
     num_words = -(-share // LANES)
     start = share * jax.lax.axis_index("ring")
     cells = start + jnp.arange(LANES * num_words).reshape(LANES, num_words)

@@ -27,11 +27,11 @@ from workshop.compare import (
 )
 from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
+from workshop.exercises.limits import Limits
 from workshop.exercises.points import NotYet
 from workshop.exercises.sandbox import run_examiner
 from workshop.exercises.tasks import find_tasks
 from workshop.jaxprs import describe_compilation
-from workshop.limits import Limits
 from workshop.stages import failure, find_stages, stage_before
 
 TASKS = find_tasks()
@@ -329,7 +329,11 @@ def test_nothing_runs_on_when_a_check_is_ended(name, tmp_path, workshop):
         encoding="utf-8",
     )
     process = subprocess.Popen(
-        [sys.executable, "stages/workshop", "check", "5", str(path)],
+        [
+            sys.executable,
+            *["stages/workshop", "check", "--seconds", "999", "5"],
+            path,
+        ],
         cwd=workshop,
         env=clean_environment({"TMPDIR": str(temporary)}),
         stdout=subprocess.DEVNULL,
@@ -466,7 +470,7 @@ def test_the_exit_status_says_whether_it_passes(file, status, workshop):
             )
             for x in ("nan", "-1", "0", "inf")
         ),
-        ([5, "LICENSE"], "path must be a Python file, .py, got LICENSE: a"),
+        ([5, "Makefile"], "path must be a Python file, .py, got Makefile: "),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, said, workshop):

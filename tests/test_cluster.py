@@ -134,13 +134,6 @@ def test_a_port_in_use_is_one_line():
     assert len(err.splitlines()) == 1
 
 
-def test_the_readme_says_how_long_they_wait():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    readme = " ".join(readme.split())
-    assert f"connect within {devices.CONNECT_SECONDS} seconds" in readme
-    assert f"after {devices.HEARTBEAT_SECONDS} seconds of its" in readme
-
-
 @pytest.mark.parametrize("victim", [0, 1])
 def test_death_of_one_ends_the_other(victim):
     """Killed in the middle of a long run: the other says so, and ends."""

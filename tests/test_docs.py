@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from PIL import Image
 
 from support import FAILING, ROOT, STAGES, import_stage, run_python
-from workshop.errors import ROWS, find_row
+from workshop.exercises.errors import ROWS, find_row
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -104,6 +104,8 @@ PROVOKE = {
     "Attempted boolean": lambda: jax.jit(lambda x: 1 if x else 2)(3),
     "The numpy.ndarray conv": lambda: jax.jit(np.asarray)(3),
     "Abstract tracer value": lambda: jax.jit(float)(3.0),
+    "boolean indices": lambda: jax.jit(lambda x: x[x > 1])(jnp.ones(3)),
+    "'numpy.ndarray' object": lambda: np.ones(3).at,
     "unsupported format": lambda: jax.jit(lambda rule: f"{rule:08b}")(110),
     "Non-hashable static": lambda: jax.jit(id, static_argnums=0)([1]),
     "Encountered an unexpected tracer": leak,

@@ -33,7 +33,6 @@ COMMANDS = {
     "doctor": "doctor",
     "cluster": "cluster",
     "port": "port.port",
-    "links": "links",
 }
 
 

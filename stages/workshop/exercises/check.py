@@ -3,11 +3,11 @@
 One thing is said at a time: the first that is not right.
 """
 
-import dataclasses
 import sys
 import textwrap
 from pathlib import Path
 
+from workshop.exercises.limits import Limits, check_limits
 from workshop.exercises.sandbox import Outcome, run_examiner
 from workshop.exercises.tasks import (
     Task,
@@ -18,12 +18,10 @@ from workshop.exercises.tasks import (
     require_file,
     shown,
 )
-from workshop.limits import Limits
 from workshop.stages import find_stages
 from workshop.terminal import fail, say, terminal_size
 
 DEFAULT = Limits()
-LARGEST = 86_400  # seconds of a day
 
 
 def check(
@@ -44,21 +42,8 @@ def check(
         gigabytes: How much memory it may take.
     """
     limits, task = Limits(seconds, gigabytes), find_task(n)
-    for name, value in dataclasses.asdict(limits).items():
-        if not 0 < value <= LARGEST:
-            fail(
-                f"--{name} must be above 0 and at most {LARGEST}, got"
-                f" {value:g}"
-            )
-    if path is None:
-        require_file(task)
-    elif not path.is_file():
-        fail(f"path must be a file, got {path}")
-    elif path.suffix != ".py":
-        fail(
-            f"path must be a Python file, .py, got {path}: copy its code into"
-            " one"
-        )
+    check_limits(limits)
+    check_path(path) if path else require_file(task)
     say(f"{shown(path or task.path)}, stage {n}")
     sys.stdout.flush()
     if path is None:
@@ -67,6 +52,15 @@ def check(
         outcome = run_examiner(task, path, limits)
     show_outcome(task, outcome)
     return 1 if outcome.why else 0
+
+
+def check_path(path: Path) -> None:
+    """End with one line and status 2 if it is not a file of Python."""
+    if not path.is_file():
+        fail(f"path must be a file, got {path}")
+    if path.suffix != ".py":
+        copy = "copy its code into one"
+        fail(f"path must be a Python file, .py, got {path}: {copy}")
 
 
 def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:

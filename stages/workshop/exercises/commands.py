@@ -127,17 +127,21 @@ def watch(n: int, /) -> None:
         if path.is_file() and path.stat().st_mtime_ns != seen:
             seen = path.stat().st_mtime_ns
             outcome = examine_own(task)
-            change = f"still: {outcome.verdict}"
-            if outcome.verdict != verdict:
-                change = outcome.verdict
-                change += f"; before: {verdict}" if verdict else ""
+            print_change(verdict, outcome.verdict)
             verdict = outcome.verdict
-            say(f"---- {time.strftime('%H:%M:%S')} ---- {change}")
-            print()
             show_outcome(task, outcome)
             print()
             say(f"waiting for {shown(path)} to be saved; Ctrl-C ends")
             sys.stdout.flush()
+
+
+def print_change(before: str | None, now: str) -> None:
+    """Set an attempt off from the one before, and say what has changed."""
+    change = f"still: {now}" if now == before else now
+    if before not in (None, now):
+        change += f"; before: {before}"
+    say(f"---- {time.strftime('%H:%M:%S')} ---- {change}")
+    print()
 
 
 def progress() -> None:

@@ -20,7 +20,8 @@ from types import ModuleType
 import jax
 
 from workshop.compare import CASES, some_cases
-from workshop.errors import ErrorRow, find_row
+from workshop.exercises.errors import ErrorRow, find_row
+from workshop.exercises.limits import Limits, end_with_children, keep_within
 from workshop.exercises.points import (
     COMPARE,
     POINTS,
@@ -28,7 +29,6 @@ from workshop.exercises.points import (
     compare_at,
 )
 from workshop.exercises.tasks import Task, find_tasks, shown
-from workshop.limits import Limits, end_with_children, keep_within
 from workshop.stages import failure, find_stages, stage_before
 
 
@@ -95,7 +95,8 @@ def explain_error(
 def describe(error: BaseException, task: Task | None) -> str:
     """The type of the error, the first paragraph of its message, a remedy.
 
-    No remedy for the error that the exercise is about: its hints have it.
+    No remedy without an exercise, or for the error that it is about: its
+    hints have it.
     """
     if isinstance(error, SystemExit):
         return "The file ends the program here (SystemExit)."
@@ -106,7 +107,7 @@ def describe(error: BaseException, task: Task | None) -> str:
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if row is None or (task and is_about(task, row)):
+    if task is None or row is None or is_about(task, row):
         return message
     return f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}."
 

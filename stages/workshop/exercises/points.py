@@ -127,7 +127,7 @@ def compare_at(
     rule, width, num_steps = case
     first = shown = rule
     if name == "simulate_rules":
-        first = np.array([rule, 110, 30, 7], np.uint8)[: 2 + width % 3]
+        first = np.array([rule, 7, 200, 51], np.uint8)[: 2 + width % 3]
         shown = first.tolist()
     function = getattr(module, name)
     if keywords:

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from workshop.devices import stray_variables
+from workshop.exercises.limits import Limits, find_place, run_within
 from workshop.exercises.tasks import Task, shown
-from workshop.limits import Limits, find_place, run_within
 from workshop.terminal import fail
 
 EXAMINE = "workshop.exercises.examine"
@@ -58,7 +58,8 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
             place = find_place(ended.place, path, shown(path))
             last = {"why": f"{ended.broken}{place}\n{ended.note}".rstrip()}
     steps = [line["step"] for line in steps]
-    return Outcome(steps, **last, printed=ended.printed)
+    printed = "" if ended.broken else ended.printed
+    return Outcome(steps, **last, printed=printed)
 
 
 def examiner_environment() -> dict[str, str]:

@@ -20,18 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from workshop.compare import (
+from workshop.exercises.examine import explain_error, import_file
+from workshop.exercises.limits import Limits, keep_within
+from workshop.harness import time_call
+from workshop.port.results import (
     Difference,
     compare_results,
     flatten,
     tolerance,
 )
-from workshop.exercises.examine import import_file
-from workshop.harness import time_call
-from workshop.limits import Limits, keep_within
 
 SINGLE = tolerance(np.zeros(1, np.float32))
-MIN_LATER, MAX_LATER, BUDGET = 3, 50, 1.0
+MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
 
 
@@ -62,13 +62,19 @@ class Program:
         return time_call(eval, code, self.names)
 
     def later_calls(self) -> Iterator[float]:
-        """Seconds of further calls, until they have taken their time."""
-        start, num_calls = time.perf_counter(), 0
-        while num_calls < MIN_LATER or (
-            num_calls < MAX_LATER and time.perf_counter() < start + BUDGET
+        """Seconds of further calls, until they have taken their time.
+
+        At least one; three, unless they take ten times as long.
+        """
+        start, num_calls, spent = time.monotonic(), 0, 0.0
+        while num_calls < MAX_LATER and (
+            num_calls < 1
+            or spent < BUDGET
+            or (num_calls < MIN_LATER and spent < PATIENCE)
         ):
             yield self.call()[1]
             num_calls += 1
+            spent = time.monotonic() - start
 
 
 def run_old(program: Program, report: Path, tell: Tell) -> None:
@@ -76,6 +82,11 @@ def run_old(program: Program, report: Path, tell: Tell) -> None:
     tell(begin="the old program runs")
     result, first = program.call()
     results = [flatten(result)]
+    if not results[0]:
+        raise ValueError(
+            "The call returns nothing. If the program changes its arguments,"
+            " let it return them: --call 'f(x, y) or (x, y)', say."
+        )
     result, second = program.call()
     results.append(flatten(result))
     report.with_name("results").write_bytes(pickle.dumps(results))
@@ -87,41 +98,38 @@ def run_old(program: Program, report: Path, tell: Tell) -> None:
 
 def run_new(program: Program, report: Path, tell: Tell) -> None:
     """Compare two calls with those of the old program, then time and look."""
-    import jax
+    from workshop.port.look import look
 
     wanted = pickle.loads(report.with_name("results").read_bytes())
-    traced: list[str] = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, _, **more: traced.append(str(more.get("fun_name")))
-    )
     tell(begin="the port runs")
     result, first = program.call()
     got = [flatten(result)]
-    uses_jax = bool(traced) or holds_jax(result)
-    tell(begin="same result")
-    # A Python float has 64 bits, but what JAX computed for it may have 32.
-    narrow = not jax.config.jax_enable_x64
-    how = program.request["rtol"], SINGLE if narrow else 0
-    difference = compare_results(got[0], wanted[0], *how)
-    result, _ = program.call()
-    got.append(flatten(result))
+    is_jax = holds_jax(result)
+    tell(begin="same result", dtypes=widths(got[0], wanted[0]))
+    difference = compare(program, got[0], wanted[0])
+    got.append(flatten(program.call()[0]))
     if difference is None:
-        tell(dtypes=widths(got[0], wanted[0]), begin="same at the second call")
-        difference = compare_results(got[1], wanted[1], *how)
+        tell(begin="same at the second call")
+        difference = compare(program, got[1], wanted[1])
     if difference:
-        tell(
-            differs=vars(difference),
-            repeats=compare_results(*got) is None,
-            draws=draws_numbers(program),
-        )
+        repeats, draws = compare_results(*got) is None, draws_numbers(program)
+        tell(differs=vars(difference), repeats=repeats, draws=draws)
         return
-    del result
     later = float(np.median(list(program.later_calls())))
-    tell(first=first, later=later, floor=time_floor(got[0]), uses_jax=uses_jax)
-    from workshop.port.look import look
-
+    tell(first=first, later=later, floor=time_floor(got[0]), is_jax=is_jax)
     tell(begin="what JAX makes of it")
-    tell(stands=look(program, first, later))
+    with contextlib.suppress(Exception):  # what cannot be seen is left out
+        tell(stands=look(program, first, later))
+
+
+def compare(
+    program: Program, got: dict[str, np.ndarray], want: dict[str, np.ndarray]
+) -> Difference | None:
+    """The first difference, for what JAX computes in single precision.
+
+    A Python float has 64 bits, but what it was made from may have had 32.
+    """
+    return compare_results(got, want, program.request["rtol"], SINGLE)
 
 
 def run_trace(program: Program, report: Path, tell: Tell) -> None:
@@ -142,8 +150,7 @@ def run_wide(program: Program, report: Path, tell: Tell) -> None:
     with contextlib.suppress(KeyError, IndexError):
         value = got[difference.path][tuple(difference.index)]
         want_value = want[difference.path][tuple(difference.index)]
-    rtol = program.request["rtol"]
-    agrees = compare_results(got, want, rtol, SINGLE) is None
+    agrees = compare(program, got, want) is None
     tell(agrees=agrees, value=str(value), want=str(want_value))
 
 
@@ -166,7 +173,7 @@ def holds_jax(result: Any) -> bool:
 
 def widths(got: dict, want: dict) -> str:
     """The dtypes that are not as wide as they were, in a few words."""
-    pairs = {(str(got[p].dtype), str(want[p].dtype)) for p in want}
+    pairs = {(str(got[p].dtype), str(want[p].dtype)) for p in want if p in got}
     return ", ".join(f"{g} for {w}" for g, w in sorted(pairs) if g != w)
 
 
@@ -177,13 +184,11 @@ def time_floor(results: dict[str, np.ndarray]) -> float:
 
 
 def explain(error: BaseException, path: Path) -> dict[str, str]:
-    """What failed, in the user's own line, and the row of the error table."""
-    from workshop.errors import find_row
-    from workshop.exercises.examine import explain_error
+    """What failed, in the user's own line, and the stage that shows it."""
+    from workshop.exercises.errors import find_row
 
     row = find_row(error)
-    facts = {"why": explain_error(error, path)}
-    return facts | ({k: v for k, v in vars(row).items()} if row else {})
+    return {"why": explain_error(error, path), "see": row.stage if row else ""}
 
 
 def main() -> None:

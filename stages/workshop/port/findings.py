@@ -32,7 +32,8 @@ class Finding:
 def find(facts: dict[str, Any]) -> list[Finding]:
     """All that was found, what gains most first."""
     stands = {"eager": 0, "lines": {}} | facts["stands"]
-    if not (facts.get("uses_jax", True) or stands["calls"] or stands["eager"]):
+    seen = stands["calls"] or stands["eager"] or stands["reads"]
+    if not (facts.get("is_jax", True) or seen):
         return [nothing()]
     timed = {"first": 0.0, "later": 0.0, "old": math.inf} | facts
     timed["function"] = called(facts["call"])
@@ -44,6 +45,7 @@ def find(facts: dict[str, Any]) -> list[Finding]:
         *one_by_one(stands, timed),
         *loops_of_calls(stands, timed),
         *unrolled_loops(stands, timed),
+        *slow_loops(stands, timed),
         *reads(stands, timed),
         *the_rest(stands),
     ]
@@ -72,30 +74,22 @@ def nothing() -> Finding:
 def traced_again(stands: dict, timed: dict) -> Iterator[Finding]:
     """What is traced or compiled at the second like call, or too often."""
     compiled = stands.get("compiled", {})
-    seconds = sum(compiled.values()) or timed["later"] / 2
-    again = stands["traced"] if "compiled" in stands else []
+    again = stands["traced"] if compiled else []
+    lesson = 4, "2_compile", sum(compiled.values())
     for trace in again[:1]:
         often = f" {times(trace['times'])}" * (trace["times"] > 1)
         stands_so = f"`{trace['name']}` is traced and compiled again{often}"
         stands_so += f" at every like call: {why(trace)}"
-        yield Finding(
-            "traced again", stands_so, mend(trace), 4, "2_compile", seconds
-        )
-    loops = [n for n in compiled if any(w in n for w in ("scan", "while"))]
-    if loops and not again:
-        yield Finding(
-            "loop traced again",
-            f"{loops[0]} is compiled again at every like call: a loop outside"
-            " of jit whose body is a new function each time.",
-            "Put jax.jit on the function that the loop is in.",
-            *(4, "2_compile", seconds),
-        )
-    elif compiled and not again:
+        yield Finding("traced again", stands_so, mend(trace), *lesson)
+    if compiled and not again:
+        names = ", ".join(compiled)[:60]
         yield Finding(
             "compiled again",
-            f"{', '.join(compiled)[:60]}: compiled again at every like call.",
-            "Call jax.jit once, on a function at the top of the file.",
-            *(4, "2_compile", seconds),
+            f"{names} is compiled again at every like call. A loop outside of"
+            " jit is, if its body is a new function each time.",
+            f"Put jax.jit on {timed['function']}, and make no function to"
+            " compile at each call.",
+            *lesson,
         )
     for trace in stands.get("traced_first", []):
         if trace["times"] > 2 and not again:
@@ -156,15 +150,14 @@ def one_by_one(stands: dict, timed: dict) -> Iterator[Finding]:
     todo += " goes into static_argnames."
     if asking := often_read(stands, 1):
         todo = (
-            "Put jax.jit on the body of the loop. The loop itself needs a"
-            f" value in Python, in{at(asking[0])}jax.lax.while_loop, or"
-            " jnp.where, does not."
+            f"Put jax.jit on the body of the loop. Python asks for a value in"
+            f"{at(asking[0])}Leave the conversion out, or use jnp.where or"
+            " jax.lax.while_loop there."
         )
-    lines = stands["lines"]
     place = "."
-    for line, number in list(lines.items())[:1]:
+    for line, number in list(stands["lines"].items())[:1]:
         some = "all" if number == eager else f"{number:,}"
-        place = f", {some} of them from{at(line)}"
+        place = f", {some} of them" * (eager > 1) + f" from{at(line)}"
     yield Finding(
         "one by one",
         f"{eager:,} {'operations are' if eager > 1 else 'operation is'} sent"
@@ -187,8 +180,9 @@ def loops_of_calls(stands: dict, timed: dict) -> Iterator[Finding]:
         asking = often_read(stands, number // 2)
         if asking:
             todo = (
-                "The loop asks for a value each time, in"
-                f"{at(asking[0])}jax.lax.while_loop does so in the device."
+                "jax.lax.scan. Python asks for a value each time, in"
+                f"{at(asking[0])}If it is to be kept, the scan returns it; if"
+                " it decides when to stop: jax.lax.while_loop."
             )
         elif not stands["chained"].get(name):
             todo = "One call for all: jax.vmap. If each needs the one before:"
@@ -198,6 +192,21 @@ def loops_of_calls(stands: dict, timed: dict) -> Iterator[Finding]:
             f"`{name}` is compiled, but called {number:,} times in one call:"
             " a loop in Python.",
             *(todo, *where, seconds),
+        )
+
+
+def slow_loops(stands: dict, timed: dict) -> Iterator[Finding]:
+    """A compiled loop of small steps, slower than NumPy without it."""
+    sent = stands["eager"] + sum(stands["calls"].values())
+    slow = timed["running"] > timed["old"] and not stands.get("compiled")
+    if stands["small_loops"] and sent <= MANY and slow:
+        yield Finding(
+            "slow loop",
+            "It is compiled and still slower: it has a loop whose steps, one"
+            " after the other, each do little.",
+            "What does not need the step before, compute for all at once:"
+            " jax.vmap, or an operation on the whole array.",
+            *(6, "3_transform", timed["running"] / 2),
         )
 
 

@@ -10,10 +10,17 @@ import jax
 from jax.extend.core import jaxprs_in_params
 from jax.extend.source_info_util import summarize
 
-from workshop.jaxprs import COMPILED, count_equations, equations
+from workshop.jaxprs import (
+    COMPILED,
+    count_equations,
+    equations,
+    largest_value,
+    loops,
+)
 from workshop.port.observe import Watch, count_dispatches, narrowings
 
 PATIENCE = 20  # seconds that a call may take to be looked at again
+SMALL = 1000  # values that a step computes
 AGAIN = 8  # so often a run of operations is a loop
 
 
@@ -179,6 +186,11 @@ def inside(watch: Watch, jaxpr: Any) -> dict[str, Any]:
             for name, program in traced.items()
         },
         "callbacks": dict(callbacks),
+        "small_loops": sum(
+            largest_value(loop) < SMALL
+            for program in traced.values()
+            for loop in loops(program)
+        ),
         "unrolled": max(
             (unrolled(n, p, watch.folder) for n, p in traced.items()),
             key=lambda found: found["times"],

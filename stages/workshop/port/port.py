@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workshop.exercises.check import item, show
-from workshop.exercises.tasks import shown
+from workshop.exercises.limits import Ended, Limits, find_place, run_within
 from workshop.harness import check_writable
-from workshop.limits import Limits, find_place, run_within
 from workshop.port.findings import Finding, find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
@@ -55,7 +54,7 @@ def port(
     """
     request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
     check_request(request, old, new, json)
-    say(f"{shown(new)} against {shown(old)}: {call}")
+    say(f"{new.name} against {old.name}: {call}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         children = Children(Path(folder), request, Limits(seconds, gigabytes))
         facts = compare_programs(children, old.resolve(), new.resolve())
@@ -114,18 +113,19 @@ class Children:
         facts: dict[str, Any] = {"steps": []}
         for line in report.read_text(encoding="utf-8").splitlines():
             found = json_format.loads(line)
-            if "begin" in found:
-                facts["steps"].append(found.pop("begin"))
+            facts["steps"] += [found.pop("begin")] if "begin" in found else []
             facts |= found
-        if ended.broken:
-            why = ended.broken + find_place(ended.place, path, shown(path))
-            compiling = any("backend_compile" in p for p in ended.place)
-            why += " It is being compiled." * compiling
-            facts["failed"] = {"why": why, "compiling": compiling}
-        elif ended.status:
-            why = f"The file ended Python, status {ended.status}."
-            facts["failed"] = {"why": why, "printed": ended.printed}
-        return facts
+        return facts | self.failure(ended, path)
+
+    def failure(self, ended: Ended, path: Path) -> dict[str, Any]:
+        """How a process failed that did not come to its end."""
+        if why := ended.broken:
+            why += find_place(ended.place, path, path.name)
+            why = f"{why}\n{ended.note}".rstrip()
+            return {"failed": {"why": why, "compiling": bool(ended.note)}}
+        why = f"The file ended Python, status {ended.status}."
+        failed = {"why": why, "printed": ended.printed}
+        return {"failed": failed} if ended.status else {}
 
 
 def compare_programs(
@@ -136,11 +136,12 @@ def compare_programs(
     if not show_steps(old):
         return {"same": False, "old_program": old}
     new = children.run("new", new_path)
+    if "later" in new:  # what comes then is no part of being the same
+        new.pop("failed", None)
     passed = show_steps(new)
-    same = passed and "differs" not in new
-    facts = {"same": same, "call": children.request["call"]}
+    facts = {"same": "later" in new, "call": children.request["call"]}
     facts |= new | {"old": old["old"]}
-    if passed and not same:
+    if "differs" in new and passed:
         facts["verdict"] = explain_difference(children, old, new, new_path)
     elif new.get("failed", {}).get("compiling"):
         facts |= children.run("trace", new_path)
@@ -148,6 +149,8 @@ def compare_programs(
         findings = find(facts)
         show_findings(findings, facts)
         facts["findings"] = [asdict(finding) for finding in findings]
+    elif "later" in facts:
+        show_gain(facts)
     return facts
 
 
@@ -170,10 +173,8 @@ def show_failure(failed: dict[str, str]) -> None:
     """Print the error, the user's own line, and what the table says of it."""
     print()
     show(failed["why"])
-    if "remedy" in failed:
-        print()
-        say(f"You have met: {failed['met']}.")
-        say(f"What to do: {failed['remedy']}. See {failed['stage']}.")
+    if failed.get("see"):
+        say(f"See {failed['see']}.")
     elif failed.get("printed"):
         print()
         say("The last lines that were printed:")
@@ -239,7 +240,6 @@ def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
     if not findings:
         say("Compiled as a whole, traced once, nothing comes back in between.")
     if "later" in facts:
-        head("What is gained?")
         show_gain(facts)
     head("What next?")
     if findings:
@@ -251,8 +251,6 @@ def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
             f" many bytes as the result: {show_seconds(facts['floor'])}; the"
             f" port takes {show_seconds(facts['later'])}."
         )
-        if facts["later"] > facts["old"]:
-            say("It is slower all the same: try it with larger arrays.")
 
 
 def head(question: str) -> None:
@@ -262,6 +260,7 @@ def head(question: str) -> None:
 
 def show_gain(facts: dict[str, Any]) -> None:
     """Print what the calls took, and from which on the port pays off."""
+    head("What is gained?")
     old, first, later = facts["old"], facts["first"], facts["later"]
     ratio = max(old, later) / min(old, later)
     ratio = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
@@ -275,7 +274,7 @@ def show_gain(facts: dict[str, Any]) -> None:
     item("", f"port, first call: {show_seconds(first)} (trace, compile, run)")
     item("", f"port, later: {show_seconds(later)}, {faster}")
     item("", f"pays off: {pays}")
-    memory = facts["stands"].get("memory", {})
+    memory = facts.get("stands", {}).get("memory", {})
     if memory:
         name = max(memory, key=lambda name: sum(memory[name].values()))
         parts = ("arguments", "result", "temporary")

@@ -21,10 +21,11 @@ from typing import IO, NoReturn, TextIO
 import psutil
 
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import terminal_size
+from workshop.terminal import fail, terminal_size
 
 TOO_LARGE, TOO_LONG = 99, 98  # exit statuses
 NOTE = "note: "
+LARGEST = 86_400  # seconds of a day
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Limits:
 
     seconds: float = 60
     gigabytes: float = 2
+
+
+def check_limits(limits: Limits) -> None:
+    """End with one line and status 2 if they are no limits."""
+    for name, value in dataclasses.asdict(limits).items():
+        if not 0 < value <= LARGEST:
+            allowed = f"above 0 and at most {LARGEST}"
+            fail(f"--{name} must be {allowed}, got {value:g}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +119,20 @@ def own_environment() -> dict[str, str]:
 
 
 def end_session(process: subprocess.Popen) -> None:
-    """End it, and on POSIX whatever it has started: they are one session."""
+    """End it and what it has started; on POSIX also what it has orphaned."""
+    kill_children(process.pid)
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+
+
+def kill_children(pid: int) -> None:
+    """End all that a process has started, if it still runs."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
 
 
 def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
@@ -174,7 +192,5 @@ def end_with_children(status: int = 0) -> NoReturn:
     """End this process, and all that it has started."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    kill_children(os.getpid())
     os._exit(status)

@@ -1,0 +1,243 @@
+"""Break the code on purpose, one edit at a time: do the tests notice?
+
+python tests/mutants.py --jobs 2 --only rendering
+
+The edits stand in mutants.txt. Each is made in a copy of the files that git
+tracks, as they are now; this folder is left alone. An edit is "killed" if the
+tests that are named for it fail. If they pass, it "SURVIVED": a test is
+missing. "stale": its text is not there exactly once, mend the list. "broken":
+these tests fail without the edit, so they cannot judge it. The exit status is
+0 only if every edit is killed.
+"""
+
+import fnmatch
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import IO, NamedTuple, NoReturn
+
+import psutil
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = Path(__file__).with_suffix(".txt")
+PYTEST = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0"]
+MARK = "WORKSHOP_MUTANT"  # in the environment of what tests of a copy start
+MAX_SECONDS = 900  # for tests of unbroken code
+INTERRUPTED = Event()  # by Ctrl-C
+SHORT = 36  # characters of an edit that are shown
+
+
+class Edit(NamedTuple):
+    """A way to break the code, and the tests that should notice."""
+
+    old: str
+    new: str
+    files: str  # a pattern of the paths where to look
+    tests: tuple[str, ...]  # arguments of pytest
+
+
+def read_edits() -> list[Edit]:
+    """The edits of the table, which says on top how it is written.
+
+    Raises ValueError if a line is of no known kind.
+    """
+    edits, files, tests = [], "*", ()
+    text = TABLE.read_text(encoding="utf-8")
+    for block in re.split(r"\n\n+", text.strip("\n")):
+        sides: dict[str, list[str]] = {"-": [], "+": []}
+        for line in block.splitlines():
+            if line[0] in sides:
+                sides[line[0]].append(line[2:])
+            elif line[0] == "@":
+                inside, _, words = line[1:].rpartition(" : ")
+                files = inside.strip() or "*"
+                tests = tuple(
+                    re.sub(r"^test_\w+\.py$", r"tests/\g<0>", word)
+                    for word in shlex.split(words)
+                )
+            elif line[0] != "#":
+                raise ValueError(f"{TABLE.name}: what is {line!r}?")
+        if sides["-"]:
+            edits.append(Edit(*map("\n".join, sides.values()), files, tests))
+    return edits
+
+
+def tracked_files() -> list[str]:
+    """The paths of all files that git tracks and that are there."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    )
+    names = os.fsdecode(done.stdout).split("\0")
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+def find_places(edit: Edit, names: list[str]) -> list[str]:
+    """The path of each place where the old text stands, outside of tests."""
+    return [
+        name
+        for name in fnmatch.filter(names, edit.files)
+        if name.endswith((".py", "Makefile")) and not name.startswith("tests/")
+        for _ in range((ROOT / name).read_text("utf-8").count(edit.old))
+    ]
+
+
+class Run(NamedTuple):
+    """What became of some tests."""
+
+    passed: bool
+    seconds: float
+    why: str  # the first test that failed
+
+
+def run_tests(
+    names: list[str],
+    tests: tuple[str, ...],
+    limit: float = MAX_SECONDS,
+    change: tuple[str, Edit] | None = None,
+) -> Run:
+    """Run tests in a copy of these files, one of them changed perhaps."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for name in names:
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, path)
+        if change:
+            path, edit = Path(folder, change[0]), change[1]
+            text = path.read_bytes().decode()
+            path.write_bytes(text.replace(edit.old, edit.new).encode())
+        start = time.monotonic()
+        with tempfile.TemporaryFile() as output:
+            status = run_pytest(folder, tests, limit, output)
+            output.seek(0)
+            printed = output.read().decode(errors="replace")
+    if INTERRUPTED.is_set():
+        sys.exit()  # this thread
+    seconds = time.monotonic() - start
+    failed = re.search(r"^(?:FAILED|ERROR) (?:\S+::)?(.+)$", printed, re.M)
+    why = failed[1].partition(" - ")[0] if failed else status
+    return Run(status == "status 0", seconds, why)
+
+
+def run_pytest(
+    folder: str, tests: tuple[str, ...], limit: float, output: IO[bytes]
+) -> str:
+    """How it ended; nothing that the tests have started is left running."""
+    process = subprocess.Popen(
+        [sys.executable, *PYTEST, *tests],
+        cwd=folder,
+        env={**os.environ, MARK: folder},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        return f"status {process.wait(limit)}"
+    except subprocess.TimeoutExpired:
+        return f"not done within {limit:.0f} s"
+    finally:
+        for other in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if other.environ().get(MARK) == folder:
+                    other.kill()
+        process.wait()
+
+
+def judge(
+    names: list[str], places: dict[Edit, str], tests: tuple[str, ...]
+) -> int:
+    """Judge the edits that these tests should notice; how many are killed."""
+    unbroken = run_tests(names, tests)
+    state = "pass" if unbroken.passed else f"FAIL, {unbroken.why}"
+    shown = shlex.join(word.removeprefix("tests/") for word in tests)
+    say("unbroken", unbroken.seconds, f"{shown}: {state}")
+    num_killed, limit = 0, 60 + 3 * unbroken.seconds
+    for edit in [edit for edit in places if edit.tests == tests]:
+        what = f"{places[edit]}: {shorten(edit)}"
+        if not unbroken.passed:
+            say("broken", 0, what)
+            continue
+        run = run_tests(names, tests, limit, (places[edit], edit))
+        if run.passed:
+            say("SURVIVED", run.seconds, what)
+        else:
+            say("killed", run.seconds, f"{what}  ({run.why})")
+            num_killed += 1
+    return num_killed
+
+
+def shorten(edit: Edit) -> str:
+    """The edit on one line."""
+    old, new = (" ".join(text.split())[:SHORT] for text in edit[:2])
+    return f"{old} -> {new}"
+
+
+def say(verdict: str, seconds: float, what: str) -> None:
+    """Print one line, at once."""
+    print(f"{verdict:8}  {seconds:4.0f} s  {what}", flush=True)
+
+
+def judge_all(names: list[str], places: dict[Edit, str], jobs: int) -> int:
+    """Judge all edits, in so many processes; how many are killed."""
+    selections = dict.fromkeys(edit.tests for edit in places)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            return sum(pool.map(partial(judge, names, places), selections))
+        except KeyboardInterrupt:
+            INTERRUPTED.set()  # the tests that run get their own Ctrl-C
+            raise
+
+
+def fail(message: str) -> NoReturn:
+    """End with one line and status 2."""
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def main(
+    jobs: int = os.cpu_count() or 1, only: str = "", stale: bool = False
+) -> int:
+    """Break the code in many ways: do the tests notice?
+
+    Args:
+        jobs: How many copies to test at a time.
+        only: Judge only edits with this in their text, file or tests.
+        stale: Run no tests; say which edits are stale.
+    """
+    if jobs < 1:
+        fail(f"--jobs must be at least 1, got {jobs}")
+    names, places, num_edits = tracked_files(), {}, 0
+    for edit in read_edits():
+        found = find_places(edit, names)
+        if only not in "\n".join([*edit[:3], *edit.tests, *found]):
+            continue
+        num_edits += 1
+        if len(found) == 1:
+            places[edit] = found[0]
+        else:
+            what = f"{edit.files}: {shorten(edit)}"
+            say("stale", 0, f"{what}  (found {len(found)} times)")
+    if not num_edits:
+        fail(f"--only must be a part of some edit, got {only!r}")
+    if stale:
+        print(f"{num_edits - len(places)} of {num_edits} stale")
+        return int(len(places) < num_edits)
+    num_killed = judge_all(names, places, jobs)
+    print(f"{num_killed} of {num_edits} killed")
+    return int(num_killed < num_edits)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(tyro.cli(main))
+    sys.exit(130)
