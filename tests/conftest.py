@@ -49,10 +49,13 @@ def run_stage_here(monkeypatch, capsys):
 
     monkeypatch.setattr(jax.distributed, "initialize", find_no_cluster)
 
-    def run(number, *arguments):
-        """The exit status, and what it wrote on standard output and error."""
-        path = str(find_stages()[number])
-        monkeypatch.setattr(sys, "argv", [path, *arguments])
+    def run(stage, *arguments):
+        """The exit status, and what it wrote on standard output and error.
+
+        stage: its number, or the path of a changed one.
+        """
+        path = str(find_stages().get(stage, stage))
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         handler = signal.getsignal(signal.SIGINT)
         status = 0
         try:
