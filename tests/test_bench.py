@@ -1,4 +1,4 @@
-"""The benchmark: honest rows, a readable screen, files that can be read."""
+"""The benchmark: honest rows, a readable screen, other programs, files."""
 
 import functools
 import io
@@ -20,6 +20,7 @@ from PIL import Image
 
 import bench
 import measuring
+import programs
 import report
 import sections
 import tables
@@ -34,6 +35,7 @@ STAGES = load_stages(STAGES_FOLDER)
 BY_LABEL = {stage.label: stage for stage in STAGES}
 NUMPY, SCAN = STAGES[0], BY_LABEL["5 scan"]
 SECTIONS = bench.DEFAULT.split(",")
+PEERS = Settings(large=programs.LANES)
 
 
 def run_bench(monkeypatch, *arguments):
@@ -98,10 +100,8 @@ def test_rows_have_samples_and_all_are_in_the_json(ran):
         assert [r.label for r in rows] == list(ran.shown[name][0].tasks)
         for row in rows:
             assert bool(row.remark) != bool(row.samples)
-            assert all(row.samples.values())
-            later = row.samples.get("later", [1.0] * 3)
-            assert len(later) >= 3
-            assert min(later) > 0
+            assert all(map(all, row.samples.values()))
+            assert len(row.samples.get("later", "abc")) >= 3
 
 
 def test_every_stage_has_a_row_for_each_program_and_each_way(ran):
@@ -150,20 +150,16 @@ def test_compile_rules_waiting_and_scale_show_what_they_are_for(ran):
 def test_a_section_fits_the_screen(columns, ran, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
     for name, (section, rows) in ran.shown.items():
-        tasks = {
-            row.label: functools.partial(lambda r: r, row) for row in rows
-        }
+        tasks = {row.label: iter([row]).__next__ for row in rows}
         tables.show(name, section._replace(tasks=tasks), [])
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= columns
         assert len(lines) <= 24 or columns == 40
-        margin = max(map(len, tasks))
-        shown = tables.fitting(section.columns, columns - margin)
-        assert shown
+        room = columns - max(map(len, tasks))
         slow = {c.head: [99.9] for c in section.columns}
         slow |= {"first": [99.99999], "later": [9.9, 9.99, 20.0]}
         row = Row("slow", slow, 64_000_000, 99_999)
-        for column in shown:
+        for column in tables.fitting(section.columns, room):
             assert len(column.text(row, row)) <= column.width
 
 
@@ -171,17 +167,15 @@ def test_a_section_fits_the_screen(columns, ran, monkeypatch, capsys):
     ("few", "many", "about"), [(1.0, 2.0, 12), (9.0, 12.0, 42), (5.0, 4.0, 24)]
 )
 def test_a_long_call_does_not_look_short(few, many, about, monkeypatch):
-    stage, states = (
-        BY_LABEL["4 static_args"],
-        NUMPY.module.simulate(110, 24, 24),
-    )
+    states = NUMPY.module.simulate(110, 24, 24)
     times = itertools.cycle([few, many])
     returned = lambda f, *args: (states[: args[-1]], next(times))  # noqa: E731
     monkeypatch.setattr(sections, "time_call", returned)
-    row = sections.extrapolate(stage, 24, [states], (2, 4))
+    guess = functools.partial(sections.extrapolate, BY_LABEL["4 static_args"])
+    row = guess(24, [states], (2, 4))
     assert row.remark.startswith(f"at least {about} s,")
     with pytest.raises(RefusedError, match=r"^4 static_args is wrong"):
-        sections.extrapolate(stage, 24, [1 - states], (2, 4))
+        guess(24, [1 - states], (2, 4))
 
 
 @pytest.mark.parametrize("name", [n for n in SECTIONS if n != "scale"])
@@ -194,8 +188,7 @@ def test_wrong_states_end_a_section(name, message):
             return states[:-1]
         return states.at[-1, -1].set(1 - states[-1, -1])
 
-    whole = rf"^(5 scan|WRONG).* is wrong: {message}"
-    with pytest.raises(RefusedError, match=whole):
+    with pytest.raises(RefusedError, match=f"^(5 s|WR).* wrong: {message}"):
         measure_section(name, [NUMPY, change(SCAN, simulate=simulate)])
 
 
@@ -313,9 +306,13 @@ def test_plain_text_where_it_is_wanted(
     ("old", "new", "message"),
     [
         ("padded[2:]", "padded[1:-1]", "5 scan is wrong: row 1, cell 5: got"),
-        ("import jax\n", "import jacks\n", "cannot be imported: Mod"),
-        ("def step(", "def step((", "cannot be imported: Synt"),
-        ("def simulate(", "def run(", "cannot be imported: Att"),
+        (
+            "import jax\n",
+            "import jacks\n",
+            "5_scan.py cannot be imported: Mod",
+        ),
+        ("def step(", "def step((", "5_scan.py cannot be imported: Synt"),
+        ("def simulate(", "def run(", "5_scan.py cannot be imported: Att"),
     ],
 )
 def test_a_broken_stage_ends_the_run(
@@ -330,12 +327,9 @@ def test_a_broken_stage_ends_the_run(
     monkeypatch.setattr(bench, "STAGES_FOLDER", tmp_path)
     assert run_bench(monkeypatch, "--quick", "--only", "small") == 1
     out, err = capsys.readouterr()
-    name = "" if "wrong" in message else "stage5_scan.py "
-    assert err.startswith(name + message)
-    assert "Traceback" not in err
+    assert message in err.splitlines()[0]
     assert ("\n1 jnp " in out) == ("wrong" in message)
     assert "\n5 scan " not in out
-    assert "Done" not in out
 
 
 def test_a_run_cut_short_keeps_its_rows(tmp_path, monkeypatch, capsys):
@@ -395,7 +389,6 @@ def test_tables_between_markers_are_replaced():
     assert first.startswith(f"# Title\n{markers[0]}\n| program | small: later")
     assert first.endswith(f"an abacus.\n{markers[1]}")
     assert "| C, bytes |" in second
-    assert second.endswith(f"\n{markers[3]}\nrest\n")
     table = re.findall(r"^\|.*", first, flags=re.MULTILINE)
     assert len({line.count("|") for line in table}) == 1
     labels = ["0 numpy", "1 jnp", "8 bitpack", "8 bitpack, packed"]
@@ -465,3 +458,47 @@ def test_huge_pages_are_noticed():
     expected = {"madvise": ["small", asked], "always": ["huge"] * 2}
     setting = re.search(r"\[(\w+)\]", kernel)[1]
     assert sizes == expected.get(setting, ["small"] * 2)
+
+
+@pytest.mark.filterwarnings("default")  # those of a library are its own
+def test_every_program_returns_the_states_or_is_missing(capsys):
+    with jax.numpy_rank_promotion("allow"):  # libraries are not as strict
+        tasks = PLANS["peers"](STAGES, PEERS).tasks
+        rows = {label: task() for label, task in tasks.items()}
+    assert {"0 numpy", "8 bitpack, packed", "8 bitpack, last row"} <= set(rows)
+    assert {row.num_cells for row in rows.values()} == {programs.LANES**2}
+    out = capsys.readouterr().out
+    for label in ("CellPyLib, 32 x 32", *programs.LIBRARIES):
+        assert (label in rows) != (f"{label} is missing: " in out)
+    if shutil.which("cc"):
+        assert {"C, bytes", "C, 1 core, last row"} <= set(rows)
+
+
+def test_what_cax_returns_becomes_states():
+    states = NUMPY.module.simulate(110, 128, 20)
+    floats = states[1:, :, None].astype(np.float32)
+    np.testing.assert_array_equal(programs.cax_states(floats), states)
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+@pytest.mark.parametrize("width", [32, 64, 96, 1056])
+def test_c_computes_every_rule(width):
+    simulate, simulate_last = map(programs.make_c, (False, True))
+    lanes = np.arange(32, dtype=np.uint32)[:, None]
+    for rule, num_steps in [(110, 1), (30, 2), *((r, 40) for r in range(256))]:
+        states = NUMPY.module.simulate(rule, width, num_steps)
+        got = simulate(rule, width, num_steps)
+        np.testing.assert_array_equal(got, states)
+        (words,) = simulate_last(rule, width, num_steps)
+        last = (words >> lanes & 1).ravel()  # cell lane * num_words + word
+        np.testing.assert_array_equal(last, states[-1])
+
+
+def test_without_a_compiler_c_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    programs.load_c.cache_clear()
+    labels = [way.label for way in programs.last_rows(STAGES)]
+    assert "C, 1 core" not in labels
+    out = capsys.readouterr().out
+    assert "C, 1 core is missing: no C compiler is named cc" in out
+    programs.load_c.cache_clear()
