@@ -54,13 +54,15 @@ def read_png(path):
         return 1 - np.asarray(image.convert("1"), dtype=np.uint8)
 
 
-def test_stage_0_prints_what_the_readme_shows():
-    done = run_python(STAGES[0], "--num-steps", 80)
-    assert done.returncode == 0
+def test_stage_0_prints_what_the_readme_shows_without_jax(tmp_path):
+    """Not even by way of the harness does it need it."""
+    blocker = tmp_path / "jax.py"
+    blocker.write_text("raise ImportError('stage 0 imports jax')\n")
+    done = run_python(STAGES[0], env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(HEADER + "simulation complete!\n")
     lines = done.stdout.splitlines()
-    assert lines[11].startswith("time taken 0.")
-    assert lines[11].endswith(" seconds")
+    assert re.fullmatch(r"time taken 0\.\d+ seconds", lines[11])
     np.testing.assert_array_equal(
         read_half_blocks(lines[12:]), REFERENCE.simulate(110, 80, 80)
     )
@@ -157,7 +159,7 @@ BAD_INPUT = [  # the number of a stage, its arguments, what is said
         " --output wide.gif", "70000 x 1"),
     (0, "--output x.png", "output needs --save-image, got x.png"),
     (6, "--flip-book --width 9", "needs a terminal that moves its cursor"),
-    (7, "--width 8000 --num-steps 8000", "got 64,000,000"),
+    (7, "--width 4096 --num-steps 4096", "at most 16,777,215 to learn from"),
     (9, "--num-devices 0", "num_devices must divide the width, 80, got 0"),
     (9, "--num-devices 81", "num_devices must divide the width, 80, got 81"),
     (9, "--num-devices two", "--num-devices must be an integer, got 'two'"),
