@@ -94,7 +94,7 @@ def test_stage_3_calls_simulate_once_with_tracers():
 def test_all_rules_share_one_compilation(number, monkeypatch):
     stage = import_stage(number)
     traces = count_calls(monkeypatch, stage, "make_rule_table")
-    for rule in range(256):
+    for rule in range(0, 256, 51):
         stage.simulate(rule, 11, 3)
     assert len(traces) == 1
 
