@@ -56,15 +56,20 @@ def run_stage_here(monkeypatch, capsys):
         """
         path = str(find_stages().get(stage, stage))
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGINT)
-        status = 0
+        monkeypatch.syspath_prepend(str(find_stages()[0].parent))
+        names = {"SIGINT", "SIGTERM", "SIGHUP"} & vars(signal).keys()
+        numbers = [getattr(signal, name) for name in names]
+        handlers = [signal.getsignal(number) for number in numbers]
         try:
             runpy.run_path(path, run_name="__main__")
         except SystemExit as end:
             status = end.code
+        else:
+            status = 0
         finally:
-            signal.signal(signal.SIGINT, handler)
-        return status, *capsys.readouterr()
+            for number, handler in zip(numbers, handlers, strict=True):
+                signal.signal(number, handler)
+        return status or 0, *capsys.readouterr()
 
     return run
 

@@ -8,8 +8,6 @@ import pytest
 import stage0_numpy
 import stage8_bitpack
 
-WIDTHS = [1, 3, 31, 32, 33, 65, 97, 1009]
-
 
 def cells_of(words):
     """All cells that words hold, in order, repeated ones included."""
@@ -17,49 +15,42 @@ def cells_of(words):
     return (np.asarray(words)[None] >> lanes & 1).ravel().astype(np.uint8)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("rule", [30, 57, 110])
-def test_every_form_equals_the_reference(rule, width):
+@pytest.mark.parametrize("width", [1, 3, 31, 32, 33, 65, 1009])
+def test_every_form_equals_the_reference(width):
     """Unpacked, packed, last; repeated cells are what they repeat."""
-    num_steps = 70
-    expected = stage0_numpy.simulate(rule, width, num_steps)
-    states = stage8_bitpack.simulate(rule, width, num_steps)
-    np.testing.assert_array_equal(states, expected)
-    packed = stage8_bitpack.simulate_packed(rule, width, num_steps)
-    for words, state in zip(packed, expected, strict=True):
-        np.testing.assert_array_equal(
-            cells_of(words), np.resize(state, 32 * len(words))
+    num_steps, num_words = 40, -(-width // 32)
+    for rule in (30, 57, 110):
+        expected = stage0_numpy.simulate(rule, width, num_steps)
+        states = stage8_bitpack.simulate(rule, width, num_steps)
+        np.testing.assert_array_equal(states, expected, err_msg=f"{rule}")
+        packed = stage8_bitpack.simulate_packed(rule, width, num_steps)
+        packed = np.asarray(packed)
+        assert (packed.shape, packed.dtype) == ((40, num_words), np.uint32)
+        for words, state in zip(packed, expected, strict=True):
+            np.testing.assert_array_equal(
+                cells_of(words), np.resize(state, 32 * num_words)
+            )
+        last, nothing = stage8_bitpack.scan_words(
+            rule, width, num_steps - 1, record=lambda words: None
         )
-    last, nothing = stage8_bitpack.scan_words(
-        rule, width, num_steps - 1, record=lambda words: None
-    )
-    np.testing.assert_array_equal(last, packed[-1])
-    assert nothing is None
+        np.testing.assert_array_equal(last, packed[-1])
+        assert nothing is None
 
 
 def test_vmap_over_rules_equals_the_reference():
     """Transformations compose: words of several rules at once."""
     simulate_rules = jax.vmap(stage8_bitpack.simulate, (0, None, None))
     rules = np.array([30, 90, 110], dtype=np.uint8)
-    for rule, states in zip(rules, simulate_rules(rules, 65, 40), strict=True):
-        expected = stage0_numpy.simulate(int(rule), 65, 40)
+    for rule, states in zip(rules, simulate_rules(rules, 65, 9), strict=True):
+        expected = stage0_numpy.simulate(int(rule), 65, 9)
         np.testing.assert_array_equal(states, expected)
 
 
 def test_choose_takes_each_bit_from_one_of_two():
     """All eight combinations of three bits, side by side."""
     bits, dead, live = (jnp.array([n], jnp.uint32) for n in (240, 204, 170))
-    expected = jnp.where(jnp.array([1, 1, 1, 1, 0, 0, 0, 0]), 170, 204)
-    places = 1 << np.arange(7, -1, -1)
-    want = int((np.asarray(expected) & places).sum())
-    assert int(stage8_bitpack.choose(bits, dead, live)[0]) == want
-
-
-def test_packed_states_take_an_eighth_of_the_bytes():
-    """32 cells in 4 bytes, where the words are full."""
-    states = stage8_bitpack.simulate(110, 64, 5)
-    packed = stage8_bitpack.simulate_packed(110, 64, 5)
-    assert packed.nbytes * 8 == states.nbytes
+    chosen = stage8_bitpack.choose(bits, dead, live)
+    assert int(chosen[0]) == (170 & 240) + (204 & 15)
 
 
 @pytest.mark.parametrize("name", ["simulate", "simulate_packed"])
@@ -85,6 +76,6 @@ def test_rules_share_a_compilation():
 def test_step_works_without_jit():
     """Pasted into a notebook, it can be looked at step by step."""
     with jax.disable_jit():
-        states = stage8_bitpack.simulate(90, 33, 5)
-    expected = stage0_numpy.simulate(90, 33, 5)
+        states = stage8_bitpack.simulate(90, 33, 2)
+    expected = stage0_numpy.simulate(90, 33, 2)
     np.testing.assert_array_equal(states, expected)

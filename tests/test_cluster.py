@@ -5,24 +5,25 @@ import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import types
 from pathlib import Path
 
 import jax
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
-from support import ROOT
+from support import REFERENCE, ROOT, STAGES
 from workshop import cluster, devices
-from workshop.stages import find_stages
 
-STAGE = str(find_stages()[9])
+STAGE = str(STAGES[9])
+DOOR = ROOT / "stages" / "workshop" / "__main__.py"
 NOT_ON_WINDOWS = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no such signal"
 )
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 GRACE_SECONDS = 15  # to start Python, and to end it
-
-
 IMPATIENT = """
 import runpy
 import sys
@@ -41,53 +42,65 @@ def start(process_id, port, *arguments, program=(STAGE,)):
     command = [sys.executable, "-u", *program, "--num-processes", "2"]
     command += ["--coordinator", f"127.0.0.1:{port}"]
     command += ["--process-id", str(process_id), *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, **PIPES)
 
 
-def test_two_processes_equal_the_reference():
-    command = [sys.executable, ROOT / "stages" / "workshop", "cluster"]
-    command += ["--num-steps", "50"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert first == "starting 2 processes of 2 devices"
-    assert second.endswith("50 x 1000 states, equal to stage 0's")
+def test_two_processes_equal_the_reference_and_process_0_prints(tmp_path):
+    output = tmp_path / "states.png"
+    options = {"width": 200, "num_steps": 50, "num_devices": 2}
+    commands = cluster.make_commands(2, options, output)
+    processes = [subprocess.Popen(command, **PIPES) for command in commands]
+    (first, err), (second, _) = (p.communicate(timeout=150) for p in processes)
+    assert [process.returncode for process in processes] == [0, 0], err
+    assert "devices: 4, processes: 2" in first
+    assert "rule: 110" in first
+    assert f"wrote {output}" in " ".join(first.split())
+    assert "rule: 110" not in second
+    assert "wrote" not in second
+    with Image.open(output) as image:
+        states = np.asarray(image.convert("L")) == 0
+    np.testing.assert_array_equal(states, REFERENCE.simulate(110, 200, 50))
+
+
+def test_the_command_compares_what_they_computed(monkeypatch, run_stage_here):
+    states = REFERENCE.simulate(110, 9, 5)
+    monkeypatch.setattr(cluster, "run_cluster", lambda *_, **__: states)
+
+    def run(*arguments):
+        return run_stage_here(DOOR, "cluster", "--width", 9, *arguments)
+
+    status, out, _ = run("--num-steps", 5)
+    started = "starting 2 processes of 2 devices\n"
+    assert (status, out.startswith(started)) == (0, True)
+    assert out.endswith("5 x 9 states, equal to stage 0's\n")
+    status, out, err = run("--num-steps", 6)
+    assert (status, out) == (1, started)
+    assert err
+    for number in (0, 17):
+        status, _, err = run("--num-processes", number)
+        assert status == 2
+        assert err.endswith(f"must be between 1 and 16, got {number}\n")
 
 
 @NOT_ON_WINDOWS
-@pytest.mark.parametrize("ended", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize(
+    "ended", [pytest.param("SIGHUP", marks=pytest.mark.slow), "SIGINT"]
+)
 def test_what_a_command_started_ends_with_it(ended):
-    command = [sys.executable, "-u", ROOT / "stages" / "workshop", "cluster"]
+    """Two processes in the middle of a long run."""
     launcher = subprocess.Popen(
-        [*command, "--num-steps", "400000"], stdout=subprocess.PIPE
+        [sys.executable, "-u", DOOR, "cluster", "--num-steps", "400000"],
+        **PIPES,
     )
     launcher.stdout.readline()
     while len(children := psutil.Process(launcher.pid).children()) < 2:
         pass
     launcher.send_signal(getattr(signal, ended))
-    assert launcher.wait(timeout=10) == 128 + getattr(signal, ended)
-    launcher.stdout.close()
+    _, err = launcher.communicate(timeout=10)
+    assert launcher.returncode == 128 + getattr(signal, ended)
+    assert "Traceback" not in err
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
-
-
-def test_only_process_0_prints_and_saves(tmp_path):
-    output = tmp_path / "states.png"
-    commands = cluster.make_commands(2, {"num_steps": 50}, output)
-    with ThreadPoolExecutor() as pool:
-        first, second = pool.map(
-            lambda command: subprocess.run(
-                command, capture_output=True, text=True, timeout=150
-            ),
-            commands,
-        )
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "rule: 110" in first.stdout
-    assert f"wrote {output}" in " ".join(first.stdout.split())
-    assert "rule: 110" not in second.stdout
-    assert "wrote" not in second.stdout
 
 
 def test_alone_each_ends_in_time():
@@ -108,7 +121,10 @@ def test_alone_each_ends_in_time():
     ("differs", "named", "got"),
     [
         ("--rule", "rule, width, num", "[[1, 80, 80, 1, 0], [2, 80, 80, 1, "),
-        ("--num-devices", "num_devices", "got [1, 2]"),
+        pytest.param(
+            *("--num-devices", "num_devices", "got [1, 2]"),
+            marks=pytest.mark.slow,  # counted without processes below
+        ),
     ],
 )
 def test_processes_that_do_not_belong_together_end(differs, named, got):
@@ -134,6 +150,16 @@ def test_a_port_in_use_is_one_line():
     assert len(err.splitlines()) == 1
 
 
+def test_the_devices_of_each_process_are_counted(monkeypatch):
+    devices_of = [types.SimpleNamespace(process_index=i) for i in (0, 1, 1)]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "devices", lambda: devices_of)
+    monkeypatch.setattr(devices, "end", sys.exit)
+    with pytest.raises(SystemExit, match=r"same num_devices, got \[1, 2\]"):
+        devices.check_agreement(None)
+
+
+@pytest.mark.slow  # how it is told is tested in one process below
 @pytest.mark.parametrize("victim", [0, 1])
 def test_death_of_one_ends_the_other(victim):
     """Killed in the middle of a long run: the other says so, and ends."""
@@ -179,20 +205,18 @@ def test_only_among_several_an_error_is_a_lost_connection(monkeypatch):
         run_among(1)
 
 
-def test_launcher_tells_a_failure(capsys):
+def test_the_launcher_tells_a_failure_and_ends_what_hangs(monkeypatch, capsys):
     """A process that fails is a failure of the whole."""
-    statuses = cluster.run_processes(
-        [[sys.executable, "-c", f"raise SystemExit({n})"] for n in (0, 3)]
-    )
-    assert statuses == [0, 3]
 
+    def run_processes(*codes):
+        return cluster.run_processes(
+            [[sys.executable, "-c", code] for code in codes]
+        )
 
-def test_launcher_leaves_nothing_running(monkeypatch, capsys):
-    """One that hangs is ended, with one line."""
+    codes = [f"raise SystemExit({n})" for n in (0, 3)]
+    assert run_processes(*codes) == [0, 3]
     monkeypatch.setattr(cluster, "RUN_SECONDS", 1)
     with pytest.raises(SystemExit) as end:
-        cluster.run_processes(
-            [[sys.executable, "-c", "import time; time.sleep(60)"]]
-        )
+        run_processes("import time; time.sleep(60)")
     assert end.value.code == 1
     assert "not done within 1 seconds" in capsys.readouterr().err

@@ -1,12 +1,15 @@
 """The command line, the same for every stage, used as its users use it."""
 
-import os
+import inspect
+import re
 import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,11 +24,20 @@ from support import (
     read_half_blocks,
     run_python,
 )
+from workshop import harness, shows
 
 NOT_ON_WINDOWS = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no such signal"
 )
+ON_LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs /proc, /dev/full"
+)
 DOOR = ROOT / "stages" / "workshop"
+PIPES = {
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+    "env": clean_environment(),
+}
 HEADER = """\
 rule: 110 (0b01101110)
 bits: [0 1 1 1 0 1 1 0]
@@ -46,38 +58,46 @@ def read_png(path):
         return 1 - np.asarray(image.convert("1"), dtype=np.uint8)
 
 
-def test_stage_0_prints_what_the_readme_shows():
-    done = run_python(STAGES[0], "--num-steps", 80)
-    assert done.returncode == 0
+def test_stage_0_prints_what_the_readme_shows_without_jax(tmp_path):
+    """Not even by way of the harness does it need it."""
+    blocker = tmp_path / "jax.py"
+    blocker.write_text("raise ImportError('stage 0 imports jax')\n")
+    done = run_python(STAGES[0], env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(HEADER + "simulation complete!\n")
     lines = done.stdout.splitlines()
-    assert lines[11].startswith("time taken 0.")
-    assert lines[11].endswith(" seconds")
+    assert re.fullmatch(r"time taken 0\.\d+ seconds", lines[11])
     np.testing.assert_array_equal(
         read_half_blocks(lines[12:]), REFERENCE.simulate(110, 80, 80)
     )
 
 
 @pytest.mark.parametrize("number", WORKING)
-def test_every_flag(number, tmp_path, run_stage_here):
-    output = tmp_path / "picture.png"
+def test_every_flag_at_40_columns(
+    number, tmp_path, monkeypatch, run_stage_here
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "40")
     status, out, err = run_stage_here(
-        number, "--rule", "30", "--width", "31", "--num-steps", "24",
-        "--print-image", "--save-image", "--output", str(output),
+        number, "--rule", 30, "--width", 31, "--num-steps", 24,
+        "--print-image", "--save-image", "--output", "picture.png",
     )  # fmt: skip
     assert (status, err) == (0, "")
     lines = out.splitlines()
+    assert max(map(len, lines)) <= 40
     assert "rule:  30 (0b00011110)" in lines
     assert "simulation complete!" in lines
-    assert any(str(output) in line for line in lines)
+    assert "wrote picture.png" in " ".join(lines)
     expected = REFERENCE.simulate(30, 31, 24)
-    picture = [line for line in lines if len(line) == 31 and line[0] in " ▀▄█"]
-    if picture:  # else a sheet of all rules
-        np.testing.assert_array_equal(read_half_blocks(picture), expected)
-    saved = read_png(output)
-    if saved.shape != expected.shape:  # all rules, 16 to a row
-        saved = saved[24:48, 31 * 14 : 31 * 15]
-    np.testing.assert_array_equal(saved, expected)
+    if number == 6:  # all rules: rule 16 row + column
+        assert "256 rules x 24 steps x 31 cells: 190,464" in " ".join(lines)
+        rules = [REFERENCE.simulate(rule, 31, 24) for rule in range(256)]
+        rows = [np.hstack(rules[i : i + 16]) for i in range(0, 256, 16)]
+        expected = np.vstack(rows)
+    else:
+        shown = [s for s in lines if len(s) == 31 and s[0] in " ▀▄█"]
+        np.testing.assert_array_equal(read_half_blocks(shown), expected)
+    np.testing.assert_array_equal(read_png(Path("picture.png")), expected)
 
 
 @pytest.mark.parametrize("number", STAGES)
@@ -86,153 +106,123 @@ def test_nothing_but_text_unless_asked(
 ):
     """No picture, no file; JAX stages say what each time is of."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "40")
     status, out, _ = run_stage_here(
         number, "--no-print-image", "--num-steps", "5"
     )
     assert status == 0
     assert not set("▀▄█") & set(out)
     assert list(tmp_path.iterdir()) == []
-    if number == 0 or number in FAILING:
-        return
-    lines = out.splitlines()
-    first, second, *_ = lines[lines.index("simulation complete!") + 1 :]
-    assert first.startswith("first call:  ")
-    assert "compile" in first
-    assert second.startswith("second call: ")
-    assert second.endswith(" seconds (run)")
+    if number in FAILING:
+        assert max(map(len, out.splitlines()[-3:])) <= 40
+    elif number > 0:
+        times = " ".join(out.split("simulation complete!\n")[1].split())
+        first, second, *_ = re.findall(
+            r"call: \d+\.\d+ seconds \(([^)]+)", times
+        )
+        what = "compile every operation" if number == 2 else "trace, compile"
+        assert (first, second) == (f"{what}, run", "run")
 
 
-def test_stage_0_writes_a_correct_large_png(tmp_path):
+@pytest.mark.slow  # of small pictures every cell is compared above
+def test_stage_0_writes_a_correct_large_png(tmp_path, run_stage_here):
     output = tmp_path / "large.png"
-    done = run_python(
-        STAGES[0], "--num-steps", 8000, "--width", 8000,
+    status, _, _ = run_stage_here(
+        0, "--num-steps", 8000, "--width", 8000,
         "--no-print-image", "--save-image", "--output", output,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert status == 0
     expected = REFERENCE.simulate(110, 8000, 8000)
     np.testing.assert_array_equal(read_png(output), expected)
 
 
-BAD_INPUT = [
-    (["--rule", "256"], "rule must be between 0 and 255, got 256"),
-    (["--rule", "-1"], "rule must be between 0 and 255, got -1"),
-    (["--rule", "ten"], "--rule must be an integer, got 'ten'"),
-    (["--rule"], "--rule"),
-    (["--width", "0"], "width must be at least 1, got 0"),
-    (["--width", f"{2**31}"], "width must be at most 2147483647, got 2147483"),
-    (["--num-steps", "0"], "num_steps must be at least 1, got 0"),
-    (["--num-steps", "9" * 12], "must fit 4 times into the memory"),
-    (["--no-such-flag"], "--no-such-flag"),
-    (["--save-image", "--output", "no/such.png"], str(Path("no/such.png"))),
-    (["--save-image", "--output", "picture.such"], "got picture.such"),
-    (["--save-image", "--output", "picture"], "got picture"),
-    (["--save-image", "--output", "folder.png"], "got the folder"),
-    (["--output", "x.png"], "output needs --save-image, got x.png"),
-]
+CLUSTER = "--coordinator h:1 --num-processes 2 --process-id"
+BAD_INPUT = [  # the number of a stage, its arguments, what is said
+    (0, "--rule 256", "rule must be between 0 and 255, got 256"),
+    (1, "--rule -1", "rule must be between 0 and 255, got -1"),
+    (2, "--rule ten", "--rule must be an integer, got 'ten'"),
+    (3, "--rule", "--rule needs a value"),
+    (4, "--width 0", "width must be at least 1, got 0"),
+    (5, f"--width {2**31}", "width must be at most 2147483647, got 21474836"),
+    (8, "--num-steps 0", "num_steps must be at least 1, got 0"),
+    (0, f"--num-steps {'9' * 12}", "must fit 4 times into the memory"),
+    (0, "--no-such-flag", "--no-such-flag"),
+    (0, "--save-image --output no/such.png", str(Path("no/such.png"))),
+    (0, "--save-image --output picture.such", "got picture.such"),
+    (0, "--save-image --output picture", "got picture"),
+    (0, "--save-image --output folder.png", "got the folder"),
+    pytest.param(
+        0, "--save-image --output /proc/x.png", "writable",
+        marks=ON_LINUX,  # where not even root can write to that folder
+    ),
+    (0, "--width 70000 --num-steps 1 --no-print-image --save-image"
+        " --output wide.gif", "70000 x 1"),
+    (0, "--output x.png", "output needs --save-image, got x.png"),
+    (6, "--flip-book --width 9", "needs a terminal that moves its cursor"),
+    (7, "--width 4096 --num-steps 4096", "at most 16,777,215 to learn from"),
+    (9, "--num-devices 0", "num_devices must divide the width, 80, got 0"),
+    (9, "--num-devices 81", "num_devices must divide the width, 80, got 81"),
+    (9, "--num-devices two", "--num-devices must be an integer, got 'two'"),
+    (9, "--coordinator h:1", "must be given together, got only coordinator"),
+    (9, f"{CLUSTER} 0 --coordinator h", "coordinator must be HOST:PORT, got"),
+    (9, f"{CLUSTER} 0 --num-processes 0", "num_processes must be at least 1"),
+    (9, f"{CLUSTER} 2", "process_id must be between 0 and 1, got 2"),
+    (9, f"{CLUSTER} 0 --num-devices 41",
+        "num_devices in each of 2 must divide the width, 80, got 41"),
+    *((n, "--rule 300", "rule must be") for n in STAGES),  # each has checks
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT)
-@pytest.mark.parametrize("number", STAGES)
+@pytest.mark.parametrize(("number", "arguments", "message"), BAD_INPUT)
 def test_bad_input_is_one_line_and_status_2(
     number, arguments, message, run_stage_here, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.png").mkdir()
-    status, out, err = run_stage_here(number, *arguments)
-    assert (status, out) == (2, "")
+    status, out, err = run_stage_here(number, *arguments.split())
+    late = "--flip-book" in arguments or "wide.gif" in arguments
+    assert (status, out != "") == (2, late)
     assert message in err
-    assert len(err.splitlines()) == 1
+    assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
-def test_an_argument_that_does_not_parse_is_one_sentence(encoding):
-    env = {"PYTHONIOENCODING": encoding, "COLUMNS": "30"}
+def test_an_argument_that_does_not_parse_is_one_sentence():
+    """In a process of its own: in ASCII tyro draws another box."""
+    env = {"PYTHONIOENCODING": "ascii", "COLUMNS": "30"}
     done = run_python(STAGES[0], "--rule", "ten", env=env)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "--rule must be an integer, got 'ten'\n"
 
 
-def test_bad_input_in_a_process_of_its_own():
-    done = run_python(STAGES[5], "--rule", 300)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == "rule must be between 0 and 255, got 300\n"
-
-
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="elsewhere there is no folder that even root cannot write to",
-)
-def test_a_folder_that_is_not_writable(run_stage_here):
-    status, out, err = run_stage_here(
-        0, "--save-image", "--output", "/proc/x.png"
-    )
-    assert (status, out) == (2, "")
-    assert "writable" in err
-    assert len(err.splitlines()) == 1
-
-
-def test_a_picture_too_large_for_its_format(run_stage_here, tmp_path):
-    output = tmp_path / "wide.gif"
-    status, _, err = run_stage_here(
-        0, "--width", "70000", "--num-steps", "1", "--no-print-image",
-        "--save-image", "--output", str(output),
-    )  # fmt: skip
-    assert status == 2
-    assert "70000 x 1" in err
-    assert len(err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_help_is_status_0_and_names_every_flag():
-    done = run_python(STAGES[5], "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    for flag in ("rule", "width", "num-steps", "no-print-image",
-                 "save-image", "output"):  # fmt: skip
-        assert f"--{flag}" in done.stdout
-    assert "Stage 5: " in done.stdout
-
-
-@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"COLUMNS": "40"}])
-def test_help_is_plain_text_that_fits(env, run_in_terminal):
+def test_help_is_plain_text_that_fits_and_names_every_flag(run_in_terminal):
     command = [sys.executable, STAGES[5], "--help"]
-    output, status = run_in_terminal(command, env)
+    output, status = run_in_terminal(command, {"COLUMNS": "40"})
     assert status == 0
     assert "\x1b" not in output
-    columns = int(env.get("COLUMNS", 80))
+    assert "Stage 5: " in output
     # tyro leaves the sentence above the options to the terminal to wrap.
     _, options = output.split(" options ", maxsplit=1)
-    assert max(map(len, options.splitlines())) <= columns
-
-
-@pytest.mark.parametrize(
-    ("number", "columns"), [*((n, 40) for n in STAGES), (0, 80), (6, 80)]
-)
-def test_no_line_is_longer_than_the_terminal(
-    number, columns, monkeypatch, run_stage_here
-):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    _, out, _ = run_stage_here(number, "--num-steps", "20")
-    lines = out.splitlines()
-    if number in FAILING:  # the traceback is JAX's own
-        start = lines.index("Traceback (most recent call last):")
-        lines = lines[:start] + lines[-3:]
-    assert max(map(len, lines)) <= columns
+    assert max(map(len, options.splitlines())) <= 40
+    for flag in ("rule", "width", "num-steps", "no-print-image",
+                 "save-image", "output"):  # fmt: skip
+        assert f"--{flag}" in options
+    assert "--num-devices" not in options  # stage 9 alone has it
 
 
 @NOT_ON_WINDOWS
 @pytest.mark.parametrize(
-    ("number", "num_steps"), [(0, 400_000), (2, 20_000), (4, 3_000)]
+    ("number", "num_steps"),
+    [
+        (0, 400_000),
+        pytest.param(2, 20_000, marks=pytest.mark.slow),
+        pytest.param(4, 3_000, marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_ends_it_at_once(number, num_steps):
     """130 in a shell; also while XLA compiles, as stage 4 does here."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", STAGES[number], "--num-steps", str(num_steps)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean_environment(None),
-    )
+    command = [STAGES[number], "--num-steps", str(num_steps)]
+    process = subprocess.Popen([sys.executable, "-u", *command], **PIPES)
     for _ in HEADER.splitlines():
         process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -242,64 +232,35 @@ def test_ctrl_c_ends_it_at_once(number, num_steps):
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        [STAGES[0], "--num-steps", "3000"],
-        [STAGES[FAILING[0]]],
-        [STAGES[6], "--num-steps", "300"],
-        [ROOT / "stages" / "workshop", "diff", "1"],
-        [ROOT / "stages" / "workshop", "doctor"],
-    ],
-    ids=lambda command: " ".join([command[0].stem, *command[1:]]),
+    "command", [(STAGES[0], "--num-steps", "3000"), (DOOR, "diff", "8")]
 )
 def test_a_closed_pipe_gives_no_traceback(command):
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean_environment(None),
-    )
+    process = subprocess.Popen([sys.executable, *command], **PIPES)
     process.stdout.close()
     _, err = process.communicate(timeout=120)
     assert err == b""
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="elsewhere there is no file that is always full",
-)
+@ON_LINUX
 def test_a_full_disk_is_one_line():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, STAGES[0], "--num-steps", "3000"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env=clean_environment(None),
-        )
+        command = [sys.executable, STAGES[0], "--num-steps", "3000"]
+        done = subprocess.run(command, **{**PIPES, "stdout": full})
     assert done.returncode == 1
-    assert done.stderr == "the output cannot be written: no space is left\n"
+    assert done.stderr == b"the output cannot be written: no space is left\n"
 
 
 @NOT_ON_WINDOWS
-@pytest.mark.parametrize("command", ["stage0_numpy.py", "workshop progress"])
-def test_a_closed_output_is_one_line(command):
-    done = subprocess.run(
-        f"{shlex.quote(sys.executable)} {command} >&-",
-        shell=True,
-        cwd=ROOT / "stages",
-        capture_output=True,
-        encoding="utf-8",
-        env=clean_environment(),
-    )
+def test_a_closed_output_is_one_line():
+    command = shlex.join([sys.executable, str(STAGES[0])])
+    done = subprocess.run(f"{command} >&-", shell=True, **PIPES)
     assert done.returncode == 1
-    assert done.stderr.startswith("standard output is closed")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(b"standard output is closed")
+    assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("number", [5, 9])
-def test_a_platform_that_is_not_there_is_one_line(number):
-    done = run_python(STAGES[number], env={"JAX_PLATFORMS": "cuda"})
+def test_a_platform_that_is_not_there_is_one_line():
+    done = run_python(STAGES[5], env={"JAX_PLATFORMS": "cuda"})
     if done.returncode == 0:
         pytest.skip("there is a GPU")
     assert (done.returncode, done.stdout) == (1, "")
@@ -307,45 +268,27 @@ def test_a_platform_that_is_not_there_is_one_line(number):
     assert done.stderr.count("\n") == 1
 
 
-def test_the_door_lists_its_commands():
-    done = run_python(DOOR)
-    assert (done.returncode, done.stderr) == (0, "")
-    listed = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
+def test_the_door_lists_its_commands(run_stage_here):
+    door = DOOR / "__main__.py"
+    status, out, err = run_stage_here(door)
+    assert (status, err) == (0, "")
+    listed = [line.split()[0] for line in out.splitlines()[:-1]]
     assert {"tour", "diff", "check", "doctor"} <= set(listed)
     for name in listed:
-        assert run_python(DOOR, name, "--help").returncode == 0
-
-
-def test_a_command_that_is_not_there_is_one_line_and_status_2():
-    done = run_python(DOOR, "no-such")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "tour, diff" in done.stderr
-    assert "got no-such" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@NOT_ON_WINDOWS
-def test_ctrl_c_ends_a_command_with_status_130():
-    process = subprocess.Popen(
-        [sys.executable, "-u", DOOR, "tour"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean_environment(),
-        start_new_session=True,
-    )
-    for line in process.stdout:
-        if line.startswith(b"first call"):
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=5)
-    assert process.returncode == 130
-    assert b"Traceback" not in err
+        status, out, err = run_stage_here(door, name, "--help")
+        assert (status, err) == (0, "")
+        assert f"usage: {name} " in out
+    status, out, err = run_stage_here(door, "no-such")
+    assert (status, out) == (2, "")
+    assert err.startswith("the command must be one of tour, diff")
+    assert err.endswith("got no-such\n")
 
 
 def test_ctrl_c_ends_the_flip_book(run_in_terminal):
-    command = [sys.executable, STAGES[6], "--width", 9, "--num-steps", 6]
+    size = "--width", 9, "--num-steps", 6
     output, status = run_in_terminal(
-        [*command, "--flip-book"], interrupt_at="rule 8 of 0 to 255"
+        [sys.executable, STAGES[6], *size, "--flip-book"],
+        interrupt_at="rule 8 of 0 to 255",
     )
     assert status == 0
     assert "rule 0 of 0 to 255\r\n" in output  # the darkest
@@ -355,13 +298,7 @@ def test_ctrl_c_ends_the_flip_book(run_in_terminal):
     assert "rule 255 of" not in output
 
 
-def test_a_flip_book_needs_a_terminal(run_stage_here):
-    status, _, err = run_stage_here(6, "--flip-book", "--width", "9")
-    assert status == 2
-    assert err == "flip_book needs a terminal that moves its cursor\n"
-
-
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 24), (10, 9)])
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (10, 9)])
 def test_the_sheet_of_many_rules_fits(
     columns, lines, run_stage_here, monkeypatch
 ):
@@ -384,46 +321,24 @@ def test_the_sheet_of_many_rules_fits(
     )
 
 
-def test_the_grid_has_rule_16_row_plus_column(tmp_path):
-    output = tmp_path / "grid.png"
-    done = run_python(
-        STAGES[6], "--width", 9, "--num-steps", 6, "--no-print-image",
-        "--save-image", "--output", output,
-    )  # fmt: skip
-    assert "256 rules x 6 steps x 9 cells: 13,824 bytes" in done.stdout
-    grid = read_png(output)
-    assert grid.shape == (16 * 6, 16 * 9)
-    for rule in range(256):
-        row, column = divmod(rule, 16)
-        cell = grid[6 * row : 6 * row + 6, 9 * column : 9 * column + 9]
-        np.testing.assert_array_equal(cell, REFERENCE.simulate(rule, 9, 6))
-
-
 def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):
-    from workshop import harness, shows
-
     size = {"width": 1000, "num_steps": 1000}
     memory = type("Memory", (), {"available": 5_000_000})
     monkeypatch.setattr(harness.psutil, "virtual_memory", lambda: memory)
     harness.check_arguments(harness.Arguments(**size))
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit, match="2"):
         harness.check_arguments(shows.RulesArguments(**size))
-    assert end.value.code == 2
     assert "got 256,000,000 bytes" in capsys.readouterr().err
 
 
 def test_time_call_waits_for_the_result():
     """It returns only arrays that are there: nothing is left to compute."""
-    import jax
-    import jax.numpy as jnp
-
-    from workshop.harness import time_call
 
     @jax.jit
     def slow(x):
         return jax.lax.fori_loop(0, 200, lambda _, x: jnp.sin(x @ x), x)
 
-    result, seconds = time_call(slow, jnp.ones((200, 200)))
+    result, seconds = harness.time_call(slow, jnp.ones((200, 200)))
     assert result.is_ready()
     assert seconds > 0
 
@@ -438,5 +353,4 @@ def test_one_function_reads_the_clock():
         if any(clock in path.read_text("utf-8") for clock in clocks)
     ]
     assert reading == ["stages/workshop/harness.py"]
-    harness = (ROOT / reading[0]).read_text("utf-8")
-    assert harness.count("perf_counter()") == 2
+    assert inspect.getsource(harness).count("perf_counter()") == 2
