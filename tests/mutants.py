@@ -6,8 +6,8 @@ The edits stand in mutants.txt. Each is made in a copy of the files that git
 tracks, as they are now; this folder is left alone. An edit is "killed" if the
 tests that are named for it fail. If they pass, it "SURVIVED": a test is
 missing. "stale": its text is not there exactly once, mend the list. "broken":
-these tests fail without the edit, so they cannot judge it. The exit status is
-0 only if every edit is killed.
+these tests fail without the edit, or a signal ended them, so they cannot judge
+it. The exit status is 0 only if every edit is killed.
 """
 
 import fnmatch
@@ -170,6 +170,8 @@ def judge(
         run = run_tests(names, tests, limit, (places[edit], edit))
         if run.passed:
             say("SURVIVED", run.seconds, what)
+        elif run.why.startswith("status -"):  # ended from outside
+            say("broken", run.seconds, f"{what}  ({run.why})")
         else:
             say("killed", run.seconds, f"{what}  ({run.why})")
             num_killed += 1
