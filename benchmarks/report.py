@@ -42,13 +42,17 @@ def replace(text: str, name: str, table: list[str]) -> str:
 
 
 def to_table(record: dict, names: tuple[str, ...], columns: list) -> list[str]:
-    """The lines of a table of sections side by side, and the machine."""
+    """The lines of a table of sections side by side, and the machine.
+
+    Rows of what fails on purpose, or is another's program, are left out.
+    """
     sections = [record["sections"][name] for name in names]
     heads, lines = ["program"], {}
     for section in sections:
         size = section["title"].partition(" cells")[0]
         heads += [f"{size}: {columns[0].head}", *(c.head for c in columns[1:])]
-        lines |= {row.label: [row.label] for row in section["rows"]}
+        told = [r for r in section["rows"] if r.samples or r.remark[:2] == "at"]
+        lines |= {row.label: [row.label] for row in told}
     for label, cells in lines.items():
         for rows in (section["rows"] for section in sections):
             row = next((r for r in rows if r.label == label), Row(label))
