@@ -51,7 +51,9 @@ def to_table(record: dict, names: tuple[str, ...], columns: list) -> list[str]:
     for section in sections:
         size = section["title"].partition(" cells")[0]
         heads += [f"{size}: {columns[0].head}", *(c.head for c in columns[1:])]
-        told = [r for r in section["rows"] if r.samples or r.remark[:2] == "at"]
+        told = [
+            r for r in section["rows"] if r.samples or r.remark[:2] == "at"
+        ]
         lines |= {row.label: [row.label] for row in told}
     for label, cells in lines.items():
         for rows in (section["rows"] for section in sections):
@@ -78,10 +80,11 @@ def draw_pictures(record: dict) -> dict[str, bytes]:
 
 def draw(sections: list[dict], font: int, ink: str, below: str = "") -> bytes:
     """A panel for each section, as a PNG image; the page is its ground."""
-    from matplotlib import rc_context  # slow, and the peers go without
+    from matplotlib import rc_context, rcParamsDefault  # slow to import
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": font, **dict.fromkeys(INKED, ink)}):
+    own = {"font.size": font, **dict.fromkeys(INKED, ink)}
+    with rc_context({**rcParamsDefault, **own}):
         figure = Figure((8, 5 * len(sections)), layout="constrained")
         panels = figure.subplots(len(sections), squeeze=False)
         for panel, section in zip(panels.flat, sections, strict=True):

