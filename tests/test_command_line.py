@@ -329,6 +329,9 @@ def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         harness.check_arguments(shows.RulesArguments(**size))
     assert "got 256,000,000 bytes" in capsys.readouterr().err
+    memory.available = 3_999_999
+    with pytest.raises(SystemExit, match="2"):
+        harness.check_arguments(harness.Arguments(**size))
 
 
 def test_time_call_waits_for_the_result():
