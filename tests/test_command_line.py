@@ -167,8 +167,8 @@ BAD_INPUT = [  # the number of a stage, its arguments, what is said
     (9, f"{CLUSTER} 0 --coordinator h", "coordinator must be HOST:PORT, got"),
     (9, f"{CLUSTER} 0 --num-processes 0", "num_processes must be at least 1"),
     (9, f"{CLUSTER} 2", "process_id must be between 0 and 1, got 2"),
-    (9, f"{CLUSTER} 0 --num-devices 41",
-        "num_devices in each of 2 must divide the width, 80, got 41"),
+    (9, f"{CLUSTER} 0 --num-devices 16",
+        "num_devices in each of 2 must divide the width, 80, got 16"),
     *((n, "--rule 300", "rule must be") for n in STAGES),  # each has checks
 ]  # fmt: skip
 
@@ -187,9 +187,10 @@ def test_bad_input_is_one_line_and_status_2(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
-def test_an_argument_that_does_not_parse_is_one_sentence():
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_an_argument_that_does_not_parse_is_one_sentence(encoding):
     """In a process of its own: in ASCII tyro draws another box."""
-    env = {"PYTHONIOENCODING": "ascii", "COLUMNS": "30"}
+    env = {"PYTHONIOENCODING": encoding, "COLUMNS": "30"}
     done = run_python(STAGES[0], "--rule", "ten", env=env)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "--rule must be an integer, got 'ten'\n"
