@@ -187,10 +187,9 @@ def test_bad_input_is_one_line_and_status_2(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_an_argument_that_does_not_parse_is_one_sentence(encoding):
-    """In a process of its own: in ASCII tyro draws another box."""
-    env = {"PYTHONIOENCODING": encoding, "COLUMNS": "30"}
+def test_an_argument_that_does_not_parse_is_one_sentence():
+    """In a process of its own, on a terminal that wraps it."""
+    env = {"PYTHONIOENCODING": "ascii", "COLUMNS": "30"}
     done = run_python(STAGES[0], "--rule", "ten", env=env)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "--rule must be an integer, got 'ten'\n"
