@@ -167,8 +167,8 @@ BAD_INPUT = [  # the number of a stage, its arguments, what is said
     (9, f"{CLUSTER} 0 --coordinator h", "coordinator must be HOST:PORT, got"),
     (9, f"{CLUSTER} 0 --num-processes 0", "num_processes must be at least 1"),
     (9, f"{CLUSTER} 2", "process_id must be between 0 and 1, got 2"),
-    (9, f"{CLUSTER} 0 --num-devices 41",
-        "num_devices in each of 2 must divide the width, 80, got 41"),
+    (9, f"{CLUSTER} 0 --num-devices 16",
+        "num_devices in each of 2 must divide the width, 80, got 16"),
     *((n, "--rule 300", "rule must be") for n in STAGES),  # each has checks
 ]  # fmt: skip
 
@@ -188,7 +188,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_an_argument_that_does_not_parse_is_one_sentence():
-    """In a process of its own: in ASCII tyro draws another box."""
+    """In a process of its own, on a terminal that wraps it."""
     env = {"PYTHONIOENCODING": "ascii", "COLUMNS": "30"}
     done = run_python(STAGES[0], "--rule", "ten", env=env)
     assert (done.returncode, done.stdout) == (2, "")
@@ -329,6 +329,9 @@ def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         harness.check_arguments(shows.RulesArguments(**size))
     assert "got 256,000,000 bytes" in capsys.readouterr().err
+    memory.available = 3_999_999
+    with pytest.raises(SystemExit, match="2"):
+        harness.check_arguments(harness.Arguments(**size))
 
 
 def test_time_call_waits_for_the_result():

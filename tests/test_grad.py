@@ -131,5 +131,9 @@ def test_script_says_what_is_undetermined(run_stage_here):
     """One cell is its own neighborhood: six of eight never occur."""
     status, out, err = run_stage_here(7, "--width", "1", "--no-print-image")
     assert (status, err) == (0, "")
-    assert out.count("undetermined") >= 6
-    assert out.splitlines()[-1].endswith("states exactly")
+    assert out.count("] = ") == 16
+    assert out.count(", undetermined\n") == 6
+    assert out.splitlines()[-1] == (
+        "rule 0, as learned (undetermined entries as 0),"
+        " reproduces the states exactly"
+    )
