@@ -181,7 +181,7 @@ def test_progress_that_cannot_be_kept_is_one_line_more(workshop):
 def test_a_reader_that_leaves_gets_no_traceback(command, workshop):
     run_script(workshop, "exercise", 5)
     done = subprocess.run(
-        f"{sys.executable} -u stages/workshop {command} | true",
+        f"'{sys.executable}' -u stages/workshop {command} | true",
         shell=True,
         cwd=workshop,
         env=clean_environment(),
