@@ -135,7 +135,7 @@ wheelhouse:
 	@echo 'wheelhouse/ has what this system and this Python need'
 
 clean:
-	rm -rf .venv .venv-peers .pytest_cache .hypothesis .ruff_cache output.png
+	rm -rf .venv .venv-peers .pytest_cache .ruff_cache output.png
 	rm -rf build
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
