@@ -234,36 +234,30 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from workshop.port import child
-from workshop.port.child import Program, explain, run_new, run_old
 from workshop.port.findings import find
 from workshop.port.port import name_cause
 
 child.BUDGET = 0  # seconds of later calls, beyond three
-for name in sys.argv[1:]:
-    folder, old, new = Path(name), {"steps": []}, {"steps": []}
+for folder in map(Path, sys.argv[1:]):
+    request = (folder / "request").read_text(encoding="utf-8")
+    found = {}
+    for mode in "old", "new":
+        facts = found[mode] = {"steps": []} | json.loads(request)
 
-    def tell(facts, begin="", **more):
-        facts.update(more)
-        facts["steps"] += [begin] * bool(begin)
+        def tell(step="", **more):
+            facts.update(more)
+            facts["steps"] += [step] * bool(step)
 
-    request = json.loads((folder / "request").read_text(encoding="utf-8"))
-    report = folder / "report"
-    for run, path, facts in (run_old, "old", old), (run_new, "new", new):
-        if "failed" in old:
-            new = old
+        child.work(tell, mode, request, folder / f"{mode}.py")
+        if "why" in facts:
             break
-        content = request | {"path": str(folder / f"{path}.py")}
-        try:
-            run(Program(content), report, lambda **f: tell(facts, **f))
-        except Exception as error:
-            facts["failed"] = explain(error, Path(content["path"]))
-    if "stands" in new:
-        facts = {**new, "old": old["old"], "call": request["call"]}
+    if "stands" in facts:
+        facts["old"] = found["old"]["old"]
         said = {f.name: f.stands + f.todo for f in find(facts)}
-    elif "differs" in new:
-        said = new["differs"]["text"] + name_cause(old, new)
+    elif "differs" in facts:
+        said = facts["differs"]["text"] + name_cause(found["old"], facts)
     else:
-        said = str(new["failed"])
+        said = facts["why"]
     print(json.dumps(said))
 """
 
@@ -273,6 +267,7 @@ def write_case(folder, old, new, setup):
     (folder / "old.py").write_text(old, encoding="utf-8")
     (folder / "new.py").write_text(new, encoding="utf-8")
     request = {"call": CALL, "setup": setup, "larger": "", "rtol": None}
+    request["results"] = str(folder / "results")
     (folder / "request").write_text(json.dumps(request), encoding="utf-8")
     return folder
 

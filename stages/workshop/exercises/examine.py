@@ -104,7 +104,10 @@ def describe(error: BaseException, task: Task | None) -> str:
     row = find_row(error)
     if row is None or (task is not None and is_about(task, row)):
         return message
-    return f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}."
+    return (
+        f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}.\n"
+        f"See {row.stage}."
+    )
 
 
 def is_about(task: Task, row: ErrorRow) -> bool:
