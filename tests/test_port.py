@@ -253,7 +253,7 @@ for folder in map(Path, sys.argv[1:]):
             break
     if "stands" in facts:
         facts["old"] = found["old"]["old"]
-        said = {f.name: f.stands + f.todo for f in find(facts)}
+        said = {f["name"]: f["stands"] + f["todo"] for f in find(facts)}
     elif "differs" in facts:
         said = facts["differs"]["text"] + name_cause(found["old"], facts)
     else:

@@ -19,7 +19,7 @@ import numpy as np
 from workshop.exercises.examine import explain_error, import_file
 from workshop.exercises.limits import report
 from workshop.harness import time_call
-from workshop.port.look import draws_numbers, look, look_at_trace
+from workshop.port.look import draws_numbers, look
 from workshop.port.results import (
     Difference,
     compare_results,
@@ -119,8 +119,7 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
 
 def run_trace(program: Program, results: Path, tell: Tell) -> None:
     """Look at the port without compiling it."""
-    tell(step="the port is traced")
-    tell(stands=look_at_trace(program))
+    tell(stands=look(program))
 
 
 def run_wide(program: Program, results: Path, tell: Tell) -> None:

@@ -1,7 +1,7 @@
 """From what was seen of a port to what can be done about it."""
 
-import ast
 import linecache
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,44 +157,34 @@ MEND = {
 }
 
 
-class Finding:
-    """Where a port stands, and the next thing to do."""
+def find(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where a port stands and what to do, what gains most first.
 
-    def __init__(self, row: str, seconds: float, values: dict) -> None:
-        """What that row says with these values; the seconds it may gain."""
-        stands, todo, self.stage = ROWS[row]
-        self.name = row.partition(":")[0]
-        self.stands = stands.format(**values)
-        self.todo = todo.format(**values)
-        self.notebook = NOTEBOOKS.get(self.stage, "")
-        self.seconds = seconds
-
-
-def find(facts: dict[str, Any]) -> list[Finding]:
-    """All that was found, what gains most first."""
-    seen = SimpleNamespace(eager=0, lines={}, compiling=0, traced_first=[])
-    seen.grows, seen.narrowed, seen.memory = (1, 1), [], {}
-    seen.first = seen.later = 0.0
-    vars(seen).update(facts | facts["stands"])
+    "seconds" are those of a later call that it may gain, about.
+    """
+    seen = SimpleNamespace(
+        **{"first": 0, "later": 0} | facts | facts["stands"]
+    )
     seen.sent = seen.eager + sum(seen.calls.values())
-    seen.running = max(0.0, seen.later - seen.compiling)
+    seen.running = max(0, seen.later - seen.compiling)
     rows = [*compiling(seen), *sending(seen), *running(seen), *the_rest(seen)]
     if not (facts.get("is_jax", True) or seen.sent or seen.reads):
         rows = [("no jax", 0, {})]
-    function = called(facts["call"])
-    found = [
-        Finding(row, seconds, values | {"function": function})
-        for row, seconds, values in rows
-    ]
-    return sorted(found, key=lambda finding: -finding.seconds)
+    found = []
+    for row, seconds, values in sorted(rows, key=lambda row: -row[1]):
+        stands, todo, stage = ROWS[row]
+        finding = {"name": row.partition(":")[0], "seconds": seconds}
+        finding["stands"] = stands.format(**values)
+        finding["todo"] = todo.format(**values, function=called(seen.call))
+        finding |= {"stage": stage, "notebook": NOTEBOOKS.get(stage, "")}
+        found.append(finding)
+    return found
 
 
 def called(call: str) -> str:
-    """The function whose result a call is."""
-    for node in ast.walk(ast.parse(call, mode="eval")):
-        if isinstance(node, ast.Call):
-            return f"`{ast.unparse(node.func)}`"
-    return "the function that does most of it"
+    """The function that a call begins with."""
+    name = re.search(r"[\w.]+(?=\()", call)
+    return f"`{name[0]}`" if name else "the function that does most of it"
 
 
 def compiling(seen: SimpleNamespace) -> Found:
@@ -293,7 +283,7 @@ def the_rest(seen: SimpleNamespace) -> Found:
         if size >= LARGE:
             yield "constants", 0, {"name": name, "size": show_bytes(size)}
     for name, memory in seen.memory.items():
-        size = 0 if memory["donated"] else memory["alike"]
+        size = 0 if memory.get("donated") else memory.get("alike", 0)
         if size >= LARGE and seen.chained.get(name, 0) > 1:
             yield "donate", 0, {"name": name, "size": show_bytes(size)}
 
@@ -313,17 +303,17 @@ def times(number: int) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Three digits, and a unit that fits."""
+    """Three digits, in a unit that fits."""
     return in_unit(seconds, {"s": 1, "ms": 1e-3, "us": 1e-6})
 
 
 def show_bytes(number: int) -> str:
-    """Three digits, and a unit that fits."""
+    """Three digits, in a unit that fits."""
     return in_unit(number, {"GB": 1e9, "MB": 1e6, "kB": 1e3, "bytes": 1})
 
 
 def in_unit(number: float, units: dict[str, float]) -> str:
-    """In the first unit of which it is at least one, else in the last."""
+    """Three digits, in the first unit of which it is at least one."""
     fit = (unit for unit, size in units.items() if number >= size)
     unit = next(fit, [*units][-1])
     return f"{number / units[unit]:.3g} {unit}"

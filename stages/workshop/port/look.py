@@ -24,36 +24,40 @@ SMALL = 1000  # values that a step computes
 AGAIN = 8  # so often a run of operations is a loop
 
 
-def look(program: Any, first: float, later: float) -> dict[str, Any]:
-    """Run the file again, watched: what was seen in the second like call."""
-    watch, programs = Watch(program.path.parent), []
-    with watch.installed(), narrowings() as narrow:
+def look(
+    program: Any, first: float = math.inf, later: float = math.inf
+) -> dict[str, Any]:
+    """Run the file again, watched: what was seen in the second like call.
+
+    Without the seconds that calls take none is made, it is only traced.
+    """
+    watch, programs, seconds = Watch(program.path.parent), [], []
+    known: list[dict] = []
+    with watch.installed(), narrowings() as narrowed:
         watch.watch_numpy(program.load())
-        program.call()
-        facts = {"traced_first": summed_up(watch.traces)}
-        watch.forget_counts()
-        with count_compilations(programs) as seconds:
+        if later < math.inf:
             program.call()
-        names = [program.jaxpr.debug_info.func_name for program in programs]
-        facts |= {"compiling": sum(seconds), "compiled": names}
-        facts |= counts(watch)
-        facts |= inside(program, watch, trace(program), later)
-    facts["narrowed"] = sorted(set(narrow))
-    if first < PATIENCE:
-        facts["memory"] = {}
-        for name, traced in watch.programs.items():
-            with contextlib.suppress(Exception):  # JAX cannot always say so
-                facts["memory"][name] = memory_of(traced)
-    return facts
-
-
-def look_at_trace(program: Any) -> dict[str, Any]:
-    """What can be seen of a port that takes too long to compile."""
-    watch = Watch(program.path.parent)
-    with watch.installed():
-        program.load()
-        jaxpr = jax.make_jaxpr(lambda: program.call()[0])()
-        return counts(watch) | inside(program, watch, jaxpr, math.inf)
+            known = summed_up(watch.traces)
+            watch.forget_counts()
+            with count_compilations(programs) as seconds:
+                program.call()
+        elif trace(program) is None:
+            return {}
+        facts = {
+            "calls": dict(watch.calls),
+            "chained": dict(watch.chained),
+            "traced": summed_up(watch.traces),
+            "traced_first": known,
+            "reads": {k: n for k, n in watch.reads.most_common() if k},
+            "compiling": sum(seconds),
+            "compiled": [p.jaxpr.debug_info.func_name for p in programs],
+        }
+        jaxpr = trace(program)
+        facts |= dispatches(program, watch, jaxpr, later)
+        facts |= inside(program, watch, jaxpr)
+    programs = watch.programs if first < PATIENCE else {}
+    memory = {name: memory_of(traced) for name, traced in programs.items()}
+    return facts | {"narrowed": sorted(set(narrowed)), "memory": memory}
 
 
 def trace(program: Any, what: str = "call") -> Any:
@@ -69,16 +73,6 @@ def draws_numbers(program: Any) -> bool:
     return any(re.search("random|threefry", name) for name in names)
 
 
-def counts(watch: Watch) -> dict[str, Any]:
-    """What was counted so far."""
-    return {
-        "calls": dict(watch.calls),
-        "chained": dict(watch.chained),
-        "traced": summed_up(watch.traces),
-        "reads": {k: n for k, n in watch.reads.most_common() if k},
-    }
-
-
 def summed_up(traces: list[dict]) -> list[dict]:
     """The functions that were traced, how often, and why the last time."""
     times = Counter(trace["line"] for trace in traces)
@@ -86,52 +80,45 @@ def summed_up(traces: list[dict]) -> list[dict]:
     return [trace | {"times": times[line]} for line, trace in last.items()]
 
 
-def inside(
-    program: Any, watch: Watch, jaxpr: Any, later: float
-) -> dict[str, Any]:
-    """What the call sends, and what the compiled programs hold and repeat."""
-    traced = {n: t.jaxpr for n, t in watch.programs.items() if t is not None}
-    facts = dispatches(program, watch, jaxpr, later)
-    if jaxpr and program.request["larger"]:
-        larger = trace(program, "larger")
-        if larger:
-            facts["grows"] = [count_equations(j) for j in (jaxpr, larger)]
-    callbacks = Counter(
-        equation.primitive.name
-        for body in [*traced.values(), *filter(None, [jaxpr])]
-        for equation in equations(body)
-        if re.search("callback|debug", equation.primitive.name)
-    )
-    return facts | {
-        "callbacks": list(callbacks),
-        "constants": {
-            name: sum(getattr(value, "nbytes", 0) for value in body.consts)
-            for name, body in traced.items()
-        },
-        "small_loops": sum(
-            largest_value(loop) < SMALL
-            for body in traced.values()
-            for loop in loops(body)
-        ),
-        "unrolled": unrolled(traced, watch.folder),
-    }
-
-
 def dispatches(
     program: Any, watch: Watch, jaxpr: Any, later: float
 ) -> dict[str, Any]:
     """How many operations are sent one by one, and from which lines."""
+    lines: Counter = Counter()
     if jaxpr is not None:
         named = [(e, e.params.get("name")) for e in jaxpr.eqns]
         eager = [e for e, name in named if name not in watch.programs]
-        lines = Counter(line_of(equation, watch.folder) for equation in eager)
+        lines.update(line_of(equation, watch.folder) for equation in eager)
         lines.pop(None, None)
-        return {"eager": len(eager), "lines": dict(lines.most_common(3))}
-    if later >= PATIENCE:
-        return {}
-    sent = count_dispatches(lambda: program.call()[0])
+    else:
+        patient = later < PATIENCE
+        sent = count_dispatches(program.call) if patient else []
+        eager = [name for name in sent if name not in watch.programs]
+    return {"eager": len(eager), "lines": dict(lines.most_common(3))}
+
+
+def inside(program: Any, watch: Watch, jaxpr: Any) -> dict[str, Any]:
+    """What the compiled programs hold, repeat, and call back for."""
+    traced = {n: t.jaxpr for n, t in watch.programs.items() if t is not None}
+    callbacks = {
+        equation.primitive.name
+        for body in [*traced.values(), *filter(None, [jaxpr])]
+        for equation in equations(body)
+    }
+    loop_sizes = [
+        largest_value(loop) for body in traced.values() for loop in loops(body)
+    ]
+    larger = program.request["larger"] and trace(program, "larger")
+    both = (jaxpr, larger) if jaxpr and larger else ()
     return {
-        "eager": sum(n for k, n in sent.items() if k not in watch.programs)
+        "callbacks": [c for c in callbacks if re.search("callback|debug", c)],
+        "constants": {
+            name: sum(getattr(value, "nbytes", 0) for value in body.consts)
+            for name, body in traced.items()
+        },
+        "grows": [count_equations(j) for j in both] or [1, 1],
+        "small_loops": sum(size < SMALL for size in loop_sizes),
+        "unrolled": unrolled(traced, watch.folder),
     }
 
 
@@ -175,8 +162,14 @@ def repeated(body: Any, folder: str) -> tuple[int, str | None]:
 
 
 def memory_of(traced: Any) -> dict[str, int]:
-    """Bytes that a compiled program takes, and that it could take over."""
-    analysis = traced.lower().compile().memory_analysis()
+    """Bytes that a compiled program takes, and that it could take over.
+
+    Empty where JAX cannot say so.
+    """
+    try:
+        analysis = traced.lower().compile().memory_analysis()
+    except Exception:
+        return {}
     outputs = {(a.shape, a.dtype) for a in jax.tree.leaves(traced.out_info)}
     alike = [a for a in traced.jaxpr.in_avals if (a.shape, a.dtype) in outputs]
     return {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import numpy as np
@@ -53,17 +54,11 @@ class Watch:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Inside the block, what the user's files do is seen."""
-        jit, array = jax.jit, type(jax.numpy.zeros(()))
-        kept = {name: getattr(array, name) for name in READS}
-        jax.jit = functools.wraps(jit)(functools.partial(self.jit, jit))
-        for name, method in kept.items():
-            setattr(array, name, self.reading(method))
-        try:
+        array = type(jax.numpy.zeros(()))
+        reading = {k: self.reading(getattr(array, k)) for k in READS}
+        jit = functools.wraps(jax.jit)(functools.partial(self.jit, jax.jit))
+        with patch.object(jax, "jit", jit), patch.multiple(array, **reading):
             yield
-        finally:
-            jax.jit = jit
-            for name, method in kept.items():
-                setattr(array, name, method)
 
     def reading(self, method: Callable) -> Callable:
         """The method of JAX's arrays, counted for the line that calls it."""
@@ -231,31 +226,33 @@ def differences(signature: dict, before: list[dict]) -> list[str]:
     return min(against, key=len, default=[])
 
 
-def count_dispatches(run: Callable[[], Any]) -> Counter:
-    """What is sent to the device one by one, by name, during a call.
+def count_dispatches(run: Callable[[], Any]) -> list[str]:
+    """The names of all that is sent to the device during a call.
 
     The outermost calls of compiled functions: JAX's own are such, too. Empty
     where this version or system has no profiler.
     """
-    calls: Counter = Counter()
+    names: list[str] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with contextlib.suppress(AttributeError, TypeError):
             options = jax.profiler.ProfileOptions()
             options.python_tracer_level = 0
             options.host_tracer_level = 2
             with jax.profiler.trace(folder, profiler_options=options):
-                jax.block_until_ready(run())
+                run()
         for file in Path(folder).rglob("*.xplane.pb"):
             profile = jax.profiler.ProfileData.from_file(str(file))
-            for line in (line for p in profile.planes for line in p.lines):
-                calls.update(outermost_calls(line.events))
-    return calls
+            lines = (line for plane in profile.planes for line in plane.lines)
+            for line in lines:
+                events = sorted(line.events, key=lambda e: e.start_ns)
+                names += outermost(events)
+    return names
 
 
-def outermost_calls(events: Any) -> Iterator[str]:
+def outermost(events: list) -> Iterator[str]:
     """The names of compiled functions that no other of them has called."""
     end = 0.0
-    for event in sorted(events, key=lambda event: event.start_ns):
+    for event in events:
         if event.name.startswith("PjitFunction(") and event.start_ns >= end:
             yield event.name[len("PjitFunction(") : -1]
             end = event.start_ns + event.duration_ns

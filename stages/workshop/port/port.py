@@ -15,7 +15,7 @@ from workshop.exercises.check import item, show
 from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
 from workshop.jaxprs import COMPILING
-from workshop.port.findings import Finding, find, show_bytes, show_seconds
+from workshop.port.findings import find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
 CHILD = "workshop.port.child"
@@ -149,10 +149,9 @@ def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
         facts["verdict"] = find_cause(request, before, facts, new, run)
     elif COMPILING in facts.get("why", ""):
         facts = run(request, "trace", new) | facts
-    if "stands" in facts:
-        findings = find(facts)
-        show_findings(findings, facts)
-        facts["findings"] = list(map(vars, findings))
+    if facts.get("stands"):
+        facts["findings"] = find(facts)
+        show_findings(facts["findings"], facts)
     elif same:
         show_gain(facts)
     return facts
@@ -203,22 +202,22 @@ def name_cause(old: dict, new: dict) -> str:
     return OTHER_NUMBERS if new["draws"] else ""
 
 
-def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
+def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
     """Print where the port stands, what it gains, and what is next."""
     print("\nWhere does it stand?")
     for finding in findings:
-        show(finding.stands)
+        show(finding["stands"])
     if not findings:
         say("Compiled as a whole, traced once, nothing comes back in between.")
     if "later" in facts:
         show_gain(facts)
     print("\nWhat next?")
     for finding in findings[:1]:
-        show(finding.todo)
-        if n := finding.stage:
+        show(finding["todo"])
+        if n := finding["stage"]:
             say(
                 f"Stage {n} shows it: make stage N={n};"
-                f" notebooks/{finding.notebook}.ipynb teaches it."
+                f" notebooks/{finding['notebook']}.ipynb teaches it."
             )
     if not findings:
         say(
@@ -240,7 +239,10 @@ def show_gain(facts: dict[str, Any]) -> None:
         call = max(1, math.ceil((first - later) / (old - later)))
         pays = f"from call {call}"
     item("", f"old: {show_seconds(old)}")
-    item("", f"port, first call: {show_seconds(first)} (trace, compile, run)")
+    item(
+        "",
+        f"port, first call: {show_seconds(first)} (trace, compile, run)",
+    )
     item("", f"port, later: {show_seconds(later)}, {faster}")
     item("", f"pays off: {pays}")
     if memory := facts.get("stands", {}).get("memory"):
