@@ -283,7 +283,7 @@ def the_rest(seen: SimpleNamespace) -> Found:
         if size >= LARGE:
             yield "constants", 0, {"name": name, "size": show_bytes(size)}
     for name, memory in seen.memory.items():
-        size = 0 if memory.get("donated") else memory.get("alike", 0)
+        size = 0 if memory["donated"] else memory["alike"]
         if size >= LARGE and seen.chained.get(name, 0) > 1:
             yield "donate", 0, {"name": name, "size": show_bytes(size)}
 

@@ -57,7 +57,8 @@ def look(
         facts |= inside(program, watch, jaxpr)
     programs = watch.programs if first < PATIENCE else {}
     memory = {name: memory_of(traced) for name, traced in programs.items()}
-    return facts | {"narrowed": sorted(set(narrowed)), "memory": memory}
+    facts["memory"] = {name: found for name, found in memory.items() if found}
+    return facts | {"narrowed": sorted(set(narrowed))}
 
 
 def trace(program: Any, what: str = "call") -> Any:

@@ -151,6 +151,7 @@ def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
         facts = run(request, "trace", new) | facts
     if facts.get("stands"):
         facts["findings"] = find(facts)
+    if facts.get("findings") or (same and "findings" in facts):
         show_findings(facts["findings"], facts)
     elif same:
         show_gain(facts)
@@ -239,10 +240,7 @@ def show_gain(facts: dict[str, Any]) -> None:
         call = max(1, math.ceil((first - later) / (old - later)))
         pays = f"from call {call}"
     item("", f"old: {show_seconds(old)}")
-    item(
-        "",
-        f"port, first call: {show_seconds(first)} (trace, compile, run)",
-    )
+    item("", f"port, first call: {show_seconds(first)} (trace, compile, run)")
     item("", f"port, later: {show_seconds(later)}, {faster}")
     item("", f"pays off: {pays}")
     if memory := facts.get("stands", {}).get("memory"):
