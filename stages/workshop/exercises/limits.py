@@ -70,17 +70,23 @@ def run_within(
         env=environment | own_environment(),
         cwd=cwd,
     )
-    if not report.exists():
-        fail("It could not be started. What is wrong: make doctor", 1)
-    found: dict[str, Any] = {"steps": []}
-    for line in report.read_text(encoding="utf-8").splitlines():
-        told = json.loads(line)
-        found["steps"] += [told.pop("step")] if "step" in told else []
-        found |= told
+    found = read_report(report)
     if not found.pop("ended", False):
         found["why"] = explain_end(status, limits, place, path)
     broken = status == TOO_LARGE or place.read_text(encoding="utf-8")
     return found | {"printed": "" if broken else printed}
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """All that was told, in one; of the steps a list."""
+    if not path.exists():
+        fail("It could not be started. What is wrong: make doctor", 1)
+    found: dict[str, Any] = {"steps": []}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        found["steps"] += [told.pop("step")] if "step" in told else []
+        found |= told
+    return found
 
 
 def run_to_end(command: list, **options: Any) -> tuple[int, str]:

@@ -43,15 +43,9 @@ def look(
                 program.call()
         elif trace(program) is None:
             return {}
-        facts = {
-            "calls": dict(watch.calls),
-            "chained": dict(watch.chained),
-            "traced": summed_up(watch.traces),
-            "traced_first": known,
-            "reads": {k: n for k, n in watch.reads.most_common() if k},
-            "compiling": sum(seconds),
-            "compiled": [p.jaxpr.debug_info.func_name for p in programs],
-        }
+        facts = counts(watch) | {"traced_first": known}
+        facts["compiling"] = sum(seconds)
+        facts["compiled"] = [p.jaxpr.debug_info.func_name for p in programs]
         jaxpr = trace(program)
         facts |= dispatches(program, watch, jaxpr, later)
         facts |= inside(program, watch, jaxpr)
@@ -59,6 +53,16 @@ def look(
     memory = {name: memory_of(traced) for name, traced in programs.items()}
     facts["memory"] = {name: found for name, found in memory.items() if found}
     return facts | {"narrowed": sorted(set(narrowed))}
+
+
+def counts(watch: Watch) -> dict[str, Any]:
+    """What was counted so far."""
+    return {
+        "calls": dict(watch.calls),
+        "chained": dict(watch.chained),
+        "traced": summed_up(watch.traces),
+        "reads": {k: n for k, n in watch.reads.most_common() if k},
+    }
 
 
 def trace(program: Any, what: str = "call") -> Any:

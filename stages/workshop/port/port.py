@@ -80,8 +80,7 @@ def port(
         gigabytes: How much memory each may take.
     """
     request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
-    limits = Limits(seconds, gigabytes)
-    return compare_files(request, old, new, json, limits)
+    return compare_files(request, old, new, json, Limits(seconds, gigabytes))
 
 
 def compare_files(
