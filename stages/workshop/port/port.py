@@ -105,17 +105,22 @@ def check_request(
     for name, path in ("old", old), ("new", new):
         if not path.is_file():
             fail(f"{name} must be a file, got {path}")
-    code = {name: request[name] for name in ("call", "setup")}
-    for name, text in (code | {"larger": request["larger"] or "0"}).items():
-        try:
-            ast.parse(text, mode="exec" if name == "setup" else "eval")
-        except (SyntaxError, ValueError):
-            kind = "statements" if name == "setup" else "an expression"
-            fail(f"--{name} must be {kind} of Python, got {text!r}")
+    for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
+        if name != "larger" or request[name]:
+            check_code(name, request[name], mode)
     if request["rtol"] is not None and not request["rtol"] >= 0:
         fail(f"--rtol must be at least 0, got {request['rtol']}")
     if json is not None:
         check_writable("--json", json)
+
+
+def check_code(name: str, code: str, mode: str) -> None:
+    """End with one line and status 2 if it is not Python: eval or exec."""
+    try:
+        ast.parse(code, mode=mode)
+    except (SyntaxError, ValueError):
+        kind = {"eval": "an expression", "exec": "statements"}[mode]
+        fail(f"--{name} must be {kind} of Python, got {code!r}")
 
 
 def run_program(
