@@ -33,12 +33,6 @@ def step(x):
     return x + 0.1 * (jnp.roll(x, 1) - x)
 
 """
-LOOP = """
-def simulate(x, num_steps):
-    for _ in range(num_steps):
-        x = step(x)
-    return x
-"""
 SCAN = """
 def simulate(x, num_steps):
     return jax.lax.fori_loop(0, num_steps, lambda _, x: step(x), x)
@@ -52,218 +46,176 @@ import numpy as np
 def simulate(x, num_steps):
     return np.multiply(x, 1 + 0.1 * num_steps)
 """
+SUM = "def simulate(x, num_steps):\n    return np.sum(x * num_steps)\n"
+ONE_BY_ONE = """
+import jax, jax.numpy as jnp
+
+@jax.jit
+def simulate(x, num_steps):
+    add = lambda i, total: total + x[i] * num_steps
+    return jax.lax.fori_loop(0, len(x), add, 0.0)
+"""
 CALL = "simulate(x, num_steps=12)"
 SETUP = "x = np.random.default_rng(0).normal(size=50)"
+LARGER = SETUP.replace("50", "100_000")
 
-# A port of OLD that gives the same; what is found, in which words.
-STANDS = {
-    "still NumPy": (OLD, "no jax", "Nothing of JAX"),
-    "not compiled": (STEP + LOOP, "one by one", "x + 0.1 * (jnp.roll(x, 1)"),
-    "compiled once": (GOOD, None, ""),
-    "unrolled": (STEP + STATIC + LOOP, "unrolled", " 12 times"),
-    "a loop outside of jit": (STEP + SCAN, "compiled again", "jit(scan)"),
-    "Python's loop": (
-        STEP + JIT + LOOP,
-        "loop of calls",
-        "takes what the one before",
-    ),
-    "jit of a known function": (
-        STEP + LOOP.replace("step(x)", "jax.jit(step)(x)"),
-        "loop of calls",
-        "called 12 times",
-    ),
-    "jit at every call": (
-        STEP + LOOP.replace("step(x)", "jax.jit(lambda x: step(x))(x)"),
+
+def loop(body="step(x)", returned="x"):
+    """A port of OLD by a loop in Python."""
+    return (
+        "\ndef simulate(x, num_steps):\n    for i in range(num_steps):\n"
+        f"        x = {body}\n    return {returned}\n"
+    )
+
+
+LOOP = loop()
+
+# What is found, in which words, of a port that gives the same; what is not
+# OLD and SETUP.
+STANDS = [
+    ("no jax", "Nothing of JAX", OLD),
+    ("one by one", "x + 0.1 * (jnp.roll(x, 1)", STEP + LOOP),
+    ("", "", GOOD, OLD, LARGER),
+    ("unrolled", " 12 times", STEP + STATIC + LOOP),
+    ("compiled again", "jit(scan)", STEP + SCAN),
+    ("loop of calls", "takes what the one before", STEP + JIT + LOOP),
+    ("loop of calls", "called 12 times", STEP + loop("jax.jit(step)(x)")),
+    (
         "traced again",
         "jax.jit(lambda x: step(x))(x)",
+        STEP + loop("jax.jit(lambda x: step(x))(x)"),
     ),
-    "a static value that changes": (
-        STEP.replace("step(x)", "step(x, i)")
-        + "step = jax.jit(step, static_argnums=1)"
-        + LOOP.replace("for _", "for i").replace("step(x)", "step(x, i)"),
+    (
         "traced often",
         "now int 11",
+        STEP.replace("step(x)", "step(x, i)")
+        + "step = jax.jit(step, static_argnums=1)"
+        + loop("step(x, i)"),
     ),
-    "shapes that change": (
-        STEP
-        + JIT
-        + LOOP.replace("x = step", "step(x[len(x) // 2 + _ :]); x = step"),
+    (
         "traced often",
         "float32[",
+        STEP + JIT + loop("step(x); step(x[len(x) // 2 + i :])"),
     ),
-    "a value asked for": (
-        STEP
-        + JIT
-        + LOOP.replace("= step(x)", "= step(x)\n        if x[0] > 99: break"),
+    (
         "loop of calls",
         "jax.lax.while_loop",
+        STEP + JIT + loop("step(x)\n        if x[0] > 99: break"),
     ),
-    "NumPy in the loop": (
-        STEP + LOOP.replace("x = step(x)", "x = np.asarray(step(x))"),
-        "values read",
-        "12 times",
-    ),
-    "a print": (
-        GOOD.replace("return x", 'jax.debug.print("{}", x[0]); return x'),
+    ("values read", "12 times", STEP + loop("np.asarray(step(x))")),
+    (
         "callbacks",
         "debug",
+        GOOD.replace("return x", 'jax.debug.print("{}", x[0]); return x'),
     ),
-    "a large constant": (
-        GOOD.replace("return x", "return TABLE[0, 0] * TABLE[1, 1] + x")
-        + "\nTABLE = jnp.zeros(600_000).reshape(2, -1)\n",
+    (
         "constants",
         "2.4 MB",
+        GOOD.replace("return x", "return TABLE[0, 0] * TABLE[1, 1] + x")
+        + "\nTABLE = jnp.zeros(600_000).reshape(2, -1)\n",
     ),
-    "64 bits": (
-        GOOD.replace("return jax", "x = x.astype(jnp.float64); return jax"),
+    (
         "narrowed",
         "JAX_ENABLE_X64",
+        GOOD.replace("return jax", "x = x.astype(jnp.float64); return jax"),
     ),
-    "memory to give": (STEP + JIT + LOOP, "donate", "MB anew"),
-    "a loop over numbers": (
-        "import jax, jax.numpy as jnp\n"
-        "@jax.jit\n"
-        "def simulate(x, num_steps):\n"
-        "    add = lambda i, total: total + x[i] * num_steps\n"
-        "    return jax.lax.fori_loop(0, len(x), add, 0.0)\n",
-        "slow loop",
-        "jax.vmap",
+    (
+        *("donate", "MB anew", STEP + JIT + LOOP),
+        *(OLD, SETUP.replace("50", "500_000")),
     ),
-    "NumPy at the end": (
-        GOOD.replace("def simulate", "def inner")
-        + "\ndef simulate(x, num_steps):\n"
-        + "    return np.asarray(inner(x, num_steps=num_steps))\n",
+    (
+        *("slow loop", "jax.vmap", ONE_BY_ONE, "import numpy as np\n" + SUM),
+        "x = np.random.default_rng(0).random(30_000)",
+    ),
+    (
         "values read",
         "Once a value",
+        GOOD.replace("simulate", "inner") + "\ndef simulate(x, num_steps):\n"
+        "    return np.asarray(inner(x, num_steps=num_steps))\n",
     ),
-    "too small": (
-        "import jax.numpy as jnp\n" + TINY.replace("np.", "jnp."),
-        "too small",
-        "too little work",
+    (
+        *("too small", "too little work"),
+        *("import jax.numpy as jnp\n" + TINY.replace("np.", "jnp."), TINY),
     ),
-}
-OLDS = {
-    "too small": TINY,
-    "a loop over numbers": TINY.replace("multiply(x,", "sum(x *").replace(
-        "1 + 0.1 * num_steps", "num_steps"
-    ),
-}
-SETUPS = {
-    "memory to give": "x = np.random.default_rng(0).normal(size=500_000)",
-    "a loop over numbers": "x = np.random.default_rng(0).random(30_000)",
-    "compiled once": "x = np.random.default_rng(0).normal(size=100_000)",
-}
+]
 
-# What makes the results differ: the old program, the port, and what is said.
-DIFFERS = {
-    "nothing returned": (
-        OLD.replace("return x", "x[0] = 1"),
-        GOOD,
-        "let it return them",
-    ),
-    "a wrong cell": (
-        OLD,
-        STEP + LOOP.replace("return x", "return x.at[7].add(1)"),
+# What is said of results that differ, of the port, of an old program that is
+# not OLD.
+DIFFERS = [
+    ("let it return them", GOOD, OLD.replace("return x", "x[0] = 1")),
+    (
         r"result\[7\]: got .*; 1 of 50 differ",
+        STEP + loop(returned="x.at[7].add(1)"),
     ),
-    "not a number": (
-        OLD,
-        STEP + LOOP.replace("return x", "return jnp.log(x)"),
-        "of them NaN",
-    ),
-    "one step too many": (
-        OLD,
-        STEP + LOOP.replace("range(num", "range(1 + num"),
-        "50 of 50 differ",
-    ),
-    "another structure": (
-        OLD,
-        STEP + LOOP.replace("return x", "return x, x"),
+    ("of them NaN", STEP + loop(returned="jnp.log(x)")),
+    ("50 of 50 differ", STEP + LOOP.replace("range(num", "range(1 + num")),
+    (
         r"structure: got result\[0\], result\[1\], want result",
+        STEP + loop(returned="x, x"),
     ),
-    "integers": (
-        OLD,
-        STEP + LOOP.replace("return x", "return x.astype(int)"),
-        "dtype: got int32, want float64",
-    ),
-    "other random numbers": (
-        OLD.replace("return x", "return np.random.default_rng(0).random(3)"),
-        STEP
-        + STATIC
-        + LOOP.replace("return x", "return jax.random.normal(KEY, 3)")
-        + "KEY = jax.random.key(0)",
+    ("got int32, want float64", STEP + loop(returned="x.astype(int)")),
+    (
         "JAX and NumPy draw different numbers",
+        STEP
+        + "KEY = jax.random.key(0)\n"
+        + STATIC
+        + loop(returned="jax.random.normal(KEY, 3)"),
+        OLD.replace("return x", "return np.random.default_rng(0).random(3)"),
     ),
-    "a new key at each call": (
-        OLD,
+    (
+        "Two like calls of the port differ",
         STEP
         + "KEYS = iter(jax.random.split(jax.random.key(0), 99))"
-        + LOOP.replace("return x", "return jax.random.normal(next(KEYS), 50)"),
-        "Two like calls of the port differ",
+        + loop(returned="jax.random.normal(next(KEYS), 50)"),
     ),
-    "random, and frozen by jit": (
-        OLD.replace("return x", "return np.random.random(3)"),
-        STEP
-        + STATIC
-        + LOOP.replace("return x", "return jnp.array(np.random.random(3))"),
+    (
         "drawn once, and then a constant",
+        STEP + STATIC + loop(returned="jnp.array(np.random.random(3))"),
+        OLD.replace("return x", "return np.random.random(3)"),
     ),
-    "right only once": (
-        OLD,
+    (
+        "first call is right and the second",
         STEP
         + "CALLS = []"
-        + LOOP.replace("return x", "CALLS.append(1); return x * len(CALLS)"),
-        "first call is right and the second",
+        + loop(returned="CALLS.append(1) or x * len(CALLS)"),
     ),
-    "item assignment": (
-        OLD,
-        STEP
-        + LOOP.replace("return x", "x = jnp.array(x); x[0] = 1; return x"),
+    (
         "item assignment",
+        STEP + loop("jnp.array(x); x[0] = 1"),
     ),
-    "a traced count": (OLD, STEP + "@jax.jit" + LOOP, "over a traced `n`"),
-    "a mask under jit": (
-        OLD,
-        STEP + STATIC + LOOP.replace("return x", "return x[x > 0]"),
-        "how many it picks",
-    ),
-}
+    ("over a traced `n`", STEP + "@jax.jit" + LOOP),
+    ("how many it picks", STEP + STATIC + loop(returned="x[x > 0]")),
+]
 
 # Looks at many in one process: what port does in one for each program.
 DRIVER = """
 import json, sys
 from pathlib import Path
 from workshop.port import child
-from workshop.port.child import Program, explain, run_new, run_old
 from workshop.port.findings import find
 from workshop.port.port import name_cause
 
 child.BUDGET = 0  # seconds of later calls, beyond three
-for name in sys.argv[1:]:
-    folder, old, new = Path(name), {"steps": []}, {"steps": []}
+for folder in map(Path, sys.argv[1:]):
+    request = (folder / "request").read_text(encoding="utf-8")
+    found = {}
+    for mode in "old", "new":
+        facts = found[mode] = {"steps": []} | json.loads(request)
 
-    def tell(facts, begin="", **more):
-        facts.update(more)
-        facts["steps"] += [begin] * bool(begin)
+        def tell(step="", **more):
+            facts.update(more)
+            facts["steps"] += [step] * bool(step)
 
-    request = json.loads((folder / "request").read_text(encoding="utf-8"))
-    report = folder / "report"
-    for run, path, facts in (run_old, "old", old), (run_new, "new", new):
-        if "failed" in old:
-            new = old
+        child.work(tell, mode, request, folder / f"{mode}.py")
+        if "why" in facts:
             break
-        content = request | {"path": str(folder / f"{path}.py")}
-        try:
-            run(Program(content), report, lambda **f: tell(facts, **f))
-        except Exception as error:
-            facts["failed"] = explain(error, Path(content["path"]))
-    if "stands" in new:
-        facts = {**new, "old": old["old"], "call": request["call"]}
-        said = {f.name: f.stands + f.todo for f in find(facts)}
-    elif "differs" in new:
-        said = new["differs"]["text"] + name_cause(old, new)
+    if "stands" in facts:
+        facts["old"] = found["old"]["old"]
+        said = {f["name"]: f["stands"] + f["todo"] for f in find(facts)}
+    elif "differs" in facts:
+        said = facts["differs"]["text"] + name_cause(found["old"], facts)
     else:
-        said = str(new["failed"])
+        said = facts["why"]
     print(json.dumps(said))
 """
 
@@ -273,12 +225,17 @@ def write_case(folder, old, new, setup):
     (folder / "old.py").write_text(old, encoding="utf-8")
     (folder / "new.py").write_text(new, encoding="utf-8")
     request = {"call": CALL, "setup": setup, "larger": "", "rtol": None}
+    request["results"] = str(folder / "results")
     (folder / "request").write_text(json.dumps(request), encoding="utf-8")
     return folder
 
 
-def look_at(folders):
-    """What is said of each, in one process of its own."""
+def look_at(tmp_path, cases):
+    """What is said of each port, in one process of its own."""
+    folders = [
+        write_case(tmp_path / str(i), old, new, setup)
+        for i, (new, old, setup) in enumerate(cases)
+    ]
     done = run_python(
         *("-c", DRIVER, *folders),
         env={"PYTHONPATH": str(ROOT / "stages"), "NPROC": "1"},
@@ -290,37 +247,29 @@ def look_at(folders):
 
 
 def test_where_a_port_stands(tmp_path):
-    folders = [
-        write_case(
-            tmp_path / str(i),
-            *(OLDS.get(name, OLD), new, SETUPS.get(name, SETUP)),
+    cases = [(*case[2:], *(OLD, SETUP)[len(case) - 3 :]) for case in STANDS]
+    missed = [
+        (finding, words, seen)
+        for (finding, words, *_), seen in zip(
+            STANDS, look_at(tmp_path, cases), strict=True
         )
-        for i, (name, (new, _, _)) in enumerate(STANDS.items())
+        if words not in seen.get(finding, "")
+        or (not finding and seen)
+        # jit knows again what it compiled, though it is called anew.
+        or (words == "called 12 times" and "traced again" in seen)
     ]
-    seen = dict(zip(STANDS, look_at(folders), strict=True))
-    missed = {
-        name: seen[name]
-        for name, (_, finding, words) in STANDS.items()
-        if words not in seen[name].get(finding, "")
-        or (finding is None and seen[name])
-    }
-    assert missed == {}
-    # jit knows again what it compiled, though it is called anew.
-    assert "traced again" not in seen["jit of a known function"]
+    assert missed == []
 
 
 def test_why_results_differ(tmp_path):
-    folders = [
-        write_case(tmp_path / str(i), old, new, SETUP)
-        for i, (old, new, _) in enumerate(DIFFERS.values())
+    cases = [(*case[1:], *(OLD,)[len(case) - 2 :], SETUP) for case in DIFFERS]
+    seen = look_at(tmp_path, cases)
+    missed = [
+        (words, said)
+        for (words, *_), said in zip(DIFFERS, seen, strict=True)
+        if not re.search(words, said)
     ]
-    seen = dict(zip(DIFFERS, look_at(folders), strict=True))
-    missed = {
-        name: seen[name]
-        for name, (_, _, words) in DIFFERS.items()
-        if not re.search(words, seen[name])
-    }
-    assert missed == {}
+    assert missed == []
 
 
 def run_port(folder, *arguments, env=None, **kwargs):

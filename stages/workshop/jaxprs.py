@@ -12,6 +12,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
+COMPILING = "XLA is compiling"
 
 
 def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
@@ -128,7 +129,7 @@ def describe_compilation() -> str:
     if program is None:
         return ""
     return (
-        f"XLA is compiling a program of {count_equations(program):,}"
+        f"{COMPILING} a program of {count_equations(program):,}"
         " equations. So long a program comes from a Python loop that jit"
         " unrolls, or from `unroll=`: make the loop a part of the program."
     )

@@ -1,14 +1,10 @@
 """Examine an attendee's file, in a process of its own: sandbox.py starts it.
 
-python -m workshop.exercises.examine 5 FILE REPORT 60 2 PLACE
-
-Into the file REPORT goes one line of JSON for each thing that is looked at,
-when it begins, `{"step": name}`, and one for how it ended: `{"fact": found}`
-or `{"why": text}`.
+It tells each step when it begins, and how the last ended: the fact that was
+found, or why it is not right.
 """
 
 import importlib.util
-import json
 import linecache
 import re
 import sys
@@ -21,7 +17,7 @@ import jax
 
 from workshop.compare import CASES, some_cases
 from workshop.exercises.errors import ErrorRow, find_row
-from workshop.exercises.limits import Limits, end_with_children, keep_within
+from workshop.exercises.limits import report
 from workshop.exercises.points import (
     COMPARE,
     POINTS,
@@ -108,7 +104,10 @@ def describe(error: BaseException, task: Task | None) -> str:
     row = find_row(error)
     if row is None or (task is not None and is_about(task, row)):
         return message
-    return f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}."
+    return (
+        f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}.\n"
+        f"See {row.stage}."
+    )
 
 
 def is_about(task: Task, row: ErrorRow) -> bool:
@@ -118,24 +117,16 @@ def is_about(task: Task, row: ErrorRow) -> bool:
     return fails_with is not None and fails_with[1] in row.keyword
 
 
-def main() -> None:
-    """Write the report line by line, and end whatever else still runs."""
-    number, name, report, seconds, gigabytes, place = sys.argv[1:]
-    task, path = find_tasks()[int(number)], Path(name).resolve()
-    keep_within(Limits(float(seconds), float(gigabytes)), Path(place))
-    with Path(report).open("w", encoding="utf-8") as file:
-
-        def tell(**what: str) -> None:
-            print(json.dumps(what), file=file, flush=True)
-
-        try:
-            tell(fact=examine(task, path, lambda step: tell(step=step)))
-        except NotYet as reason:
-            tell(why=str(reason))
-        except BaseException as error:
-            tell(why=explain_error(error, path, task))
-        end_with_children()
+def work(tell: Callable[..., None], number: str, path: Path) -> None:
+    """Tell what is looked at, and how it ended."""
+    task = find_tasks()[int(number)]
+    try:
+        tell(fact=examine(task, path, lambda step: tell(step=step)))
+    except NotYet as reason:
+        tell(why=str(reason))
+    except BaseException as error:
+        tell(why=explain_error(error, path, task))
 
 
 if __name__ == "__main__":
-    main()
+    report(work)

@@ -7,6 +7,7 @@ which works on every system.
 import contextlib
 import dataclasses
 import faulthandler
+import json
 import os
 import re
 import shutil
@@ -15,11 +16,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NoReturn, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 import psutil
 
+from workshop.exercises.tasks import shown
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, terminal_size
 
@@ -44,44 +47,59 @@ def check_limits(limits: Limits) -> None:
             fail(f"--{name} must be {allowed}, got {value:g}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    """How a process has ended."""
-
-    status: int
-    printed: str
-    """The last lines that it printed."""
-    broken: str = ""
-    """Which limit it broke, if one."""
-    place: tuple[str, ...] = ()
-    """Where it was then, as faulthandler writes it."""
-    note: str = ""
-    """What else is known of it."""
-
-
 def run_within(
     limits: Limits,
     module: str,
-    *arguments: object,
+    *arguments: str,
+    path: Path,
     folder: Path,
     environment: dict[str, str],
     cwd: Path | None = None,
-) -> Ended:
-    """Run `python -m module ARGUMENTS LIMITS PLACE` to its end.
+) -> dict[str, Any]:
+    """Run `python -m module ARGUMENTS PATH REPORT LIMITS` to its end.
 
-    It has to call `keep_within(LIMITS, PLACE)` at its start. The place is a
-    file in the folder given.
+    It has to call `report`. Returns all that it told, its steps in a list:
+    {"steps": [name, ...], "why": how it failed, if so, "printed": its last
+    lines then, ...}. The folder holds the report.
     """
-    tail, place = bytearray(), folder / "place"
-    numbers = map(str, dataclasses.astuple(limits))
+    report, place = folder / "report", folder / "place"
+    report.unlink(missing_ok=True)
+    arguments += path, report, *map(str, dataclasses.astuple(limits))
+    status, printed = run_to_end(
+        [sys.executable, "-P", "-m", module, *arguments],
+        env=environment | own_environment(),
+        cwd=cwd,
+    )
+    found = read_report(report)
+    if not found.pop("ended", False):
+        found["why"] = explain_end(status, limits, place, path)
+    broken = status == TOO_LARGE or place.read_text(encoding="utf-8")
+    return found | {"printed": "" if broken else printed}
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """All that was told, in one; of the steps a list."""
+    if not path.exists():
+        fail("It could not be started. What is wrong: make doctor", 1)
+    found: dict[str, Any] = {"steps": []}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        found["steps"] += [told.pop("step")] if "step" in told else []
+        found |= told
+    return found
+
+
+def run_to_end(command: list, **options: Any) -> tuple[int, str]:
+    """Its exit status, and the last lines that it printed."""
+    tail = bytearray()
+    sys.stdout.flush()
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments, *numbers, place],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment | own_environment(),
-        cwd=cwd,
         start_new_session=True,
+        **options,
     ) as process:
         reader = threading.Thread(
             target=keep_tail, args=(process.stdout, tail), daemon=True
@@ -92,21 +110,22 @@ def run_within(
         finally:
             end_session(process)
             reader.join(timeout=1)
-    printed = bytes(tail).decode(errors="replace").splitlines()[-5:]
-    lines = place.read_text(encoding="utf-8") if place.exists() else ""
-    broken = ""
-    if process.returncode == TOO_LARGE:
+    lines = bytes(tail).decode(errors="replace").splitlines()
+    return process.returncode, "\n".join(lines[-5:])
+
+
+def explain_end(status: int, limits: Limits, place: Path, path: Path) -> str:
+    """Why it ended early: the limit that it broke, and where it was then."""
+    lines = place.read_text(encoding="utf-8")
+    if status == TOO_LARGE:
         broken = f"It takes more than {limits.gigabytes:g} GB of memory"
     elif lines:
         broken = f"It still runs after {limits.seconds:g} seconds"
+    else:
+        return f"The file ended Python, status {status}."
     note = re.match(f"{NOTE}(.*)", lines)
-    return Ended(
-        process.returncode,
-        "\n".join(printed),
-        broken,
-        tuple(lines.splitlines()),
-        note[1] if note else "",
-    )
+    where = find_place(lines, path)
+    return f"{broken}{where}\n{note[1] if note else ''}".rstrip()
 
 
 def own_environment() -> dict[str, str]:
@@ -142,18 +161,35 @@ def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
         del tail[:-size]
 
 
-def find_place(printed: tuple[str, ...], path: Path, name: str) -> str:
+def find_place(printed: str, path: Path) -> str:
     """Where in the file it was, if Python could still say so."""
-    for line in printed:
-        match = re.search(r'File "(.+)", line (\d+) in (.+)', line)
-        if match and Path(match[1]).name == path.name:
+    for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', printed):
+        if Path(match[1]).name == path.name:
             source = path.read_text(encoding="utf-8").splitlines()
-            number = int(match[2])
-            return (
-                f":\n{name}, line {number}, in {match[3]}:\n"
-                f"    {source[number - 1].strip()}"
-            )
+            line = source[int(match[2]) - 1].strip()
+            where = f"{shown(path)}, line {match[2]}, in {match[3]}"
+            return f":\n{where}:\n    {line}"
     return "."
+
+
+def report(work: Callable[..., None]) -> NoReturn:
+    """Work in a process that run_within has started, and end it.
+
+    The work is given ARGUMENTS and PATH, and first a function that tells
+    run_within, at once, what its keywords say: step=name when something
+    begins that may not end, why=text if it fails, and what else is found.
+    """
+    *arguments, path, name, seconds, gigabytes = sys.argv[1:]
+    limits = Limits(float(seconds), float(gigabytes))
+    keep_within(limits, Path(name).with_name("place"))
+    with Path(name).open("w", encoding="utf-8") as file:
+
+        def tell(**what: Any) -> None:
+            print(json.dumps(what), file=file, flush=True)
+
+        work(tell, *arguments, Path(path).resolve())
+        tell(ended=True)
+    end_with_children()
 
 
 def keep_within(limits: Limits, place: Path) -> None:

@@ -4,15 +4,13 @@ It may take only so long and so much memory.
 """
 
 import dataclasses
-import json
 import os
 import tempfile
 from pathlib import Path
 
 from workshop.devices import stray_variables
-from workshop.exercises.limits import Limits, find_place, run_within
-from workshop.exercises.tasks import Task, shown
-from workshop.terminal import fail
+from workshop.exercises.limits import Limits, run_within
+from workshop.exercises.tasks import Task
 
 EXAMINE = "workshop.exercises.examine"
 NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
@@ -39,27 +37,13 @@ class Outcome:
 def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
     """Start examine.py, wait for it within the limits, read its report."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report"
-        ended = run_within(
-            limits,
-            EXAMINE,
-            *(str(task.number), path.resolve(), report),
-            folder=report.parent,
+        found = run_within(
+            *(limits, EXAMINE, str(task.number)),
+            path=path.resolve(),
+            folder=Path(folder),
             environment=examiner_environment(),
         )
-        if not report.exists():
-            fail("The check could not start. What is wrong: make doctor", 1)
-        lines = report.read_text(encoding="utf-8").splitlines()
-    *steps, last = map(json.loads, lines)
-    if "step" in last:
-        steps.append(last)
-        last = {"why": f"The file ended Python, status {ended.status}."}
-        if ended.broken:
-            place = find_place(ended.place, path, shown(path))
-            last = {"why": f"{ended.broken}{place}\n{ended.note}".rstrip()}
-    steps = [line["step"] for line in steps]
-    printed = "" if ended.broken else ended.printed
-    return Outcome(steps, **last, printed=printed)
+    return Outcome(**found)
 
 
 def examiner_environment() -> dict[str, str]:

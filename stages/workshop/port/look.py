@@ -1,9 +1,9 @@
 """Look at how the port uses JAX: what is sent, traced, unrolled, read."""
 
 import contextlib
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.extend.source_info_util import summarize
 
 from workshop.jaxprs import (
-    COMPILED,
+    count_compilations,
     count_equations,
     equations,
     largest_value,
@@ -24,55 +24,58 @@ SMALL = 1000  # values that a step computes
 AGAIN = 8  # so often a run of operations is a loop
 
 
-def look(program: Any, first: float, later: float) -> dict[str, Any]:
-    """Run the file again, watched: what was seen in the second like call."""
-    watch = Watch(program.path.parent)
-    facts: dict[str, Any] = {}
-    with watch.installed(), narrowings() as narrow:
+def look(
+    program: Any, first: float = math.inf, later: float = math.inf
+) -> dict[str, Any]:
+    """Run the file again, watched: what was seen in the second like call.
+
+    Without the seconds that calls take none is made, it is only traced.
+    """
+    watch, programs, seconds = Watch(program.path.parent), [], []
+    known: list[dict] = []
+    with watch.installed(), narrowings() as narrowed:
         watch.watch_numpy(program.load())
-        program.call()
-        facts["traced_first"] = summed_up(watch.traces)
-        watch.forget_counts()
-        with compilations() as compiled:
+        if later < math.inf:
             program.call()
-        facts |= counts(watch) | {"compiled": compiled}
-        jaxpr = trace(program, "call")
+            known = summed_up(watch.traces)
+            watch.forget_counts()
+            with count_compilations(programs) as seconds:
+                program.call()
+        elif trace(program) is None:
+            return {}
+        facts = counts(watch) | {"traced_first": known}
+        facts["compiling"] = sum(seconds)
+        facts["compiled"] = [p.jaxpr.debug_info.func_name for p in programs]
+        jaxpr = trace(program)
         facts |= dispatches(program, watch, jaxpr, later)
-        facts |= growth(program, jaxpr)
-    facts["narrowed"] = sorted(set(narrow))
-    if first < PATIENCE:
-        facts["memory"] = memory_of(watch.programs)
-    return facts | inside(watch, jaxpr)
-
-
-def look_at_trace(program: Any) -> dict[str, Any]:
-    """What can be seen of a port that takes too long to compile."""
-    watch = Watch(program.path.parent)
-    with watch.installed():
-        program.load()
-        jaxpr = jax.make_jaxpr(lambda: program.call()[0])()
-        facts = counts(watch) | growth(program, jaxpr)
-        facts |= dispatches(program, watch, jaxpr, PATIENCE)
-    return facts | inside(watch, jaxpr)
-
-
-def growth(program: Any, jaxpr: Any) -> dict[str, list[int]]:
-    """Equations of the call and of the larger one, if one is given."""
-    if not program.request["larger"] or jaxpr is None:
-        return {}
-    larger = trace(program, "larger")
-    found = [count_equations(j) for j in (jaxpr, larger) if j is not None]
-    return {"grows": found} if len(found) == 2 else {}
+        facts |= inside(program, watch, jaxpr)
+    programs = watch.programs if first < PATIENCE else {}
+    memory = {name: memory_of(traced) for name, traced in programs.items()}
+    facts["memory"] = {name: found for name, found in memory.items() if found}
+    return facts | {"narrowed": sorted(set(narrowed))}
 
 
 def counts(watch: Watch) -> dict[str, Any]:
-    """What was counted in the second like call."""
+    """What was counted so far."""
     return {
         "calls": dict(watch.calls),
         "chained": dict(watch.chained),
         "traced": summed_up(watch.traces),
         "reads": {k: n for k, n in watch.reads.most_common() if k},
     }
+
+
+def trace(program: Any, what: str = "call") -> Any:
+    """All that JAX is asked in a call, None if Python has to know values."""
+    with contextlib.suppress(Exception):
+        return jax.make_jaxpr(lambda: program.call(what)[0])()
+
+
+def draws_numbers(program: Any) -> bool:
+    """Whether the port asks JAX for random numbers, as far as it is known."""
+    jaxpr = trace(program)
+    names = {e.primitive.name for e in equations(jaxpr)} if jaxpr else ()
+    return any(re.search("random|threefry", name) for name in names)
 
 
 def summed_up(traces: list[dict]) -> list[dict]:
@@ -82,51 +85,45 @@ def summed_up(traces: list[dict]) -> list[dict]:
     return [trace | {"times": times[line]} for line, trace in last.items()]
 
 
-@contextlib.contextmanager
-def compilations() -> Iterator[dict[str, float]]:
-    """Inside the block, the seconds of what is compiled, by its name."""
-    seconds: dict[str, float] = {}
-
-    def listen(event: str, duration: float, **more: Any) -> None:
-        if event == COMPILED:
-            name = str(more.get("fun_name", "something"))
-            seconds[name] = seconds.get(name, 0) + duration
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seconds
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def trace(program: Any, what: str) -> Any:
-    """All that JAX is asked in a call, None if Python has to know values."""
-    try:
-        return jax.make_jaxpr(lambda: program.call(what)[0])()
-    except Exception:
-        return None
-
-
 def dispatches(
     program: Any, watch: Watch, jaxpr: Any, later: float
 ) -> dict[str, Any]:
     """How many operations are sent one by one, and from which lines."""
+    lines: Counter = Counter()
     if jaxpr is not None:
-        eager = [
-            equation
-            for equation in jaxpr.eqns
-            if equation.params.get("name") not in watch.programs
-        ]
-        found = (line_of(equation, watch.folder) for equation in eager)
-        lines = Counter(filter(None, found))
-        return {"eager": len(eager), "lines": dict(lines.most_common(3))}
-    sent = None
-    if later < PATIENCE:
-        sent = count_dispatches(lambda: program.call()[0])
-    if sent is None:
-        return {}
+        named = [(e, e.params.get("name")) for e in jaxpr.eqns]
+        eager = [e for e, name in named if name not in watch.programs]
+        lines.update(line_of(equation, watch.folder) for equation in eager)
+        lines.pop(None, None)
+    else:
+        patient = later < PATIENCE
+        sent = count_dispatches(program.call) if patient else []
+        eager = [name for name in sent if name not in watch.programs]
+    return {"eager": len(eager), "lines": dict(lines.most_common(3))}
+
+
+def inside(program: Any, watch: Watch, jaxpr: Any) -> dict[str, Any]:
+    """What the compiled programs hold, repeat, and call back for."""
+    traced = {n: t.jaxpr for n, t in watch.programs.items() if t is not None}
+    callbacks = {
+        equation.primitive.name
+        for body in [*traced.values(), *filter(None, [jaxpr])]
+        for equation in equations(body)
+    }
+    loop_sizes = [
+        largest_value(loop) for body in traced.values() for loop in loops(body)
+    ]
+    larger = program.request["larger"] and trace(program, "larger")
+    both = (jaxpr, larger) if jaxpr and larger else ()
     return {
-        "eager": sum(n for k, n in sent.items() if k not in watch.programs)
+        "callbacks": [c for c in callbacks if re.search("callback|debug", c)],
+        "constants": {
+            name: sum(getattr(value, "nbytes", 0) for value in body.consts)
+            for name, body in traced.items()
+        },
+        "grows": [count_equations(j) for j in both] or [1, 1],
+        "small_loops": sum(size < SMALL for size in loop_sizes),
+        "unrolled": unrolled(traced, watch.folder),
     }
 
 
@@ -137,90 +134,53 @@ def line_of(equation: Any, folder: str) -> str | None:
 
 
 def place_of(equation: Any, folder: str) -> Any:
-    """All the user's lines through which an equation was asked for."""
+    """The operation, and all the user's lines through which it was asked."""
     frames = getattr(equation.source_info.traceback, "frames", ())
-    return summarize(equation.source_info), tuple(
-        getattr(frame, "line_num", 0)
-        for frame in frames
-        if frame.file_name.startswith(folder)
-    )
+    lines = [f.line_num for f in frames if f.file_name.startswith(folder)]
+    place = summarize(equation.source_info), *lines
+    return place, equation.primitive.name
 
 
-def unrolled(name: str, jaxpr: Any, folder: str) -> dict[str, Any]:
-    """The run of operations that a program repeats most, and how often."""
+def unrolled(programs: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The run of operations that is repeated most, and how often."""
     best = {"times": 0}
-    bodies = [jaxpr]
-    for equation in equations(jaxpr):
-        bodies += jaxprs_in_params(equation.params)
-    for body in bodies:
-        places = Counter(
-            (place_of(e, folder), e.primitive.name) for e in body.eqns
-        )
-        often = Counter()
-        for times in places.values():
-            often[times] += times if times >= AGAIN else 0
-        times, covered = max(often.items(), key=lambda item: item[1])
-        if covered * 2 >= len(body.eqns) and times > best["times"]:
-            line = next(
-                line_of(e, folder)
-                for e in body.eqns
-                if places[place_of(e, folder), e.primitive.name] == times
-            )
-            best = {"times": times, "name": name, "line": line}
-            best["equations"] = count_equations(jaxpr)
+    for name, jaxpr in programs.items():
+        inner = (jaxprs_in_params(e.params) for e in equations(jaxpr))
+        for body in [jaxpr, *(body for bodies in inner for body in bodies)]:
+            times, line = repeated(body, folder)
+            if times > best["times"]:
+                best = {"times": times, "name": name, "line": line}
+                best["equations"] = count_equations(jaxpr)
     return best
 
 
-def inside(watch: Watch, jaxpr: Any) -> dict[str, Any]:
-    """What the compiled programs hold, repeat, and call back for."""
-    traced = {n: t.jaxpr for n, t in watch.programs.items() if t is not None}
-    callbacks = Counter(
-        equation.primitive.name
-        for program in [*traced.values(), *([jaxpr] if jaxpr else [])]
-        for equation in equations(program)
-        if re.search("callback|debug", equation.primitive.name)
-    )
-    return {
-        "constants": {
-            name: sum(getattr(value, "nbytes", 0) for value in program.consts)
-            for name, program in traced.items()
-        },
-        "callbacks": dict(callbacks),
-        "small_loops": sum(
-            largest_value(loop) < SMALL
-            for program in traced.values()
-            for loop in loops(program)
-        ),
-        "unrolled": max(
-            (unrolled(n, p, watch.folder) for n, p in traced.items()),
-            key=lambda found: found["times"],
-            default={"times": 0},
-        ),
-    }
+def repeated(body: Any, folder: str) -> tuple[int, str | None]:
+    """How often the same operations are half of it or more, and a line."""
+    places = [place_of(equation, folder) for equation in body.eqns]
+    times = Counter(places)
+    covered = Counter(times[p] for p in places if times[p] >= AGAIN)
+    for often, number in covered.most_common(1):
+        if 2 * number >= len(places):
+            i = next(i for i, p in enumerate(places) if times[p] == often)
+            return often, line_of(body.eqns[i], folder)
+    return 0, None
 
 
-def memory_of(programs: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """What each compiled program takes, where JAX can say so."""
-    found = {}
-    for name, traced in programs.items():
-        with contextlib.suppress(Exception):
-            found[name] = memory(traced, traced.lower().compile())
-    return found
+def memory_of(traced: Any) -> dict[str, int]:
+    """Bytes that a compiled program takes, and that it could take over.
 
-
-def memory(traced: Any, compiled: Any) -> dict[str, int]:
-    """Bytes that a compiled program takes, and that it could take over."""
-    analysis = compiled.memory_analysis()
-    outputs = Counter(
-        (a.shape, str(a.dtype)) for a in jax.tree.leaves(traced.out_info)
-    )
-    alike = [
-        i for i in traced.jaxpr.in_avals if outputs[i.shape, str(i.dtype)]
-    ]
+    Empty where JAX cannot say so.
+    """
+    try:
+        analysis = traced.lower().compile().memory_analysis()
+    except Exception:
+        return {}
+    outputs = {(a.shape, a.dtype) for a in jax.tree.leaves(traced.out_info)}
+    alike = [a for a in traced.jaxpr.in_avals if (a.shape, a.dtype) in outputs]
     return {
         "arguments": analysis.argument_size_in_bytes,
         "result": analysis.output_size_in_bytes,
         "temporary": analysis.temp_size_in_bytes,
         "donated": analysis.alias_size_in_bytes,
-        "alike": sum(i.size * i.dtype.itemsize for i in alike),
+        "alike": sum(a.size * a.dtype.itemsize for a in alike),
     }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import numpy as np
@@ -31,19 +32,17 @@ class Watch:
         self.folder = str(folder)
         self.tracing = 0
         self.bodies: dict = {}
-        self.calls: Counter = Counter()
-        self.chained: Counter = Counter()
-        self.reads: Counter = Counter()
-        self.traces: list[dict] = []
         self.programs: dict[str, Any] = {}
         self.seen: dict = defaultdict(list)
         self.results: dict = defaultdict(list)
+        self.forget_counts()
 
     def forget_counts(self) -> None:
         """Count from 0 again, but remember what was traced."""
-        self.traces = []
-        for counter in self.calls, self.chained, self.reads:
-            counter.clear()
+        self.traces: list[dict] = []
+        self.calls: Counter = Counter()
+        self.chained: Counter = Counter()
+        self.reads: Counter = Counter()
 
     def line(self) -> str | None:
         """The user's line that asks for something, as FILE:NUMBER, if any."""
@@ -55,17 +54,11 @@ class Watch:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Inside the block, what the user's files do is seen."""
-        jit, array = jax.jit, type(jax.numpy.zeros(()))
-        kept = {name: getattr(array, name) for name in READS}
-        jax.jit = functools.wraps(jit)(functools.partial(self.jit, jit))
-        for name, method in kept.items():
-            setattr(array, name, self.reading(method))
-        try:
+        array = type(jax.numpy.zeros(()))
+        reading = {k: self.reading(getattr(array, k)) for k in READS}
+        jit = functools.wraps(jax.jit)(functools.partial(self.jit, jax.jit))
+        with patch.object(jax, "jit", jit), patch.multiple(array, **reading):
             yield
-        finally:
-            jax.jit = jit
-            for name, method in kept.items():
-                setattr(array, name, method)
 
     def reading(self, method: Callable) -> Callable:
         """The method of JAX's arrays, counted for the line that calls it."""
@@ -77,15 +70,19 @@ class Watch:
 
         return read
 
+    def watch_numpy(self, module: ModuleType) -> None:
+        """See what of JAX's the module gives to NumPy, which reads it."""
+        for name, value in list(vars(module).items()):
+            if value is np:
+                setattr(module, name, WatchedNumPy(self))
+
     def jit(self, jit: Callable, *args: Any, **kwargs: Any) -> Callable:
         """What jax.jit returns, watched if the user's file asks for it."""
         line = self.line()
-        made = jit(*args, **kwargs)
         if line is None:
-            return made
-        if not args:  # a decorator with options
-            return functools.partial(self.jit_at, line, jit, **kwargs)
-        return self.jit_at(line, jit, *args, **kwargs)
+            return jit(*args, **kwargs)
+        watched = functools.partial(self.jit_at, line, jit, **kwargs)
+        return watched(*args) if args else watched  # a decorator
 
     def jit_at(
         self, line: str, jit: Callable, function: Callable, **kwargs: Any
@@ -93,7 +90,6 @@ class Watch:
         """The compiled function that was made in that line, watched."""
         body, traced = self.watched_body(function)
         made = jit(body, **kwargs)
-        name = body.__name__
 
         @functools.wraps(made)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -101,12 +97,11 @@ class Watch:
                 return made(*args, **kwargs)
             traced.clear()
             signature = sign(function, args, kwargs)
-            self.note_call(name, args, kwargs)
-            self.keep_program(name, made, args, kwargs)
+            self.note_call(made, args, kwargs)
             result = made(*args, **kwargs)
             if traced:
-                self.note_trace(name, line, id(body), signature)
-            self.results[name] = jax.tree.leaves(result)
+                self.note_trace(line, body, signature)
+            self.results[body.__name__] = jax.tree.leaves(result)
             return result
 
         for method in ("lower", "trace", "eval_shape", "clear_cache"):
@@ -136,40 +131,34 @@ class Watch:
         self.bodies[function] = body, traced
         return body, traced
 
-    def note_call(self, name: str, args: tuple, kwargs: dict) -> None:
-        """Count it, and whether it takes what the call before returned."""
+    def note_call(self, made: Callable, args: tuple, kwargs: dict) -> None:
+        """Count it, and whether it takes what the call before returned.
+
+        The first time its program is kept, too.
+        """
+        name = made.__name__
         self.calls[name] += 1
         before = {id(leaf) for leaf in self.results[name]}
         leaves = jax.tree.leaves((args, kwargs))
         self.chained[name] += any(id(leaf) in before for leaf in leaves)
-
-    def keep_program(
-        self, name: str, made: Callable, args: tuple, kwargs: dict
-    ) -> None:
-        """Trace it for these arguments, the first time that it is called."""
-        if name not in self.programs and hasattr(made, "trace"):
+        if name not in self.programs:
             self.programs[name] = None
             with contextlib.suppress(Exception):  # the call itself will fail
                 self.programs[name] = made.trace(*args, **kwargs)
 
-    def note_trace(
-        self, name: str, line: str, body: int, signature: dict
-    ) -> None:
+    def note_trace(self, line: str, body: Callable, signature: dict) -> None:
         """Keep why it was traced: what is new since it was traced before."""
         before = self.seen[line, body]
-        why = differences(signature, before) if before else []
-        others = [key for key in self.seen if key != (line, body)]
-        fresh = not before and any(where == line for where, _ in others)
-        before.append(signature)
+        others = {where for where, other in self.seen if other is not body}
         self.traces.append(
-            {"name": name, "line": line, "fresh": fresh, "why": why}
+            {
+                "name": body.__name__,
+                "line": line,
+                "fresh": not before and line in others,
+                "why": differences(signature, before),
+            }
         )
-
-    def watch_numpy(self, module: ModuleType) -> None:
-        """See what of JAX's the module gives to NumPy, which reads it."""
-        for name, value in list(vars(module).items()):
-            if value is np:
-                setattr(module, name, WatchedNumPy(self))
+        before.append(signature)
 
 
 class WatchedNumPy:
@@ -188,33 +177,25 @@ class WatchedNumPy:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What NumPy's function returns; counted if JAX's arrays go in."""
-        if any(is_concrete(leaf) for leaf in jax.tree.leaves((args, kwargs))):
+        if any(
+            isinstance(leaf, jax.Array)
+            and not isinstance(leaf, jax.core.Tracer)
+            for leaf in jax.tree.leaves((args, kwargs))
+        ):
             self.watch.reads[self.watch.line()] += 1
         return self.inner(*args, **kwargs)
-
-
-def is_concrete(leaf: Any) -> bool:
-    """Whether it is one of JAX's arrays, and no tracer."""
-    return isinstance(leaf, jax.Array) and not isinstance(
-        leaf, jax.core.Tracer
-    )
 
 
 def sign(function: Callable, args: tuple, kwargs: dict) -> dict[str, str]:
     """The shape and dtype of each argument, or the value of what has none."""
     try:
-        names = list(inspect.signature(function).parameters)
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        named = dict(bound.arguments)
     except (TypeError, ValueError):
-        names = []
-    named = dict(zip(names, args, strict=False)) | kwargs
-    rest = dict(enumerate(args[len(names) :]))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(
-        {str(name): value for name, value in {**named, **rest}.items()}
-    )
+        named = {str(i): arg for i, arg in enumerate(args)} | kwargs
+    leaves, _ = jax.tree_util.tree_flatten_with_path(named)
     signature = {
-        jax.tree_util.keystr(path).replace("['", "", 1).replace("']", "", 1): (
-            describe(leaf)
-        )
+        f"{path[0].key}{jax.tree_util.keystr(path[1:])}": describe(leaf)
         for path, leaf in leaves
     }
     form = f"{len(args)} by position, {len(kwargs)} by name"
@@ -234,49 +215,47 @@ def describe(leaf: Any) -> str:
 
 def differences(signature: dict, before: list[dict]) -> list[str]:
     """What is new against the most similar of the signatures before."""
-
-    def against(old: dict) -> list[str]:
-        return [
+    against = (
+        [
             f"{name} was {old.get(name)}, now {signature.get(name)}"
-            for name in {**old, **signature}
+            for name in old | signature
             if old.get(name) != signature.get(name)
         ]
+        for old in before
+    )
+    return min(against, key=len, default=[])
 
-    return min(map(against, before), key=len)
 
+def count_dispatches(run: Callable[[], Any]) -> list[str]:
+    """The names of all that is sent to the device during a call.
 
-def count_dispatches(run: Callable[[], Any]) -> Counter | None:
-    """What is sent to the device one by one, by name, during a call.
-
-    None where this version or system has no profiler.
+    The outermost calls of compiled functions: JAX's own are such, too. Empty
+    where this version or system has no profiler.
     """
+    names: list[str] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        try:
+        with contextlib.suppress(AttributeError, TypeError):
             options = jax.profiler.ProfileOptions()
             options.python_tracer_level = 0
             options.host_tracer_level = 2
-            tracing = jax.profiler.trace(folder, profiler_options=options)
-        except (AttributeError, TypeError):
-            tracing = contextlib.nullcontext()
-        with tracing:
-            jax.block_until_ready(run())
+            with jax.profiler.trace(folder, profiler_options=options):
+                run()
         for file in Path(folder).rglob("*.xplane.pb"):
-            return count_calls(jax.profiler.ProfileData.from_file(str(file)))
-    return None
+            profile = jax.profiler.ProfileData.from_file(str(file))
+            lines = (line for plane in profile.planes for line in plane.lines)
+            for line in lines:
+                events = sorted(line.events, key=lambda e: e.start_ns)
+                names += outermost(events)
+    return names
 
 
-def count_calls(profile: Any) -> Counter:
-    """The outermost calls of compiled functions; JAX's own are such, too."""
-    calls: Counter = Counter()
-    for plane in profile.planes:
-        for line in plane.lines:
-            end = 0.0
-            for event in sorted(line.events, key=lambda e: e.start_ns):
-                name = event.name
-                if name.startswith("PjitFunction(") and event.start_ns >= end:
-                    calls[name[len("PjitFunction(") : -1]] += 1
-                    end = event.start_ns + event.duration_ns
-    return calls
+def outermost(events: list) -> Iterator[str]:
+    """The names of compiled functions that no other of them has called."""
+    end = 0.0
+    for event in events:
+        if event.name.startswith("PjitFunction(") and event.start_ns >= end:
+            yield event.name[len("PjitFunction(") : -1]
+            end = event.start_ns + event.duration_ns
 
 
 @contextlib.contextmanager
@@ -287,7 +266,6 @@ def narrowings() -> Iterator[list[str]]:
         warnings.simplefilter("always")
         yield lines
     for warning in caught:
-        if "requested" in str(warning.message) and "64" in str(
-            warning.message
-        ):
+        text = str(warning.message)
+        if "requested" in text and "64" in text:
             lines.append(f"{warning.filename}:{warning.lineno}")

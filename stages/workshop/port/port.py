@@ -1,27 +1,54 @@
 """Compare a program with its port: the same? what is gained? what next?"""
 
 import ast
+import functools
 import json as json_format
 import math
 import os
-import sys
 import tempfile
-from dataclasses import asdict
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workshop.exercises.check import item, show
-from workshop.exercises.limits import Ended, Limits, find_place, run_within
+from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
-from workshop.port.findings import Finding, find, show_bytes, show_seconds
+from workshop.jaxprs import COMPILING
+from workshop.port.findings import find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
 CHILD = "workshop.port.child"
+Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
+
+# What a difference comes from.
 OTHER_NUMBERS = (
     "JAX and NumPy draw different numbers, and JAX the same ones for the same"
     " key. Draw them once by NumPy with a fixed seed, in --setup, and pass"
     " them (or the initial state) into both programs; or, if only the average"
     " counts, allow for it: --rtol 0.05."
+)
+OLD_DRAWS = (
+    "Two like calls of the old program differ: it draws random numbers or"
+    " keeps something from one call to the next. "
+)
+FROZEN = (
+    "The port gives the same at each call: what NumPy or Python draw while"
+    " jit traces is drawn once, and then a constant. "
+)
+PORT_DRAWS = (
+    "Two like calls of the port differ, too: it draws other random numbers"
+    " each time. "
+)
+KEPT = (
+    "The first call is right and the second, like it, is not: something is"
+    " kept from one call to the next, a global or a value that jit has seen"
+    " when it traced."
+)
+PRECISION = (
+    "Precision, not a mistake: with 64 bits the port is right, {} there, want"
+    " {}. If 32 bits are enough, allow for it: --rtol 0.01, say; if not, set"
+    " JAX_ENABLE_X64=1."
 )
 
 
@@ -53,11 +80,19 @@ def port(
         gigabytes: How much memory each may take.
     """
     request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
+    return compare_files(request, old, new, json, Limits(seconds, gigabytes))
+
+
+def compare_files(
+    request: dict, old: Path, new: Path, json: Path | None, limits: Limits
+) -> int:
+    """Compare them, write what was found; the exit status."""
     check_request(request, old, new, json)
-    say(f"{new.name} against {old.name}: {call}")
+    check_limits(limits)
+    say(f"{new.name} against {old.name}: {request['call']}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        children = Children(Path(folder), request, Limits(seconds, gigabytes))
-        facts = compare_programs(children, old.resolve(), new.resolve())
+        run = functools.partial(run_program, Path(folder), limits)
+        facts = compare_programs(request, old.resolve(), new.resolve(), run)
     if json is not None:
         write_whole(json, json_format.dumps(facts, indent=1) + "\n")
     return 0 if facts["same"] else 1
@@ -71,181 +106,125 @@ def check_request(
         if not path.is_file():
             fail(f"{name} must be a file, got {path}")
     for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
-        if name == "larger" and not request[name]:
-            continue
-        try:
-            ast.parse(request[name], mode=mode)
-        except (SyntaxError, ValueError):
-            kind = {"eval": "an expression", "exec": "statements"}[mode]
-            fail(f"--{name} must be {kind} of Python, got {request[name]!r}")
+        if name != "larger" or request[name]:
+            check_code(name, request[name], mode)
     if request["rtol"] is not None and not request["rtol"] >= 0:
         fail(f"--rtol must be at least 0, got {request['rtol']}")
     if json is not None:
         check_writable("--json", json)
 
 
-class Children:
-    """Processes that run the programs, and share a folder."""
-
-    def __init__(self, folder: Path, request: dict, limits: Limits) -> None:
-        """None started yet."""
-        self.folder, self.request, self.limits = folder, request, limits
-
-    def run(self, mode: str, path: Path, **more: Any) -> dict[str, Any]:
-        """Start one, wait, and return all that it reported.
-
-        Its "steps" were begun in this order. "failed" is how it failed.
-        """
-        sys.stdout.flush()
-        request, report = self.folder / "request", self.folder / "report"
-        content = self.request | {"path": str(path)} | more
-        request.write_text(json_format.dumps(content), encoding="utf-8")
-        report.unlink(missing_ok=True)
-        wide = {"JAX_ENABLE_X64": "1"} if mode == "wide" else {}
-        ended = run_within(
-            *(self.limits, CHILD, mode, request),
-            folder=self.folder,
-            environment=dict(os.environ) | wide,
-            cwd=path.parent,
-        )
-        if not report.exists():
-            fail("The program could not start. Why: make doctor", 1)
-        facts: dict[str, Any] = {"steps": []}
-        for line in report.read_text(encoding="utf-8").splitlines():
-            found = json_format.loads(line)
-            facts["steps"] += [found.pop("begin")] if "begin" in found else []
-            facts |= found
-        return facts | self.failure(ended, path)
-
-    def failure(self, ended: Ended, path: Path) -> dict[str, Any]:
-        """How a process failed that did not come to its end."""
-        if why := ended.broken:
-            why += find_place(ended.place, path, path.name)
-            why = f"{why}\n{ended.note}".rstrip()
-            return {"failed": {"why": why, "compiling": bool(ended.note)}}
-        why = f"The file ended Python, status {ended.status}."
-        failed = {"why": why, "printed": ended.printed}
-        return {"failed": failed} if ended.status else {}
+def check_code(name: str, code: str, mode: str) -> None:
+    """End with one line and status 2 if it is not Python: eval or exec."""
+    try:
+        ast.parse(code, mode=mode)
+    except (SyntaxError, ValueError):
+        kind = {"eval": "an expression", "exec": "statements"}[mode]
+        fail(f"--{name} must be {kind} of Python, got {code!r}")
 
 
-def compare_programs(
-    children: Children, old_path: Path, new_path: Path
+def run_program(
+    folder: Path, limits: Limits, request: dict, mode: str, path: Path
 ) -> dict[str, Any]:
+    """Run one in a process of its own; all that it told."""
+    content = request | {"results": str(folder / "results")}
+    wide = {"JAX_ENABLE_X64": "1"} if mode == "wide" else {}
+    return run_within(
+        *(limits, CHILD, mode, json_format.dumps(content)),
+        path=path,
+        folder=folder,
+        environment=os.environ | wide,
+        cwd=path.parent,
+    )
+
+
+def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
     """Print the report; return what it says, "same" among it."""
-    old = children.run("old", old_path)
-    if not show_steps(old):
-        return {"same": False, "old_program": old}
-    new = children.run("new", new_path)
-    if "later" in new:  # what comes then is no part of being the same
-        new.pop("failed", None)
-    passed = show_steps(new)
-    facts = {"same": "later" in new, "call": children.request["call"]}
-    facts |= new | {"old": old["old"]}
-    if "differs" in new and passed:
-        facts["verdict"] = explain_difference(children, old, new, new_path)
-    elif new.get("failed", {}).get("compiling"):
-        facts |= children.run("trace", new_path)
-    if "stands" in facts:
-        findings = find(facts)
-        show_findings(findings, facts)
-        facts["findings"] = [asdict(finding) for finding in findings]
-    elif "later" in facts:
+    before = run(request, "old", old)
+    if not show_steps(before):
+        return {"same": False, "old_program": before}
+    facts = run(request, "new", new)
+    same = "later" in facts
+    if same:  # what comes then is no part of being the same
+        facts.pop("why", None)
+    fine = show_steps(facts)
+    facts |= {"same": same, "call": request["call"], "old": before["old"]}
+    if "differs" in facts and fine:
+        facts["verdict"] = find_cause(request, before, facts, new, run)
+    elif COMPILING in facts.get("why", ""):
+        facts = run(request, "trace", new) | facts
+    if facts.get("stands"):
+        facts["findings"] = find(facts)
+    if facts.get("findings") or (same and "findings" in facts):
+        show_findings(facts["findings"], facts)
+    elif same:
         show_gain(facts)
     return facts
 
 
 def show_steps(facts: dict[str, Any]) -> bool:
     """Print what went well, then how it failed; whether nothing did."""
-    wrong = "failed" in facts or "differs" in facts
     *right, last = facts["steps"]
+    wrong = "why" in facts or "differs" in facts
     for step in right if wrong else facts["steps"]:
         widths = facts.get("dtypes") if step == "same result" else ""
         if step not in ("imports", "what JAX makes of it"):
             item("OK", step + (f" ({widths})" if widths else ""))
     if wrong:
         item("FAIL", last)
-    if "failed" in facts:
-        show_failure(facts["failed"])
-    return "failed" not in facts
-
-
-def show_failure(failed: dict[str, str]) -> None:
-    """Print the error, the user's own line, and what the table says of it."""
-    print()
-    show(failed["why"])
-    if failed.get("see"):
-        say(f"See {failed['see']}.")
-    elif failed.get("printed"):
+        print()
+        show(facts.get("why") or facts["differs"]["text"])
+    if "why" in facts and facts["printed"]:
         print()
         say("The last lines that were printed:")
-        for line in failed["printed"].splitlines():
-            show(f"    {line}")
+        show(textwrap.indent(facts["printed"], "    "))
+    return "why" not in facts
 
 
-def explain_difference(
-    children: Children, old: dict, new: dict, path: Path
+def find_cause(
+    request: dict, old: dict, new: dict, path: Path, run: Run
 ) -> str:
-    """Print the first difference and what it comes from; return that."""
-    print()
-    show(new["differs"]["text"])
-    verdict = name_cause(old, new)
-    if not verdict and new["differs"]["index"] is not None:
-        where = {k: new["differs"][k] for k in ("path", "index")}
-        wide = children.run("wide", path, differs=where)
-        if wide.get("agrees"):
-            verdict = (
-                "Precision, not a mistake: with 64 bits the port is right,"
-                f" {wide['value']} there, want {wide['want']}. If 32 bits are"
-                " enough, allow for it: --rtol 0.01, say; if not, set"
-                " JAX_ENABLE_X64=1."
-            )
-    if verdict:
+    """Print what the first difference comes from, if known; return that."""
+    cause, differs = name_cause(old, new), new["differs"]
+    if not cause and differs["index"] is not None:
+        where = {"where": (differs["path"], differs["index"])}
+        if pair := run(request | where, "wide", path).get("wide"):
+            cause = PRECISION.format(*pair)
+    if cause:
         print()
-        say(verdict)
-    return verdict
+        say(cause)
+    return cause
 
 
 def name_cause(old: dict, new: dict) -> str:
     """What the difference comes from, "" if the calls do not show it."""
-    if not new["repeats"] and old["repeats"]:
-        if new["steps"][-1] == "same at the second call":
-            return (
-                "The first call is right and the second, like it, is not:"
-                " something is kept from one call to the next, a global or a"
-                " value that jit has seen when it traced."
-            )
-        return (
-            "Two like calls of the port differ, too: it draws other random"
-            " numbers each time. " + OTHER_NUMBERS
-        )
     if not old["repeats"]:
-        frozen = (
-            " The port gives the same at each call: what NumPy or Python draw"
-            " while jit traces is drawn once, and then a constant."
-        )
-        return (
-            "Two like calls of the old program differ: it draws random numbers"
-            " or keeps something from one call to the next."
-            + frozen * (new["repeats"] and not new["draws"])
-            + f" {OTHER_NUMBERS}"
-        )
+        frozen = new["repeats"] and not new["draws"]
+        return OLD_DRAWS + FROZEN * frozen + OTHER_NUMBERS
+    if not new["repeats"]:
+        second = new["steps"][-1] == "same at the second call"
+        return KEPT if second else PORT_DRAWS + OTHER_NUMBERS
     return OTHER_NUMBERS if new["draws"] else ""
 
 
-def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
+def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
     """Print where the port stands, what it gains, and what is next."""
-    head("Where does it stand?")
+    print("\nWhere does it stand?")
     for finding in findings:
-        show(finding.stands)
+        show(finding["stands"])
     if not findings:
         say("Compiled as a whole, traced once, nothing comes back in between.")
     if "later" in facts:
         show_gain(facts)
-    head("What next?")
-    if findings:
-        show(findings[0].todo)
-        show_lesson(findings[0])
-    else:
+    print("\nWhat next?")
+    for finding in findings[:1]:
+        show(finding["todo"])
+        if n := finding["stage"]:
+            say(
+                f"Stage {n} shows it: make stage N={n};"
+                f" notebooks/{finding['notebook']}.ipynb teaches it."
+            )
+    if not findings:
         say(
             "Nothing is left that shows from outside. The floor, to write as"
             f" many bytes as the result: {show_seconds(facts['floor'])}; the"
@@ -253,40 +232,24 @@ def show_findings(findings: list[Finding], facts: dict[str, Any]) -> None:
         )
 
 
-def head(question: str) -> None:
-    """Print the head of a part."""
-    print(f"\n{question}")
-
-
 def show_gain(facts: dict[str, Any]) -> None:
     """Print what the calls took, and from which on the port pays off."""
-    head("What is gained?")
+    print("\nWhat is gained?")
     old, first, later = facts["old"], facts["first"], facts["later"]
     ratio = max(old, later) / min(old, later)
     ratio = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
-    faster = f"{ratio} times as {'fast' if later < old else 'slow'}"
-    pays = "never, at this size"
+    faster, pays = f"{ratio} times as slow", "never, at this size"
     if later < old:
-        pays = (
-            f"from call {max(1, math.ceil((first - later) / (old - later)))}"
-        )
+        faster = f"{ratio} times as fast"
+        call = max(1, math.ceil((first - later) / (old - later)))
+        pays = f"from call {call}"
     item("", f"old: {show_seconds(old)}")
     item("", f"port, first call: {show_seconds(first)} (trace, compile, run)")
     item("", f"port, later: {show_seconds(later)}, {faster}")
     item("", f"pays off: {pays}")
-    memory = facts.get("stands", {}).get("memory", {})
-    if memory:
+    if memory := facts.get("stands", {}).get("memory"):
         name = max(memory, key=lambda name: sum(memory[name].values()))
         parts = ("arguments", "result", "temporary")
         sizes = ", ".join(f"{p} {show_bytes(memory[name][p])}" for p in parts)
         item("", f"memory of `{name}`: {sizes}")
     say("Every result was compared before, and every call waited for.")
-
-
-def show_lesson(finding: Finding) -> None:
-    """Print where the workshop teaches it."""
-    if finding.stage is not None:
-        say(
-            f"Stage {finding.stage} shows it: make stage N={finding.stage};"
-            f" notebooks/{finding.notebook}.ipynb teaches it."
-        )

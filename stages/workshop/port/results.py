@@ -8,8 +8,14 @@ import numbers
 from typing import Any
 
 import numpy as np
+from jax import tree_util
+from jax.numpy import finfo
 
 from workshop.terminal import terminal_size
+
+# JAX's narrow floats, bfloat16 say, are V to NumPy.
+KINDS = {"b": "boolean", "u": "integer", "i": "integer", "f": "inexact"}
+KINDS |= {"V": "inexact", "c": "inexact complex"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +35,9 @@ def flatten(result: Any) -> dict[str, np.ndarray]:
     A list of alike arrays or numbers is stacked, as a scan stacks them.
     Raises TypeError if something in it is neither an array nor a number.
     """
-    from jax import tree_util
-
     leaves, _ = tree_util.tree_flatten_with_path(
         result,
-        is_leaf=lambda node: (
-            isinstance(node, list) and stacked_shape(node) is not None
-        ),
+        is_leaf=lambda x: isinstance(x, list) and stacked_shape(x) is not None,
     )
     arrays = {}
     for path, leaf in leaves:
@@ -56,7 +58,7 @@ def stacked_shape(node: Any) -> tuple[int, ...] | None:
         if len(shapes) != 1 or None in shapes:
             return None
         return (len(node), *shapes.pop())
-    is_number = isinstance(node, numbers.Number | bool)
+    is_number = isinstance(node, numbers.Number)
     return np.shape(node) if is_number or hasattr(node, "dtype") else None
 
 
@@ -76,18 +78,19 @@ def compare_results(
     if got.keys() != want.keys():
         shown = (", ".join(arrays) or "nothing" for arrays in (got, want))
         return Difference("structure: got {}, want {}".format(*shown))
-    for path in want:
-        allowed = rtol
-        if rtol is None and kind_of(want[path]) in ("float", "complex"):
-            allowed = max(least, tolerance(got[path], want[path]))
-        difference = compare_arrays(path, got[path], want[path], allowed)
-        if difference:
-            return difference
-    return None
+    differences = (
+        compare_arrays(path, got[path], want[path], rtol, least)
+        for path in want
+    )
+    return next(filter(None, differences), None)
 
 
 def compare_arrays(
-    path: str, got: np.ndarray, want: np.ndarray, rtol: float
+    path: str,
+    got: np.ndarray,
+    want: np.ndarray,
+    rtol: float | None,
+    least: float,
 ) -> Difference | None:
     """The first difference of two arrays, None if they are the same."""
     if got.shape != want.shape:
@@ -96,77 +99,68 @@ def compare_arrays(
     if kind_of(got) != kind_of(want):
         text = f"{path}, dtype: got {got.dtype}, want {want.dtype}"
         return Difference(text, path)
-    wrong = ~np.atleast_1d(are_close(got, want, rtol))
-    if not wrong.any():
+    if "inexact" in kind_of(want):
+        rtol = max(least, tolerance(got, want)) if rtol is None else rtol
+        wrong, notes = compare_inexact(got, want, rtol)
+    else:
+        wrong, notes = got != want, ""
+    if not np.any(wrong):
         return None
-    first = np.unravel_index(wrong.argmax(), wrong.shape)
-    index = tuple(map(int, first))[: got.ndim]
+    index = np.unravel_index(np.argmax(wrong), got.shape)
+    index = tuple(map(int, index))
     where = f"{path}[{', '.join(map(str, index))}]" if index else path
     text = (
         f"{where}: got {number(got[index])}, want {number(want[index])};"
-        f" {count_wrong(got, want, wrong)}\n" + neighbors(got, want, index)
+        f" {np.sum(wrong)} of {got.size} differ{notes}"
     )
-    return Difference(text.rstrip(), path, index)
+    return Difference(text + neighbors(got, want, index), path, index)
 
 
 def kind_of(array: np.ndarray) -> str:
     """Of what kind its values are, whatever their width."""
-    # JAX's narrow floats, bfloat16 say, are V to NumPy.
-    kinds = {"b": "boolean", "u": "integer", "i": "integer", "V": "float"}
-    kinds |= {"f": "float", "c": "complex", "U": "text"}
-    return kinds.get(array.dtype.kind, str(array.dtype))
+    return KINDS.get(array.dtype.kind, array.dtype.kind)
 
 
 def tolerance(*arrays: np.ndarray) -> float:
     """The relative error that the narrowest dtype may make in a while."""
-    from jax.numpy import finfo
-
-    floats = (a.dtype for a in arrays if kind_of(a) in ("float", "complex"))
-    return max(float(finfo(dtype).eps) for dtype in floats) ** (2 / 3)
+    return max(float(finfo(array.dtype).eps) for array in arrays) ** (2 / 3)
 
 
-def are_close(got: np.ndarray, want: np.ndarray, rtol: float) -> np.ndarray:
-    """Which values are the same; NaN is the same as NaN."""
-    if kind_of(want) not in ("float", "complex"):
-        return got == want
-    wide = np.complex128 if kind_of(want) == "complex" else np.float64
+def compare_inexact(
+    got: np.ndarray, want: np.ndarray, rtol: float
+) -> tuple[np.ndarray, str]:
+    """Which values differ, and how many are no numbers; NaN equals NaN."""
+    wide = np.result_type(want, np.float64)
     got, want = got.astype(wide), want.astype(wide)
     sizes = np.abs(want[np.isfinite(want)])
     allowed = rtol * np.maximum(
         np.abs(want), sizes.mean() if sizes.size else 0
     )
-    both_nan = np.isnan(got) & np.isnan(want)
     with np.errstate(invalid="ignore"):
         near = np.isfinite(want) & (np.abs(got - want) <= allowed)
-    return (got == want) | near | both_nan
-
-
-def count_wrong(got: np.ndarray, want: np.ndarray, wrong: np.ndarray) -> str:
-    """How many values are wrong, and whether some are not even numbers."""
-    text = f"{wrong.sum()} of {wrong.size} differ"
-    if kind_of(want) in ("float", "complex"):
-        for name, test in ("NaN", np.isnan), ("infinite", np.isinf):
-            new = np.sum(test(got.astype(complex)) & wrong.reshape(got.shape))
-            text += f", {new} of them {name}" if new else ""
-    return text
+    wrong = ~((got == want) | near | np.isnan(got) & np.isnan(want))
+    notes = ""
+    for name, test in ("NaN", np.isnan), ("infinite", np.isinf):
+        new = np.sum(test(got) & wrong)
+        notes += f", {new} of them {name}" if new else ""
+    return wrong, notes
 
 
 def neighbors(
     got: np.ndarray, want: np.ndarray, index: tuple[int, ...]
 ) -> str:
-    """What stands beside a value, along the last axis, in both arrays."""
+    """Lines of what stands beside a value, along the last axis, in both."""
     if not index:
         return ""
     *row, i = index
     reach = 2 if terminal_size()[0] >= 60 else 1
-    start = max(0, i - reach)
-    lines = []
+    start, lines = max(0, i - reach), ""
     for name, array in ("got", got), ("want", want):
         values = array[tuple(row)][start : i + reach + 1]
         shown = [f" {number(value)} " for value in values]
         shown[i - start] = f"[{shown[i - start].strip()}]"
-        lines.append(f"    {name:4}" + "".join(f"{v:>11}" for v in shown))
-    return "\n".join(lines)
+        lines += f"\n    {name:4}" + "".join(f"{v:>11}" for v in shown)
+    return lines
 
 
 def number(value: Any) -> str:
