@@ -71,17 +71,21 @@ def check_request(
         if not path.is_file():
             fail(f"{name} must be a file, got {path}")
     for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
-        if name == "larger" and not request[name]:
-            continue
-        try:
-            ast.parse(request[name], mode=mode)
-        except (SyntaxError, ValueError):
-            kind = {"eval": "an expression", "exec": "statements"}[mode]
-            fail(f"--{name} must be {kind} of Python, got {request[name]!r}")
+        if name != "larger" or request[name]:
+            check_code(name, request[name], mode)
     if request["rtol"] is not None and not request["rtol"] >= 0:
         fail(f"--rtol must be at least 0, got {request['rtol']}")
     if json is not None:
         check_writable("--json", json)
+
+
+def check_code(name: str, code: str, mode: str) -> None:
+    """End with one line and status 2 if it is not Python: eval or exec."""
+    try:
+        ast.parse(code, mode=mode)
+    except (SyntaxError, ValueError):
+        kind = {"eval": "an expression", "exec": "statements"}[mode]
+        fail(f"--{name} must be {kind} of Python, got {code!r}")
 
 
 class Children:
