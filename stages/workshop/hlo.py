@@ -4,6 +4,7 @@ It consists of computations: the one that is called, the bodies of loops, what
 is fused into one pass. Each is a list of instructions, a name for each value.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ class Program:
                 root, *parts, operands, rest = found.groups()
                 names = re.findall(r"[\w.-]+", operands)
                 inside.append(Instruction(bool(root), *parts, names, rest))
-        everything = sum(self.computations.values(), [])
+        everything = itertools.chain(*self.computations.values())
         self.instructions = {it.name: it for it in everything}
 
     def running(self) -> Iterator[Instruction]:
@@ -95,40 +96,38 @@ class Program:
             else:
                 return
 
-    def loop_buffers(self) -> Iterator[tuple[str, bool]]:
-        """The shape of each buffer that a loop writes parts of; if in place.
+    def loop_buffers(self) -> Iterator[tuple[str, str]]:
+        """The shape of each buffer that a loop writes parts of, and how.
 
-        It is in place if what comes out of a turn is what came in, at the
-        same position, with nothing but the new part written. A loop whose
-        buffer XLA cannot share so has a copy on the way.
+        "in place" if it comes out of a turn where it came in, and nothing
+        copied it on the way; where XLA cannot do that, it is "copied".
         """
         for loop in self.instructions.values():
             if loop.operation != "while":
                 continue
             root = self.root(loop.attribute("body"))
             for index, name in enumerate(root.operands):
-                *path, last = self.buffer_path(name)
+                path = [*self.buffer_path(name)]
                 passed = {it.operation for it in path}
                 if "dynamic-update-slice" in passed:
-                    same = last.attribute("index") == str(index)
-                    shape = self.instructions[name].shape.partition("{")[0]
-                    yield shape, same and "copy" not in passed
+                    same = path[-1].attribute("index") == str(index)
+                    kept = same and "copy" not in passed
+                    shape = path[0].shape.partition("{")[0]
+                    yield shape, "in place" if kept else "copied"
 
     def source_lines(self, path: Path) -> dict[str, int]:
         """Instruction to the line of that file that asked for it.
 
         Empty where the text does not say so.
         """
-        frames, places, files = (
-            dict(re.findall(r"^(\d+) (.*)$", self.table(name), re.M))
-            for name in ("StackFrames", "FileLocations", "FileNames")
+        frames, places, files = map(
+            self.table, ("StackFrames", "FileLocations", "FileNames")
         )
 
         def find_line(frame: str) -> int | None:
-            while frame in frames:  # outward, until it is in that file
-                numbers = re.findall(r"=(\d+)", frames[frame])
-                place, outer = numbers[0], numbers[-1]
-                file, line = re.findall(r"\b(?:file_name_id|line)=(\d+)", places[place])
+            while frame in frames:
+                place, *_, outer = re.findall(r"=(\d+)", frames[frame])
+                file, _, line = re.findall(r"=(\d+)", places[place])[:3]
                 if re.split(r"[\\/]", files[file].strip('"'))[-1] == path.name:
                     return int(line)
                 frame = str(int(outer) - 1)
@@ -140,7 +139,8 @@ class Program:
         }
         return {name: line for name, line in found.items() if line}
 
-    def table(self, name: str) -> str:
-        """The rows of one of the tables that come before the computations."""
+    def table(self, name: str) -> dict[str, str]:
+        """One of the tables that stand before the computations, by number."""
         found = re.search(rf"^{name}\n((?:\d+ .*\n)+)", self.text, re.M)
-        return found[1] if found else ""
+        rows = found[1] if found else ""
+        return dict(re.findall(r"^(\d+) (.*)$", rows, re.M))

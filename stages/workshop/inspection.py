@@ -1,19 +1,19 @@
-"""Show what JAX and XLA made of a call: one screen, the text, a profile."""
+"""Show what JAX and XLA made of a call: a screen, their text, a profile."""
 
 import ast
 import contextlib
-import dataclasses
 import functools
 import gzip
 import json
+import math
 import re
 import sys
 import tempfile
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -40,13 +40,11 @@ from workshop.terminal import (
     write_whole,
 )
 
-# JAX's primitives and XLA's operations that are worth a row, if there.
+# What is counted, where it is there: JAX's primitives, XLA's operations.
 PRIMITIVES = {
     "gather": "looks up by index",
     "scatter-add": "adds up by index",
-    "dot_general": "multiplies matrices",
     "scan": "a loop, its body written once",
-    "while": "a loop, its end computed",
     "ppermute": "sends to another device",
 }
 OPERATIONS = {
@@ -60,38 +58,25 @@ OPERATIONS = {
     "all-gather": "collects from all devices",
 }
 MEMORY = {
-    "argument": "in bytes, by memory_analysis()",
-    "output": "the result",
-    "temp": "temporaries: while it runs",
+    "argument": "bytes, by memory_analysis()",
+    "output": "the result, on each device",
+    "temp": "what it needs while it runs",
 }
-NAMES = {  # of operations, in the two texts
-    "jaxpr": r"(?<= = )[a-z_][\w-]*",
-    "hlo": r"(?<=[\]})] )[a-z][\w-]*(?=\()",
-}
+Row = tuple[str, list[Any], str]  # a name, values, what they mean
 
 
-@dataclasses.dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """A call of a compiled function, and what JAX and XLA made of it."""
 
     path: Path
     call: Callable
     traced: Any
-    larger: Any | None
-    """Traced for twice as many steps, if the call has so many."""
+    larger: Any
+    """Traced with twice num_steps, if the call depends on it."""
     compiled: Any
     seconds: float
-    """To trace and compile it."""
-
-    @functools.cached_property
-    def program(self) -> Program:
-        """What can be read from the optimized HLO."""
-        return Program(self.compiled.as_text())
-
-    @functools.cached_property
-    def lines(self) -> dict[str, int]:
-        """Instruction to line of the file."""
-        return self.program.source_lines(self.path)
+    program: Program
+    lines: dict[str, int]
 
 
 def inspect(
@@ -114,10 +99,10 @@ def inspect(
         n: The stage, or a file of yours.
         other: One to compare it with.
         exercise: Your exercise instead of the stage.
-        jaxpr: Print the whole of what JAX recorded.
-        hlo: Print the whole of what XLA made, the optimized HLO.
-        profile: Trace a call, into this file, and list what took longest.
-        call: The call of a compiled function; it may use what is in the file.
+        jaxpr: Print all that JAX recorded.
+        hlo: Print all that XLA made of it, the optimized HLO.
+        profile: Trace a call into this file, and list what took longest.
+        call: The call of a compiled function, by names of the file.
         setup: What to run before, to make its arguments.
         width: Number of cells, for the call.
         num_steps: Number of rows, for the call.
@@ -125,11 +110,15 @@ def inspect(
     """
     check_code("call", call, "eval")
     check_code("setup", setup, "exec")
+    if not isinstance(ast.parse(call, mode="eval").body, ast.Call):
+        fail(f"--call must call a function, got {call!r}")
     check_arguments(Arguments(width=width, num_steps=num_steps))
     if num_devices < 1:
         fail(f"num_devices must be at least 1, got {num_devices}")
     if profile is not None:
         check_writable("--profile", profile)
+    if profile is not None and other:
+        fail(f"--profile needs one program, got {n} and {other}")
     paths = [find_program(name, exercise) for name in (n, other) if name]
     jax.config.update("jax_num_cpu_devices", num_devices)
     start_jax()
@@ -137,16 +126,16 @@ def inspect(
     made = [make(path, call, setup, size) for path in paths]
     for one in made:
         if jaxpr:
-            page(paint(str(one.traced.jaxpr), "jaxpr"))
+            color = shows_color(sys.stdout)
+            page(one.traced.jaxpr.pretty_print(use_color=color))
         if hlo:
-            page(paint(one.program.text, "hlo"))
+            page(paint(one.program.text))
         if profile is not None:
             show_profile(one, profile)
     if not (jaxpr or hlo or profile):
-        title = re.sub(
-            r"\b(width|num_steps)\b(?!\s*=)", lambda m: f"{size[m[0]]}", call
-        )
-        show(made, title)
+        for name, number in size.items():
+            call = re.sub(rf"\b{name}\b(?!\s*=)", str(number), call)
+        show(made, call)
 
 
 def find_program(name: str, exercise: bool) -> Path:
@@ -156,33 +145,32 @@ def find_program(name: str, exercise: bool) -> Path:
         return require_file(find_task(int(name))).resolve()
     if name.isdecimal() and int(name) in stages:
         return stages[int(name)]
-    if not Path(name).is_file() or exercise:
-        fail(
-            f"N must be a stage, {min(stages)} to {max(stages)}, or a file of"
-            f" Python, got {name}"
-        )
+    if exercise or not Path(name).is_file():
+        numbers = f"{min(stages)} to {max(stages)}"
+        fail(f"N must be a stage, {numbers}, or a file, got {name}")
     return Path(name).resolve()
 
 
 @contextlib.contextmanager
-def failing_in_one_line(path: Path) -> Iterator[None]:
+def one_line(path: Path) -> Iterator[None]:
     """End with one line and status 1 if something in that file fails."""
     try:
         yield
     except (Exception, SystemExit) as error:
         lines = explain_error(error, path).splitlines()
-        fail(": ".join(line.strip() for line in lines), status=1)
+        fail(" ".join(line.strip() for line in lines), status=1)
 
 
 def make(path: Path, call: str, setup: str, size: dict[str, int]) -> Made:
-    """Trace and compile the call, and trace one with twice as many steps."""
-    with failing_in_one_line(path):
+    """Trace and compile the call, and trace one with twice num_steps."""
+    with one_line(path):
         module = vars(import_file(path))
-        function, args, kwargs = evaluate(call, setup, {**size, **module})
+        names = {"np": np, **size, **module}
+        function, args, kwargs = evaluate(call, setup, names)
     if not hasattr(function, "trace"):
         fail(
-            f"{shown(path)}: `{call.partition('(')[0]}` is not what jax.jit"
-            " returns: there is no one program to look at"
+            f"{shown(path)}: {call.partition('(')[0]} is not what jax.jit"
+            " returns, so there is no one program to look at"
         )
 
     def compile_it() -> tuple[Any, Any]:
@@ -190,25 +178,23 @@ def make(path: Path, call: str, setup: str, size: dict[str, int]) -> Made:
         return traced, traced.lower().compile()
 
     larger = None
-    with failing_in_one_line(path):
+    with one_line(path):
         (traced, compiled), seconds = time_call(compile_it)
         if "num_steps" in call + setup and "num_steps" not in module:
-            twice = {**size, "num_steps": 2 * size["num_steps"]}
-            _, more, named = evaluate(call, setup, {**twice, **module})
+            names = {"np": np, **size, **module}
+            names["num_steps"] *= 2
+            _, more, named = evaluate(call, setup, names)
             larger = function.trace(*more, **named)
     run = functools.partial(function, *args, **kwargs)
-    return Made(path, run, traced, larger, compiled, seconds)
+    program = Program(compiled.as_text())
+    lines = program.source_lines(path)
+    return Made(path, run, traced, larger, compiled, seconds, program, lines)
 
 
-def evaluate(
-    call: str, setup: str, names: dict[str, Any]
-) -> tuple[Any, tuple, dict[str, Any]]:
-    """The function that is called, and its arguments, evaluated."""
-    names.setdefault("np", np)
+def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
+    """The function that is called, its arguments, those by name."""
     exec(compile(setup, "--setup", "exec"), names)
-    node = ast.parse(call.strip(), "--call", "eval").body
-    if not isinstance(node, ast.Call):
-        raise TypeError(f"--call must call a function, got {call!r}")
+    node = ast.parse(call, mode="eval").body
     inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
     taken = eval(f"(lambda *args, **kwargs: (args, kwargs))({inside})", names)
     return eval(ast.unparse(node.func), names), *taken
@@ -216,98 +202,137 @@ def evaluate(
 
 def show(made: list[Made], call: str) -> None:
     """Print a screen of what was made, one column for each program."""
-    rows = [
-        (label, [row[1] for row in found], meaning)
-        for found in zip(*map(describe, made), strict=True)
-        if any(row[1] for row in found)
-        for label, _, meaning in found[:1]
+    found = [dict(describe(one)) for one in made]
+    rows: list[Row] = [
+        (name, [each[name, meaning] for each in found], meaning)
+        for name, meaning in found[0]
+        if any(each[name, meaning] for each in found)
     ]
     if len(made) > 1:
-        rows.insert(0, ("", [one.path.stem[:12] for one in made], ""))
-    room = max(2, terminal_size()[1] - 3 - len(rows))
-    for i, one in enumerate(made):
-        rows += list_lines(one, room // len(made), i, len(made))
-    names = " and ".join(shown(one.path) for one in made)
+        heads = [one.path.stem.partition("_")[0][:12] for one in made]
+        rows.insert(0, ("", heads, ""))
+    room = max(2, terminal_size()[1] - 3 - len(rows)) // len(made)
+    for one in made:
+        text = one.path.read_text(encoding="utf-8").splitlines()
+        for line, count in Counter(one.lines.values()).most_common(room):
+            values = [count if each is one else "" for each in made]
+            rows.append((f"HLO of line {line}", values, text[line - 1]))
+    files = " and ".join(shown(one.path) for one in made)
     platform = jax.devices()[0].platform
-    say(f"{names}: {call}; jax {jax.__version__}, {platform}")
+    say(f"{files}: {call}; jax {jax.__version__}, {platform}")
     print_rows(rows)
 
 
-def describe(made: Made) -> Iterator[tuple[str, Any, str]]:
-    """The same rows for each program: a name, a value, what it means."""
+def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
+    """What there is to say: a name and what it means, then the value."""
     jaxpr, program = made.traced.jaxpr, made.program
     recorded = Counter(e.primitive.name for e in equations(jaxpr))
     run = Counter(
         it.operation.removesuffix("-start") for it in program.running()
     )
-    buffers = [*program.loop_buffers()]
-    larger = made.larger and count_equations(made.larger.jaxpr)
-    yield "jaxpr equations", count_equations(jaxpr), "what JAX recorded"
-    yield "  at num_steps x 2", larger, "do they grow with it?"
+    more = made.larger and count_equations(made.larger.jaxpr)
+    total = count_equations(jaxpr)
+    yield ("jaxpr equations", "what JAX recorded: --jaxpr"), total
+    yield ("  at num_steps x 2", "more if Python unrolls a loop"), more
     for name, meaning in PRIMITIVES.items():
-        yield f"  {name}", recorded[name], meaning
-    yield "HLO instructions", run.total(), "what XLA made, and runs"
+        yield (f"  {name}", meaning), recorded[name]
+    yield ("HLO instructions", "what XLA made of it: --hlo"), run.total()
     for name, meaning in OPERATIONS.items():
-        yield f"  {name}", run[name], meaning
-    yield "  turns", " x ".join(program.turns()), "of the loops"
-    for name, kept, meaning in [
-        ("in place", True, "a loop writes into this buffer"),
-        ("copied", False, "a loop copies it at each turn"),
+        yield (f"  {name}", meaning + " "), run[name]
+    turns = ", ".join(program.turns()[:-4:-1])  # outer loops come last
+    yield ("  turns", "of a loop"), turns
+    buffers = [*program.loop_buffers()]
+    for name, meaning in [
+        ("in place", "a loop's buffer, never copied"),
+        ("copied", "a loop's buffer, at each turn"),
     ]:
-        shapes = [shape for shape, so in buffers if so == kept]
-        yield f"  {name}", max(shapes, key=len, default=""), meaning
+        shapes = [shape for shape, how in buffers if how == name]
+        yield (f"  {name}", meaning), max(shapes, key=num_cells, default="")
     memory = attempt(made.compiled.memory_analysis)
     for name, meaning in MEMORY.items():
         size = getattr(memory, f"{name}_size_in_bytes", None)
-        yield f"memory: {name}", size, meaning
+        yield (f"memory: {name}", meaning), size
     costs = attempt(made.compiled.cost_analysis)
-    flops = costs.get("flops") if isinstance(costs, dict) else None
-    yield "flops", flops and int(flops), "cost_analysis(): a loop counts once"
-    yield "ms to compile", round(1000 * made.seconds), "to trace, too"
+    flops = costs.get("flops", 0) if isinstance(costs, dict) else 0
+    yield ("cost_analysis: flops", "a loop's body counts once"), int(flops)
+    yield ("ms to compile", "and to trace"), round(1000 * made.seconds)
+
+
+def num_cells(shape: str) -> int:
+    """The elements of an array, by its shape in HLO: u8[80,80]."""
+    return math.prod(map(int, re.findall(r"\d+", shape.partition("[")[2])))
 
 
 def attempt(analyze: Callable) -> Any:
     """What XLA says, None where it does not."""
     with contextlib.suppress(Exception):
         return analyze()
-    return None
 
 
-def list_lines(
-    made: Made, room: int, column: int, columns: int
-) -> Iterator[tuple[str, list[Any], str]]:
-    """The lines of the file from which most instructions come."""
-    counts = Counter(made.lines.values())
-    if counts and room > 1:
-        yield f"lines of {made.path.stem[:9]}", [""] * columns, ""
-        text = made.path.read_text(encoding="utf-8").splitlines()
-        for line, count in counts.most_common(room - 1):
-            values = [""] * columns
-            values[column] = count
-            yield f"  {line}", values, text[line - 1].strip()
-
-
-def print_rows(rows: list[tuple[str, list[Any], str]]) -> None:
-    """Print a table; what a line has no room for goes below it."""
+def print_rows(rows: list[Row]) -> None:
+    """Print a table. What is too long is cut, in a narrow terminal wrapped."""
     columns, _ = terminal_size()
-    texts = [
-        (
-            label,
-            [f"{v:,}" if isinstance(v, int) else v or "" for v in values],
-            meaning,
-        )
-        for label, values, meaning in rows
+    width = max(len(name) for name, _, _ in rows)
+    cells = [
+        [f"{v:,}" if isinstance(v, int) else str(v or "") for v in values]
+        for _, values, _ in rows
     ]
-    first = max(len(label) for label, _, _ in texts)
-    widths = [max(map(len, c)) for c in zip(*(v for _, v, _ in texts))]
-    for label, values, meaning in texts:
-        cells = [f"{v:>{w}}" for v, w in zip(values, widths, strict=True)]
-        line = "  ".join([f"{label:{first}}", *cells, meaning])
-        print(textwrap.fill(line.rstrip(), columns, subsequent_indent="    "))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for (name, _, meaning), values in zip(rows, cells, strict=True):
+        line = f"{name:{width}}"
+        for value, size in zip(values, widths, strict=True):
+            line += f"  {value:>{size}}"
+        line = f"{line}  {meaning.strip()}".rstrip()
+        if len(line) > columns >= 80:
+            line = f"{line[: columns - 3]}..."
+        print(textwrap.fill(line, columns, subsequent_indent="    "))
 
 
-def paint(text: str, kind: str) -> str:
-    """The text, names of operations in color where the terminal has it."""
+def paint(hlo: str) -> str:
+    """The text, its operations in color where the terminal shows color."""
     if not shows_color(sys.stdout):
-        return text
-    return re.sub(NAMES[kind], lambda m: f"{COLORS['+']}{m[0]}{RESET}", text)
+        return hlo
+    green = rf"{COLORS['+']}\1{RESET}"
+    return re.sub(r"(?<=[\]})] )([a-z][\w-]*)(?=\()", green, hlo)
+
+
+def show_profile(made: Made, file: Path) -> None:
+    """Write the trace of one call, and print what took longest in it."""
+    jax.block_until_ready(made.call())
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, create_perfetto_trace=True):
+            jax.block_until_ready(made.call())
+        found = next(Path(folder).rglob("perfetto_trace.json.gz"), None)
+        if found is None:
+            fail("this version of JAX writes no trace for Perfetto", status=1)
+        trace = found.read_bytes()
+    write_whole(file, trace)
+    spent, times = own_times(json.loads(gzip.decompress(trace))["traceEvents"])
+    rows: list[Row] = [("operation", ["ms", "share", "times"], "from")]
+    for name, microseconds in spent.most_common(10):
+        share = f"{100 * microseconds / spent.total():.0f} %"
+        values = [f"{microseconds / 1000:.3f}", share, times[name]]
+        line = made.lines.get(name)
+        rows.append((name, values, f"line {line}" if line else ""))
+    print_rows(rows)
+    say(f"wrote {file}: open it at https://ui.perfetto.dev")
+
+
+def own_times(events: list[dict]) -> tuple[Counter, Counter]:
+    """Microseconds that each operation took, and how often it ran.
+
+    Of a loop without what ran inside of it.
+    """
+    spent, times, outer = Counter(), Counter(), defaultdict(list)
+    ran = [e for e in events if "hlo_op" in e.get("args", {})]
+    for event in sorted(ran, key=lambda e: (e["ts"], -e["dur"])):
+        name, end = event["args"]["hlo_op"], event["ts"] + event["dur"]
+        around = outer[event["pid"], event["tid"]]
+        while around and around[-1][1] <= event["ts"]:
+            around.pop()
+        if around:
+            spent[around[-1][0]] -= event["dur"]
+        around.append((name, end))
+        spent[name] += event["dur"]
+        times[name] += 1
+    return spent, times
