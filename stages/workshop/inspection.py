@@ -57,6 +57,10 @@ OPERATIONS = {
     "all-reduce": "adds up over all devices",
     "all-gather": "collects from all devices",
 }
+BUFFERS = {
+    "in place": "a loop's buffer, never copied",
+    "copied": "a loop's buffer, at each turn",
+}
 MEMORY = {
     "argument": "bytes, by memory_analysis()",
     "output": "the result, on each device",
@@ -108,21 +112,16 @@ def inspect(
         num_steps: Number of rows, for the call.
         num_devices: That a CPU simulates.
     """
-    check_code("call", call, "eval")
-    check_code("setup", setup, "exec")
-    if not isinstance(ast.parse(call, mode="eval").body, ast.Call):
-        fail(f"--call must call a function, got {call!r}")
-    check_arguments(Arguments(width=width, num_steps=num_steps))
-    if num_devices < 1:
-        fail(f"num_devices must be at least 1, got {num_devices}")
+    size = {"width": width, "num_steps": num_steps}
+    check_request(call, setup, size, num_devices)
+    paths = [find_program(name, exercise) for name in (n, other) if name]
     if profile is not None:
         check_writable("--profile", profile)
-    if profile is not None and other:
-        fail(f"--profile needs one program, got {n} and {other}")
-    paths = [find_program(name, exercise) for name in (n, other) if name]
-    jax.config.update("jax_num_cpu_devices", num_devices)
+        if other:
+            fail(f"--profile needs one program, got {n} and {other}")
+    with contextlib.suppress(RuntimeError):  # a notebook has its devices
+        jax.config.update("jax_num_cpu_devices", num_devices)
     start_jax()
-    size = {"width": width, "num_steps": num_steps}
     made = [make(path, call, setup, size) for path in paths]
     for one in made:
         if jaxpr:
@@ -136,6 +135,19 @@ def inspect(
         for name, number in size.items():
             call = re.sub(rf"\b{name}\b(?!\s*=)", str(number), call)
         show(made, call)
+
+
+def check_request(
+    call: str, setup: str, size: dict[str, int], num_devices: int
+) -> None:
+    """End with one line and status 2 if an argument cannot work."""
+    check_code("call", call, "eval")
+    check_code("setup", setup, "exec")
+    if not isinstance(ast.parse(call, mode="eval").body, ast.Call):
+        fail(f"--call must call a function, got {call!r}")
+    check_arguments(Arguments(**size))
+    if num_devices < 1:
+        fail(f"num_devices must be at least 1, got {num_devices}")
 
 
 def find_program(name: str, exercise: bool) -> Path:
@@ -216,7 +228,9 @@ def show(made: list[Made], call: str) -> None:
         text = one.path.read_text(encoding="utf-8").splitlines()
         for line, count in Counter(one.lines.values()).most_common(room):
             values = [count if each is one else "" for each in made]
-            rows.append((f"HLO of line {line}", values, text[line - 1]))
+            rows.append(
+                (f"HLO of line {line}", values, text[line - 1].strip())
+            )
     files = " and ".join(shown(one.path) for one in made)
     platform = jax.devices()[0].platform
     say(f"{files}: {call}; jax {jax.__version__}, {platform}")
@@ -228,25 +242,23 @@ def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
     jaxpr, program = made.traced.jaxpr, made.program
     recorded = Counter(e.primitive.name for e in equations(jaxpr))
     run = Counter(
-        it.operation.removesuffix("-start") for it in program.running()
+        x.operation.removesuffix("-start") for x in program.running()
     )
-    more = made.larger and count_equations(made.larger.jaxpr)
-    total = count_equations(jaxpr)
+    total, more = count_equations(jaxpr), made.larger
+    more = more and count_equations(more.jaxpr)
     yield ("jaxpr equations", "what JAX recorded: --jaxpr"), total
     yield ("  at num_steps x 2", "more if Python unrolls a loop"), more
     for name, meaning in PRIMITIVES.items():
         yield (f"  {name}", meaning), recorded[name]
     yield ("HLO instructions", "what XLA made of it: --hlo"), run.total()
     for name, meaning in OPERATIONS.items():
-        yield (f"  {name}", meaning + " "), run[name]
+        yield (f"  {name}", meaning), run[name]
     turns = ", ".join(program.turns()[:-4:-1])  # outer loops come last
     yield ("  turns", "of a loop"), turns
-    buffers = [*program.loop_buffers()]
-    for name, meaning in [
-        ("in place", "a loop's buffer, never copied"),
-        ("copied", "a loop's buffer, at each turn"),
-    ]:
-        shapes = [shape for shape, how in buffers if how == name]
+    for name, meaning in BUFFERS.items():
+        shapes = [
+            shape for shape, how in program.loop_buffers() if how == name
+        ]
         yield (f"  {name}", meaning), max(shapes, key=num_cells, default="")
     memory = attempt(made.compiled.memory_analysis)
     for name, meaning in MEMORY.items():
@@ -282,7 +294,7 @@ def print_rows(rows: list[Row]) -> None:
         line = f"{name:{width}}"
         for value, size in zip(values, widths, strict=True):
             line += f"  {value:>{size}}"
-        line = f"{line}  {meaning.strip()}".rstrip()
+        line = f"{line}  {meaning}".rstrip()
         if len(line) > columns >= 80:
             line = f"{line[: columns - 3]}..."
         print(textwrap.fill(line, columns, subsequent_indent="    "))
