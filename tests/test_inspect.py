@@ -2,11 +2,11 @@
 
 import gzip
 import json
+import re
 import sys
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from support import ROOT, STAGES, run_python
@@ -25,12 +25,9 @@ def run(*arguments, **options):
 
 
 def read_rows(text):
-    """The first word or two of each row, and the values after them."""
-    rows = (line.split("  ") for line in text.splitlines())
-    return {
-        cells[0] or cells[1]: [c.strip() for c in cells[1:] if c.strip()]
-        for cells in rows
-    }
+    """The name at the left of each row to the values after it."""
+    rows = (re.split(r"\s{2,}", line.strip()) for line in text.splitlines())
+    return {name: values for name, *values in rows}
 
 
 def test_two_stages_side_by_side_fit_the_screen():
@@ -40,19 +37,23 @@ def test_two_stages_side_by_side_fit_the_screen():
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
     rows = read_rows(done.stdout)
-    assert rows["gather"][1:3] == ["80", "1"]
-    assert rows["while"][1:3] == ["0", "1"]
-    assert rows["in place"][1] == "u8[80,80]"
-    assert len({*rows["at num_steps x 2"][1:3], *rows["jaxpr equations"]}) > 3
+    assert rows["gather"][:2] == ["80", "1"]
+    assert rows["while"][:2] == ["0", "1"]
+    assert rows["in place"][0] == "u8[80,80]"
+    once, twice = rows["jaxpr equations"], rows["at num_steps x 2"]
+    assert int(twice[0].replace(",", "")) > 1.9 * int(once[0].replace(",", ""))
+    assert once[1] == twice[1]
     source = STAGES[4].read_text(encoding="utf-8").splitlines()
-    number = next(i for i, x in enumerate(source, 1) if "[left, cen" in x)
+    number = next(
+        i for i, x in enumerate(source, 1) if "return rule_table[" in x
+    )
     assert rows[f"HLO of line {number}"][0] == "79"  # the last is not used
 
 
 def test_stage_9_permutes_twice_an_exchange():
     rows = read_rows(run(9).stdout)
-    assert rows["ppermute"][1] == rows["collective-permute"][1] == "2"
-    assert rows["turns"][1] == "40, 2"
+    assert rows["ppermute"][0] == rows["collective-permute"][0] == "2"
+    assert rows["turns"][0] == "40, 2"
 
 
 def swap(x, y):
@@ -112,12 +113,12 @@ def test_a_loop_takes_what_is_left_of_its_time():
 
 def test_your_own_call_with_arguments_made_before(tmp_path):
     own = tmp_path / "own.py"
-    own.write_text("import jax\nf = jax.jit(lambda x, n: x * n + n)\n")
-    rows = read_rows(
-        run(own, "--call", "f(x, n=3)", "--setup", "x = np.ones(8)").stdout
-    )
-    assert rows["jaxpr equations"][0] == "4" or rows["jaxpr equations"]
-    assert np.float32().nbytes * 8 == int(rows["memory: output"][0])
+    own.write_text("import jax\nf = jax.jit(lambda x, y: x * y + x)\n")
+    call = "--call", "f(x, y=x)", "--setup", "x = np.ones(8, np.float32)"
+    rows = read_rows(run(own, *call).stdout)
+    assert rows["jaxpr equations"][0] == "2"
+    assert rows["memory: output"][0] == "32"
+    assert "at num_steps x 2" not in rows
 
 
 @pytest.mark.parametrize(

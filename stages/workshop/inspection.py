@@ -291,13 +291,13 @@ def print_rows(rows: list[Row]) -> None:
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for (name, _, meaning), values in zip(rows, cells, strict=True):
-        line = f"{name:{width}}"
+        row = f"{name:{width}}"
         for value, size in zip(values, widths, strict=True):
-            line += f"  {value:>{size}}"
-        line = f"{line}  {meaning}".rstrip()
-        if len(line) > columns >= 80:
-            line = f"{line[: columns - 3]}..."
-        print(textwrap.fill(line, columns, subsequent_indent="    "))
+            row += f"  {value:>{size}}"
+        row = f"{row}  {meaning}".rstrip()
+        if len(row) > columns >= 80:
+            row = f"{row[: columns - 3]}..."
+        print(textwrap.fill(row, columns, subsequent_indent="    "))
 
 
 def paint(hlo: str) -> str:
