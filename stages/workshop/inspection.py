@@ -231,7 +231,7 @@ def show(made: list[Made], call: str) -> None:
             rows.append(
                 (f"HLO of line {line}", values, text[line - 1].strip())
             )
-    files = " and ".join(shown(one.path) for one in made)
+    files = " and ".join(one.path.name for one in made)
     platform = jax.devices()[0].platform
     say(f"{files}: {call}; jax {jax.__version__}, {platform}")
     print_rows(rows)
