@@ -4,12 +4,13 @@ import gzip
 import json
 import re
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from support import ROOT, STAGES, run_python
+from support import ROOT, STAGES, import_stage, run_python
 from workshop.hlo import Program
 from workshop.inspection import own_times
 
@@ -76,6 +77,14 @@ def test_a_buffer_that_a_loop_cannot_keep_is_copied():
     ]
     kept = [*compile_text(two_results, x).loop_buffers()]
     assert kept == [("f32[50,50]", "in place")] * 2
+
+
+def test_what_another_file_does_is_of_the_line_that_calls_it():
+    step = import_stage(5).step
+    table, state = jnp.zeros((2, 2, 2), jnp.uint8), jnp.zeros(9, jnp.uint8)
+    program = compile_text(lambda s, t: step(s, t), state, table)
+    assert program.source_lines(STAGES[5])
+    assert program.source_lines(Path(__file__))
 
 
 def test_the_text_itself_is_colored_on_a_terminal_alone(run_in_terminal):

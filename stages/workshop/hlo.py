@@ -99,19 +99,18 @@ class Program:
     def loop_buffers(self) -> Iterator[tuple[str, str]]:
         """The shape of each buffer that a loop writes parts of, and how.
 
-        "in place" if it comes out of a turn where it came in, and nothing
-        copied it on the way; where XLA cannot do that, it is "copied".
+        "in place" if nothing copies it between where it comes into a turn
+        and where it leaves: where XLA cannot do that, it puts a copy.
         """
         for loop in self.instructions.values():
             if loop.operation != "while":
                 continue
             root = self.root(loop.attribute("body"))
-            for index, name in enumerate(root.operands):
+            for name in root.operands:
                 path = [*self.buffer_path(name)]
                 passed = {it.operation for it in path}
                 if "dynamic-update-slice" in passed:
-                    same = path[-1].attribute("index") == str(index)
-                    kept = same and "copy" not in passed
+                    kept = "copy" not in passed
                     shape = path[0].shape.partition("{")[0]
                     yield shape, "in place" if kept else "copied"
 
