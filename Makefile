@@ -12,7 +12,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 DOOR := .venv/bin/python stages/workshop
 CORE := .venv/has-core
 STAGE := $(wildcard stages/stage$(N)_*.py)
-NUMBERED := diff exercise check hint watch run
+NUMBERED := diff exercise check hint watch run inspect
 
 ifneq (,$(filter stage $(NUMBERED),$(MAKECMDGOALS)))
 ifneq (1,$(words $(STAGE)))
@@ -46,6 +46,7 @@ hint: $(CORE)  ## the next of three hints: make hint N=5
 watch: $(CORE)  ## check at every save: make watch N=5
 run: $(CORE)  ## run your exercise: make run N=5 ARGS="--rule 30"
 progress: $(CORE)  ## which exercises pass
+inspect: $(CORE)  ## what XLA made of a stage: make inspect N=5 (ARGS=4: beside)
 doctor:  ## is this machine ready?
 port: $(CORE)  ## your own program: OLD=old.py NEW=new.py CALL="f(x)"
 pictures: $(CORE)  ## draw them by matthewplotlib (optional)

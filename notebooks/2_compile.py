@@ -49,6 +49,7 @@ from figures import (
     show_table,
 )
 from workshop.harness import time_call
+from workshop.inspection import inspect
 from workshop.stages import failure
 
 SHAPE_NAMES = ("width", "num_steps")
@@ -431,6 +432,22 @@ assert scanned.count("gather") == 0
 assert scanned.count("scan") == 1
 
 # %% [markdown]
+# And here is what became of each, on one screen: the equations that JAX
+# recorded, and the instructions that XLA made of them. The command
+# `python stages/workshop inspect 4 5` prints the same.
+#
+# **Predict.** Why is the unrolled program large, and in which line? Which
+# buffer does the scan write in place?
+
+# %%
+inspect("4", "5")
+
+# %% [markdown]
+# The lookup of stage 4 stands there once for every row, nearly all from the
+# line with `rule_table[left, center, right]`, and twice as often for twice the
+# rows. XLA makes a `while` of the scan, which owns one buffer of 80 x 80 cells
+# and writes a row of it at each turn: no turn copies what is there already.
+#
 # ## 8000 by 8000
 #
 # **Predict.** Sixty-four million cells. Which is faster, NumPy or the compiled

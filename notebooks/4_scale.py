@@ -59,6 +59,7 @@ from figures import (
     show_lanes,
     show_table,
 )
+from workshop.inspection import inspect
 from workshop.jaxprs import equations
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
@@ -378,6 +379,17 @@ assert rows[0][-1] == 8
 # %% [markdown]
 # Two messages, to the right and to the left, whatever the number of devices
 # and the width: the program is the same for all of them, and does not grow.
+#
+# **Predict.** Below is what XLA made of stages 8 and 9. Which rows will be
+# empty, or 0, for stage 8? How large is a device's part of the result?
+
+# %%
+inspect("8", "9", width=1024, num_steps=64)
+
+# %% [markdown]
+# Only stage 9 sends: two `collective-permute`, as many as there are
+# `ppermute`. They stand in the outer one of its two loops, which exchanges;
+# the inner one steps. A device holds an eighth of the states.
 #
 # ## On paper
 #

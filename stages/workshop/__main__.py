@@ -24,6 +24,7 @@ from workshop.terminal import fail, parse, reader_may_leave, say  # noqa: E402
 COMMANDS = {
     "tour": "tour",
     "diff": "stages",
+    "inspect": "inspection",
     "exercise": "exercises.commands",
     "check": "exercises.check",
     "hint": "exercises.commands",
