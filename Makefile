@@ -12,9 +12,9 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 DOOR := .venv/bin/python stages/workshop
 CORE := .venv/has-core
 STAGE := $(wildcard stages/stage$(N)_*.py)
-NUMBERED := diff exercise check hint watch run
+NUMBERED := stage diff exercise check hint watch run
 
-ifneq (,$(filter stage $(NUMBERED),$(MAKECMDGOALS)))
+ifneq (,$(filter $(NUMBERED),$(MAKECMDGOALS)))
 ifneq (1,$(words $(STAGE)))
 $(error N must be the number of a stage, got '$(N)': try \
   make $(firstword $(MAKECMDGOALS)) N=5)
@@ -78,9 +78,6 @@ $(NUMBERED):
 port:
 	@$(DOOR) port '$(OLD)' '$(NEW)' --call "$$CALL" \
 	  $(if $(SETUP),--setup "$$SETUP") $(ARGS)
-
-stage:
-	@.venv/bin/python '$(STAGE)' $(ARGS)
 
 doctor:
 	@$(MAKE) --silent --no-print-directory $(CORE) || true
