@@ -182,3 +182,6 @@ def test_the_handout_has_of_each_diff_the_lines_that_the_readme_names():
         "-@jax.jit",
         '+@jax.jit(static_argnames=("width", "num_steps"))',
     ]
+    commands = dict(handout.find_commands(handout.read("Makefile")))
+    assert {"check", "diff", "lab"} < commands.keys()
+    assert "lint" not in commands
