@@ -12,9 +12,9 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 DOOR := .venv/bin/python stages/workshop
 CORE := .venv/has-core
 STAGE := $(wildcard stages/stage$(N)_*.py)
-NUMBERED := diff exercise check hint watch run inspect
+NUMBERED := stage diff exercise check hint watch run inspect
 
-ifneq (,$(filter stage $(NUMBERED),$(MAKECMDGOALS)))
+ifneq (,$(filter $(NUMBERED),$(MAKECMDGOALS)))
 ifneq (1,$(words $(STAGE)))
 $(error N must be the number of a stage, got '$(N)': try \
   make $(firstword $(MAKECMDGOALS)) N=5)
@@ -40,6 +40,7 @@ help:  ## list the targets
 ### attendee
 tour: $(CORE)  ## run every stage in order
 stage: $(CORE)  ## run one stage: make stage N=5 ARGS="--rule 30"
+diff: $(CORE)  ## show what one stage changes: make diff N=5
 exercise: $(CORE)  ## start an exercise: make exercise N=5 (FORCE=1: again)
 check: $(CORE)  ## check your exercise: make check N=5
 hint: $(CORE)  ## the next of three hints: make hint N=5
@@ -51,7 +52,6 @@ doctor:  ## is this machine ready?
 port: $(CORE)  ## your own program: OLD=old.py NEW=new.py CALL="f(x)"
 pictures: $(CORE)  ## draw them by matthewplotlib (optional)
 ### instructor
-diff: $(CORE)  ## show what one stage changes: make diff N=5
 cluster: $(CORE)  ## one ring in two processes, compared with stage 0
 bench: .venv/has-bench  ## measure what each stage gains (ARGS=--quick)
 bench-peers: .venv-peers/ready  ## measure other libraries beside
@@ -59,7 +59,7 @@ setup: .venv/has-all  ## all groups (PYTHON=python3.12, LATEST=1, GPU=cuda13)
 wheelhouse: $(CORE)  ## download them all, for a room without a network
 ### learner
 lab: .venv/has-notebooks  ## open your copies of the notebooks (FORCE=1: anew)
-html: .venv/has-notebooks  ## run the notebooks, into pages in build/html
+html: .venv/has-notebooks  ## run them, into pages in build/html; a handout
 ### maintainer
 test: .venv/has-all  ## run the tests (ARGS=tests/test_diffs.py)
 lint: .venv/has-all  ## check style and format
@@ -79,9 +79,6 @@ $(NUMBERED):
 port:
 	@$(DOOR) port '$(OLD)' '$(NEW)' --call "$$CALL" \
 	  $(if $(SETUP),--setup "$$SETUP") $(ARGS)
-
-stage:
-	@.venv/bin/python '$(STAGE)' $(ARGS)
 
 doctor:
 	@$(MAKE) --silent --no-print-directory $(CORE) || true

@@ -46,6 +46,7 @@ from figures import (
     median_time,
     show_curves,
     show_diff,
+    show_scan,
     show_table,
 )
 from workshop.harness import time_call
@@ -350,6 +351,9 @@ print(f"8000 rows: {operations[0] + 7980 * a_step:5.0f} operations")
 
 # %%
 show_diff(5)
+
+# %%
+show_scan(stage5_scan.simulate(110, width=9, num_steps=4))
 
 # %% [markdown]
 # **Predict.** How many operations will the scan have for 20 rows, and how many

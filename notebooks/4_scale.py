@@ -13,7 +13,8 @@
 # **What you need.** The second notebook, or to know what jit and scan are. One
 # ordinary computer: the devices are simulated.
 #
-# **Minutes.** 60, half of them for the exercises at the end.
+# **Minutes.** 80, 30 of them for the exercises at the end. In an hour, leave
+# out exercises 2 and 4: nothing builds on them.
 
 # %%
 # Where are the stages, and can this kernel run them? If not: what to do.

@@ -2,12 +2,13 @@
 
 python notebooks/convert.py write   # the .ipynb beside each source
 python notebooks/convert.py check   # is each .ipynb what its source makes?
-python notebooks/convert.py html    # run them, into build/html
+python notebooks/convert.py html    # run them, into build/html; the handout
 """
 
 import asyncio
 import copy
 import hashlib
+import itertools
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
+from handout import make_handout
 from workshop.terminal import fail, parse
 
 FOLDER = Path(__file__).resolve().parent
@@ -120,12 +122,14 @@ def write_pages(
 ) -> None:
     """Write executed notebooks, by name, as pages that need no network."""
     folder.mkdir(parents=True, exist_ok=True)
-    links = {"Contents": "index.html"}
+    links = {"Contents": "index.html", "Handout": "handout.html"}
     for name, notebook in notebooks.items():
         links[find_title(notebook).partition(":")[0]] = f"{name}.html"
     pages = {"index": make_index(notebooks), **notebooks}
     for name, page in pages.items():
         write_page(folder / f"{name}.html", page, links)
+    cells = itertools.chain(*(page.cells for page in notebooks.values()))
+    (folder / "handout.html").write_text(make_handout(cells), "utf-8")
 
 
 def find_title(notebook: nbformat.NotebookNode) -> str:

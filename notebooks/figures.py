@@ -152,6 +152,36 @@ def show_points(
             panel.annotate(name, (x[i], y[i]), bbox=box, **offset)
 
 
+def show_scan(states: np.ndarray) -> None:
+    """Show how the carry goes from turn to turn, and what each records."""
+    num_turns = len(states) - 1
+    alt = "scan: the carry goes from turn to turn, each leaves an output"
+    limits = {"xlim": (-0.1, 3 * num_turns + 1.3), "ylim": (-0.2, 2.5)}
+    box = {"boxstyle": "round", "fc": "white"}
+    middle = {"ha": "center", "va": "center", "fontsize": 9}
+    arrow = {"arrowstyle": "->"}
+    with draw(alt, (9, 2.1), **limits) as panel:
+        panel.axis("off")
+
+        def show(state: np.ndarray, x: float, y: float, name: str) -> None:
+            edges = np.linspace(x, x + 1.2, len(state) + 1), [y, y + 0.3]
+            style = {"cmap": "binary", "edgecolors": "0.6", "vmax": 1.2}
+            panel.pcolormesh(*edges, state[None], linewidth=0.5, **style)
+            panel.text(x + 0.6, y + 0.5, name, **middle)
+
+        for turn, state in enumerate(states[:-1]):
+            x = 3 * turn
+            show(state, x, 1.75, "carry" if turn else "initial_state")
+            show(state, x + 1.5, 0, "")
+            panel.text(x + 2.1, 1.9, "advance", **middle, bbox=box)
+            panel.text(x + 2.2, 0.8, "output", ha="left", fontsize=9)
+            ends = [((x + dx, 1.9), (x + dx + 0.4, 1.9)) for dx in (1.2, 2.6)]
+            for tail, head in [*ends, ((x + 2.1, 1.6), (x + 2.1, 0.35))]:
+                panel.annotate("", head, tail, arrowprops=arrow)
+        show(states[-1], 3 * num_turns, 1.75, "last carry")
+        panel.text(0.6, 0.15, "states:", **middle)
+
+
 def show_lanes(
     cells: np.ndarray, marked: Mapping[str, tuple[int, int, int]]
 ) -> None:

@@ -25,7 +25,8 @@ drawn = []
 draw = Figure.draw
 
 def watched_draw(figure, renderer):
-    drawn.extend([a.get_xlabel(), a.get_ylabel()] for a in figure.axes)
+    shown = [axes for axes in figure.axes if axes.axison]
+    drawn.extend([axes.get_xlabel(), axes.get_ylabel()] for axes in shown)
     return draw(figure, renderer)
 
 Figure.draw = watched_draw

@@ -352,6 +352,17 @@ def test_a_run_cut_short_keeps_its_rows(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs /dev/full"
+)
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    options = "--quick", "--only", "waiting", "--json", "/dev/full"
+    assert run_bench(monkeypatch, *options) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("/dev/full cannot be written: ")
+    assert err.count("\n") == 1
+
+
 def make_record():
     """A record of rows that were not measured."""
     times = {"first": [3.0], "later": [1.0, 1.1, 1.2]}

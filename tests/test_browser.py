@@ -4,8 +4,10 @@ Needs chromium and its driver, from Debian's packages of these names; the
 tests are skipped where they are missing.
 """
 
+import base64
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -204,3 +206,20 @@ def test_pages_fit_show_their_pictures_and_print_their_solutions(
         assert browser.execute_script(IS_SHOWN, solution)
         browser.execute_cdp_cmd(MEDIA, {"media": ""})
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    look_at_handout(browser)
+
+
+def look_at_handout(browser):
+    """One sheet, in A4 and Letter, with its picture; it fits a phone."""
+    (link,) = find_all(browser, 'nav a[href="handout.html"]')
+    link.click()
+    for size in ({"paperWidth": 8.27, "paperHeight": 11.69}, {}):
+        printed = browser.execute_cdp_cmd("Page.printToPDF", size)
+        pdf = base64.b64decode(printed["data"])
+        assert len(re.findall(rb"/Type /Page\b", pdf)) == 2
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    page = browser.find_element(By.TAG_NAME, "html")
+    assert page.get_property("scrollWidth") <= 400
+    (picture,) = find_all(browser, "img")
+    assert picture.get_property("naturalWidth") > 500
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

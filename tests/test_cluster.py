@@ -83,9 +83,7 @@ def test_the_command_compares_what_they_computed(monkeypatch, run_stage_here):
 
 
 @NOT_ON_WINDOWS
-@pytest.mark.parametrize(
-    "ended", [pytest.param("SIGHUP", marks=pytest.mark.slow), "SIGINT"]
-)
+@pytest.mark.parametrize("ended", ["SIGHUP", "SIGINT", "SIGTERM"])
 def test_what_a_command_started_ends_with_it(ended):
     """Two processes in the middle of a long run."""
     launcher = subprocess.Popen(

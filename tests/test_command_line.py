@@ -1,6 +1,7 @@
 """The command line, the same for every stage, used as its users use it."""
 
 import inspect
+import os
 import re
 import shlex
 import signal
@@ -231,6 +232,23 @@ def test_ctrl_c_ends_it_at_once(number, num_steps):
     assert (out, err) == (b"", b"")
 
 
+@NOT_ON_WINDOWS
+@pytest.mark.parametrize("command", [("tour",), ("stage", "5")])
+def test_ctrl_c_while_a_stage_imports_gives_no_traceback(command):
+    process = subprocess.Popen(
+        [sys.executable, "-u", DOOR, *command],
+        **PIPES | {"env": clean_environment({"PYTHONPROFILEIMPORTTIME": "1"})},
+        process_group=0,
+    )
+    while b"jax._src" not in process.stderr.readline():
+        pass
+    os.killpg(process.pid, signal.SIGINT)  # to all, as a terminal does
+    out, err = process.communicate(timeout=20)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert b"Traceback" not in err
+    assert b"first call" not in out
+
+
 @pytest.mark.parametrize(
     "command", [(STAGES[0], "--num-steps", "3000"), (DOOR, "diff", "8")]
 )
@@ -280,7 +298,7 @@ def test_the_door_lists_its_commands(run_stage_here):
         assert f"usage: {name} " in out
     status, out, err = run_stage_here(door, "no-such")
     assert (status, out) == (2, "")
-    assert err.startswith("the command must be one of tour, diff")
+    assert err.startswith("the command must be one of tour, stage")
     assert err.endswith("got no-such\n")
 
 

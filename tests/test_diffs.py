@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import handout
 from support import ROOT, STAGES
 from workshop.stages import (
     cut_function,
@@ -164,3 +165,23 @@ def test_the_command_in_the_docstring_runs(
     size = "--width", 9, "--num-steps", 5
     status, _, err = run_stage_here(number, *arguments, *size)
     assert (status, err) == (0, "")
+
+
+def test_the_handout_has_of_each_diff_the_lines_that_the_readme_names():
+    first, *ideas = handout.find_ideas(handout.read("README.md"))
+    assert first["diff"] == ""
+    assert len(ideas) == len(STAGES) - 1
+    for number, idea in enumerate(ideas, start=1):
+        assert idea["title"].startswith(f"Stage {number}: ")
+        diff = [line[0] + line[1:].strip() for line in diff_lines(number)]
+        lines = idea["diff"].splitlines()
+        assert 1 <= len(lines) <= 2
+        assert set(lines) <= set(diff)
+        assert any(line[0] == "+" for line in lines)
+    assert ideas[3]["diff"].splitlines() == [
+        "-@jax.jit",
+        '+@jax.jit(static_argnames=("width", "num_steps"))',
+    ]
+    commands = dict(handout.find_commands(handout.read("Makefile")))
+    assert {"check", "diff", "lab"} < commands.keys()
+    assert "lint" not in commands

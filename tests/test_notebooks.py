@@ -170,7 +170,7 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
 def test_pages_need_nothing_else(run_notebook, tmp_path):
     write_pages(tmp_path, run_notebook)
     pages = {path.stem: path for path in tmp_path.glob("*.html")}
-    assert set(pages) == {"index", *NAMES}
+    assert set(pages) == {"index", "handout", *NAMES}
     for name, path in pages.items():
         page = path.read_text(encoding="utf-8")
         sources = re.findall(r'\ssrc="([^"]{,30})', page)

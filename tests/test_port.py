@@ -315,13 +315,35 @@ def test_precision_is_no_mistake(tmp_path):
 
 
 @pytest.mark.slow
-def test_time_and_memory_are_limited(tmp_path):
-    new = STEP + LOOP.replace("return x", "while True: pass")
+@pytest.mark.parametrize(
+    ("end", "limit", "words"),
+    [
+        ("while True: pass", ("--seconds", "8"), "It still runs after 8"),
+        (
+            "x = np.ones(300_000_000); return x",
+            ("--gigabytes", "1"),
+            "It takes more than 1 GB of memory",
+        ),
+    ],
+)
+def test_time_and_memory_are_limited(end, limit, words, tmp_path):
+    new = STEP + LOOP.replace("return x", end)
     folder = write_case(tmp_path / "case", OLD, new, SETUP)
-    done = run_port(folder, "--seconds", "8")
+    done = run_port(folder, *limit)
     assert done.returncode == 1
-    assert "It still runs after 8 seconds" in done.stdout
-    assert "while True: pass" in done.stdout
+    assert words in done.stdout
+    assert end in done.stdout
+
+
+def test_a_larger_call_shows_that_a_short_loop_is_unrolled(tmp_path):
+    folder = write_case(tmp_path / "c", OLD, STEP + STATIC + LOOP, SETUP)
+    short = "--call", "simulate(x, num_steps=2)"
+    assert "unrolled" not in run_port(folder, *short).stdout
+    done = run_port(folder, *short, "--larger", CALL)
+    assert done.returncode == 0
+    found = r"A loop is unrolled .* (\d+) operations, (\d+) for the larger"
+    few, many = re.search(found, " ".join(done.stdout.split())).groups()
+    assert int(few) < int(many)
 
 
 @pytest.mark.slow

@@ -42,6 +42,8 @@ def plain_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.delenv("WT_SESSION", raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
@@ -104,10 +106,13 @@ def test_matthewplotlib_shows_every_cell(size):
         (("utf-8", True), {"NO_COLOR": "1"}, False),
         (("utf-8", True), {"NO_COLOR": ""}, True),
         (("utf-8", True), {"TERM": "dumb"}, False),
+        (("utf-8", True), {"COLORTERM": ""}, False),
+        (("utf-8", True), {"COLORTERM": "", "TERM": "xterm-kitty"}, True),
+        (("utf-8", True), {"COLORTERM": "", "WT_SESSION": "1"}, True),
         (("ascii", True), {}, False),
     ],
 )
-def test_matthewplotlib_draws_on_color_terminals(
+def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
     stream, env, drawn, monkeypatch
 ):
     for name, value in env.items():

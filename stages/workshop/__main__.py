@@ -23,6 +23,7 @@ from workshop.terminal import fail, parse, reader_may_leave, say  # noqa: E402
 # The module of each, in the order in which they are met.
 COMMANDS = {
     "tour": "tour",
+    "stage": "stages",
     "diff": "stages",
     "inspect": "inspection",
     "exercise": "exercises.commands",
@@ -35,6 +36,9 @@ COMMANDS = {
     "cluster": "cluster",
     "port": "port.port",
 }
+# What follows the number is for a script. It starts no other process: so
+# signals end it at once, while it imports or compiles too.
+SCRIPTS = ("stage", "run")
 
 
 def summarize(name: str) -> str:
@@ -60,7 +64,7 @@ def call_command(name: str, arguments: list[str]) -> int | None:
     module = importlib.import_module(f"workshop.{COMMANDS[name]}")
     command = getattr(module, name)
     rest: list[str] = []
-    if name == "run":  # what follows the number is for the exercise
+    if name in SCRIPTS:
         arguments, rest = arguments[:1], arguments[1:]
     if arguments or command.__annotations__.keys() > {"return"}:
         command = parse(command, arguments=arguments, prog=name)
@@ -77,10 +81,11 @@ def main() -> int | None:
 
     It is 1 if the reader of the output left before the end.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for ended in {"SIGTERM", "SIGHUP"} & vars(signal).keys():
-        signal.signal(getattr(signal, ended), leave)
     name, *arguments = sys.argv[1:] or ["--help"]
+    if name not in SCRIPTS:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for ended in {"SIGTERM", "SIGHUP"} & vars(signal).keys():
+            signal.signal(getattr(signal, ended), leave)
     status: int | None = 1
     try:
         with reader_may_leave():

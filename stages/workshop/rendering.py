@@ -1,8 +1,8 @@
 """States to pictures: on the terminal, and in image files.
 
-On a color terminal matthewplotlib draws live cells dark on white, where it is
-installed. Everywhere else plain characters draw them in the terminal's text
-color. Both put two rows of cells on a line.
+On a terminal of 24-bit color matthewplotlib draws live cells dark on white,
+where it is installed. Everywhere else plain characters draw them in the
+terminal's text color. Both put two rows of cells on a line.
 """
 
 import io
@@ -19,7 +19,7 @@ from PIL import Image
 from workshop.terminal import (
     say,
     shows_blocks,
-    shows_color,
+    shows_true_color,
     terminal_size,
     write_whole,
 )
@@ -70,7 +70,7 @@ def draw(density: np.ndarray, stream: TextIO) -> str:
     Entries are 0 or 1, or anything between for a scaled picture, where plain
     characters show as live what is at least as dense as the picture's mean.
     """
-    if mp is not None and shows_color(stream) and shows_blocks(stream):
+    if mp is not None and shows_true_color(stream) and shows_blocks(stream):
         return str(mp.image((1.2 - density) / 1.2))
     threshold = density.mean() if density.dtype.kind == "f" else 1
     cells = ((density >= threshold) & (density > 0)).astype(np.uint8)

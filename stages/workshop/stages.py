@@ -9,7 +9,9 @@ import builtins
 import difflib
 import importlib.util
 import re
+import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -62,6 +64,25 @@ def load_stage(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_script(path: Path, arguments: Iterable[str]) -> None:
+    """Run it as Python would, with those arguments."""
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def stage(n: int, /, *arguments: str) -> None:
+    """Run a stage.
+
+    Args:
+        n: The stage.
+        arguments: What it takes: --help lists that.
+    """
+    stages = find_stages()
+    if n not in stages:
+        fail(f"N must be between {min(stages)} and {max(stages)}, got {n}")
+    run_script(stages[n], arguments)
 
 
 def strip_docstring(source: str) -> str:

@@ -65,6 +65,14 @@ def shows_color(stream: TextIO) -> bool:
     return moves_cursor(stream) and not os.environ.get("NO_COLOR")
 
 
+def shows_true_color(stream: TextIO) -> bool:
+    """Whether in 24 bits: the terminal says so, or is known to."""
+    known = os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    term = os.environ.get("TERM", "")
+    known |= term.endswith(("-direct", "-kitty", "-ghostty", "alacritty"))
+    return shows_color(stream) and (known or "WT_SESSION" in os.environ)
+
+
 def shows_blocks(stream: TextIO) -> bool:
     """Whether the encoding of stream has the half-block characters."""
     try:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workshop.stages import find_stages
+from workshop.stages import STAGES_FOLDER, find_stages, stage_number
 from workshop.terminal import terminal_size
 
+DOOR = STAGES_FOLDER / "workshop"
 LINES_BESIDE = 4  # a title, two empty lines, the question
 
 
@@ -39,7 +40,8 @@ def show_stage(path: Path, first: bool) -> int:
     _, lines = terminal_size()
     texts = len(about.splitlines()) + len(notice.splitlines())
     print(f"\n=== stages/{path.name}\n{about}\n", flush=True)
-    command = [sys.executable, path, *([] if first else ["--no-print-rule"])]
+    command = [sys.executable, str(DOOR), "stage", f"{stage_number(path)}"]
+    command += [] if first else ["--no-print-rule"]
     room = max(1, lines - texts - LINES_BESIDE)
     done = subprocess.run(command, env={**os.environ, "LINES": f"{room}"})
     print(f"\n{notice}")

@@ -1,6 +1,5 @@
 """What an attendee types for an exercise, but for the check itself."""
 
-import runpy
 import sys
 import textwrap
 import time
@@ -18,7 +17,12 @@ from workshop.exercises.tasks import (
     require_file,
     shown,
 )
-from workshop.stages import find_stages, stage_before, strip_docstring
+from workshop.stages import (
+    find_stages,
+    run_script,
+    stage_before,
+    strip_docstring,
+)
 from workshop.terminal import fail, say, write_whole
 
 STATES = ("passes", "passed, changed since", "begun", "not begun")
@@ -99,9 +103,7 @@ def run(n: int, /, *arguments: str) -> None:
         n: The stage to arrive at.
         arguments: What the stage would be given.
     """
-    path = require_file(find_task(n))
-    sys.argv = [str(path), *arguments]
-    runpy.run_path(str(path), run_name="__main__")
+    run_script(require_file(find_task(n)), arguments)
 
 
 def watch(n: int, /) -> None:
