@@ -8,6 +8,7 @@ python notebooks/convert.py html    # run them, into build/html
 import asyncio
 import copy
 import hashlib
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -118,7 +119,10 @@ def make_pages() -> None:
 def write_pages(
     folder: Path, notebooks: dict[str, nbformat.NotebookNode]
 ) -> None:
-    """Write executed notebooks, by name, as pages that need no network."""
+    """Write executed notebooks, by name, as pages that need no network.
+
+    Beside each the notebook itself, not run, to be opened elsewhere.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     links = {"Contents": "index.html"}
     for name, notebook in notebooks.items():
@@ -126,6 +130,8 @@ def write_pages(
     pages = {"index": make_index(notebooks), **notebooks}
     for name, page in pages.items():
         write_page(folder / f"{name}.html", page, links)
+    for name in notebooks:
+        shutil.copy(FOLDER / f"{name}.ipynb", folder)
 
 
 def find_title(notebook: nbformat.NotebookNode) -> str:
@@ -159,6 +165,7 @@ def write_page(
     page = {
         "title": find_title(notebook),
         "links": list(links.items()),
+        "notebook": "" if path.stem == "index" else f"{path.stem}.ipynb",
         "highlighting": HtmlFormatter(style="bw").get_style_defs(".highlight"),
     }
     body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
