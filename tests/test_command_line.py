@@ -158,7 +158,6 @@ BAD_INPUT = [  # the number of a stage, its arguments, what is said
     ),
     (0, "--width 70000 --num-steps 1 --no-print-image --save-image"
         " --output wide.gif", "70000 x 1"),
-    (0, "--device cuda", "device must be cpu, where NumPy computes, got cuda"),
     (0, "--output x.png", "output needs --save-image, got x.png"),
     (6, "--flip-book --width 9", "needs a terminal that moves its cursor"),
     (7, "--width 4096 --num-steps 4096", "at most 16,777,215 to learn from"),
@@ -350,6 +349,13 @@ def test_the_memory_of_a_device_is_asked(monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "2 times into the device's memory available, 2,000,000" in told
     assert "4 times into the memory available, 0 bytes" in told
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_device_that_is_not_there_is_bad_input(number):
+    done = run_python(STAGES[number], "--device", "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("device must be cpu, .* got none\n", done.stderr)
 
 
 def test_a_stage_says_where_it_ran_unless_on_a_cpu():

@@ -128,7 +128,7 @@ def test_huge_pages(
         ("cpu:0", "550.1, 10, 99", "13", "needs 580 or later mend: make se"),
         ("cpu:0", "580.65, 10, 99", "13", '"cuda") says why'),
         ("cuda:0", "580.65, 60, 80", "", "60 of 80 MiB of GPU 0 are taken: p"
-         "y 7 mend: export XLA_CLIENT_MEM_FRACTION=0.22"),
+         "y 7 mend: export XLA_CLIENT_MEM_FRACTION=0.23"),
     ],
 )  # fmt: skip
 def test_a_gpu(devices, answer, plugin, told, tmp_path, monkeypatch):
