@@ -20,17 +20,22 @@ import psutil
 import measuring
 import report
 from programs import LANES
-from sections import PLANS, QUICK, Settings
+from sections import (
+    BYTES_A_CELL,
+    ELSEWHERE,
+    PLANS,
+    Settings,
+    choose_settings,
+)
 from tables import show
 from workshop.devices import stray_variables
 from workshop.harness import check_writable, time_call
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, parse, reader_may_leave, say, write_whole
 
-DEFAULT = ",".join(name for name in PLANS if name != "peers")
+DEFAULT = ",".join(name for name in PLANS if name not in {"peers"} | ELSEWHERE)
 NEEDS = {"record": ["peers"], "readme": ["small", "large"]}
 MAX_BUSY = 10  # percent
-BYTES_A_CELL = 7  # of the section large: states, reference, comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Arguments:
     """The command line."""
 
     only: str = DEFAULT  # Sections to measure, separated by commas.
+    device: str | None = None  # cpu, cuda or tpu, if not JAX's own choice.
     size: int | None = None  # Cells and rows of large and peers, else 8000.
     quick: bool = False  # A rehearsal: smaller sizes.
     json: Path | None = None  # Write all samples to this file.
@@ -49,8 +55,8 @@ class Arguments:
 def main() -> int:
     """Check the arguments, measure, keep the results; the exit status."""
     arguments = parse(Arguments, __doc__.partition("\n")[0])
+    measuring.prepare_jax(arguments.device)
     names, settings = check_arguments(arguments)
-    measuring.prepare_jax()
     record = {"machine": measuring.describe_machine(), "sections": {}}
     record["complete"] = False
     try:
@@ -120,12 +126,17 @@ def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:
     Ends with one line and status 2 if something could not work.
     """
     asked = [name.strip() for name in arguments.only.split(",")]
+    device = measuring.accelerator()
+    known = [name for name in PLANS if device or name not in ELSEWHERE]
+    if not set(asked) <= set(known):
+        fail(f"only must name some of {','.join(known)}, got {asked}")
+    if device and arguments.only == DEFAULT:
+        asked += ELSEWHERE
     names = [name for name in PLANS if name in asked]
-    if not set(asked) <= set(names):
-        fail(f"only must name some of {','.join(PLANS)}, got {asked}")
-    settings = QUICK if arguments.quick else Settings()
-    size = settings.large if arguments.size is None else arguments.size
     available = psutil.virtual_memory().available
+    platform = device.platform if device else "cpu"
+    settings = choose_settings(arguments.quick, platform, available)
+    size = settings.large if arguments.size is None else arguments.size
     largest = math.isqrt(available // BYTES_A_CELL)
     if not 1 <= size <= largest:
         fail(f"size must be 1 to {largest}, for the memory, got {size}")

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from workshop.compare import explain_difference
+from workshop.devices import name_devices, start_jax
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
 from workshop.stages import failure, find_stages, load_stage
@@ -39,6 +40,7 @@ class Way(NamedTuple):
     label: str
     simulate: Callable[..., Any]  # of a rule, or rules, width and num_steps
     to_states: Callable[[Any], np.ndarray] = np.asarray  # this is not timed
+    anywhere: bool = False  # whether it runs on any one device that JAX has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +148,10 @@ def measure(
 def refuse_the_same(label: str, before: Any, after: Any) -> None:
     """RefusedError if two calls returned the same memory."""
     for old, new in zip(*map(jax.tree.leaves, (before, after)), strict=False):
-        if old is new or np.may_share_memory(np.asarray(old), np.asarray(new)):
+        if old is new or (
+            not on_device(new)
+            and np.may_share_memory(np.asarray(old), np.asarray(new))
+        ):
             raise RefusedError(
                 f"{label} is refused: a later call returns the first one's"
                 " result again, so a cache would be timed"
@@ -154,15 +159,31 @@ def refuse_the_same(label: str, before: Any, after: Any) -> None:
 
 
 def refuse_the_impossible(label: str, result: Any, seconds: float) -> None:
-    """RefusedError if all cores together cannot write the result so fast."""
-    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(result))
-    write = np.full, num_bytes, 1, np.uint8
-    floor = min(time_call(*write)[1] for _ in range(MIN_CALLS))
-    if seconds < floor / num_cores() / 2:  # half, for the noise
+    """RefusedError if what it is written by cannot write it so fast."""
+    leaves = jax.tree.leaves(result)
+    num_bytes = sum(leaf.nbytes for leaf in leaves)
+    write, where, writers = np.full, "one core", num_cores()
+    if devices := on_device(leaves[0]):
+        write = jax.jit(jnp.full, static_argnums=(0, 1, 2))
+        where, writers = "one device", len(devices)
+    write = functools.partial(write, num_bytes, 1, np.uint8)
+    floor = min(time_call(write)[1] for _ in range(MIN_CALLS))
+    if seconds < floor / writers / 2:  # half, for the noise
         raise RefusedError(
             f"{label} is refused: a call takes {seconds:.1e} seconds, only"
-            f" writing its {num_bytes:,} bytes takes {floor:.1e} on one core"
+            f" writing its {num_bytes:,} bytes takes {floor:.1e} on {where}"
         )
+
+
+def on_device(leaf: Any) -> list:
+    """The devices other than a CPU that it is on."""
+    devices = getattr(leaf, "devices", set)()
+    return [device for device in devices if device.platform != "cpu"]
+
+
+def accelerator() -> Any:
+    """The device that JAX computes on, None if that is a CPU."""
+    return next(iter(on_device(jnp.zeros(1))), None)
 
 
 def check_equal(label: str, states: Any, expected: np.ndarray) -> None:
@@ -172,11 +193,12 @@ def check_equal(label: str, states: Any, expected: np.ndarray) -> None:
         raise RefusedError(f"{label} is wrong: {difference}")
 
 
-def prepare_jax() -> None:
+def prepare_jax(device: str | None) -> None:
     """A device for every core, and no results of earlier compilations."""
     jax.config.update("jax_enable_compilation_cache", False)
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", num_cores())
+    start_jax(device)
     jax.block_until_ready(jax.jit(jnp.add)(1, 1))  # starts the devices
 
 
@@ -184,6 +206,7 @@ def describe_machine() -> str:
     """What the numbers are measured on, in a line."""
     now = datetime.datetime.now().astimezone()
     devices = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
+    devices += name_devices(jnp.zeros(1))
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{cpu_name()}, {num_cores()} cores, {memory:.0f} GiB in"
@@ -213,7 +236,8 @@ def page_size() -> str:
     """Whether a large result of JAX is in "huge" pages or in "small" ones."""
     usage = "/proc/self/smaps_rollup", r"AnonHugePages:\s*(\d+) kB"
     before = int(find_in(*usage) or 0)
-    result = jax.block_until_ready(jnp.ones(PROBE_BYTES, jnp.uint8))
+    with jax.default_device(jax.devices("cpu")[0]):
+        result = jax.block_until_ready(jnp.ones(PROBE_BYTES, jnp.uint8))
     gained = 1024 * (int(find_in(*usage) or 0) - before)
     return "huge" if gained > result.nbytes / 2 else "small"
 

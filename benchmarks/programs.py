@@ -2,10 +2,11 @@
 
 import ctypes
 import functools
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 
+import measuring
 from measuring import RULE, Stage, Way
 from workshop.terminal import say
 
 C_SOURCE = Path(__file__).with_name("automaton.c")
 C_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 LANES = 32
+# Of XLA's instructions, those that only name what is there.
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
 
 
 def find_scan(stages: list[Stage]) -> Stage:
@@ -37,9 +41,41 @@ def ways(stage: Stage, width: int) -> Iterator[Way]:
             devices = "1 device" if n == 1 else f"{n} devices"
             yield Way(f"{label}, {devices}", partial(simulate, num_devices=n))
         return
-    yield Way(label, simulate)
+    yield Way(label, simulate, anywhere=stage.is_jitted)
     if packed := getattr(stage.module, "simulate_packed", None):
-        yield Way(f"{label}, packed", packed, partial(unpack, stage, width))
+        to_states = partial(unpack, stage, width)
+        yield Way(f"{label}, packed", packed, to_states, anywhere=True)
+        if measuring.accelerator():
+            brought = partial(bring, packed)
+            yield Way(f"{label}, packed, to host", brought, to_states)
+
+
+def beside(ways: Iterable[Way]) -> Iterator[Way]:
+    """The ways; where JAX computes elsewhere, after each the same on a CPU."""
+    for way in ways:
+        yield way
+        if way.anywhere and measuring.accelerator():
+            run = partial(on_cpu, way.simulate)
+            yield way._replace(label=f"{way.label}, CPU", simulate=run)
+
+
+def bring(simulate: Callable, *arguments: Any) -> np.ndarray:
+    """What it computes, in the memory of the host."""
+    return np.asarray(simulate(*arguments))
+
+
+def on_cpu(simulate: Callable, *arguments: Any) -> Any:
+    """What it computes, on the first CPU device."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        return simulate(*arguments)
+
+
+def count_kernels(hlo: str) -> int:
+    """What the body of the first loop of a compiled program launches."""
+    body = re.search(r"\bbody=%?([\w.-]+)", hlo)[1]
+    lines = re.search(rf"^%?{re.escape(body)} .*?^}}", hlo, re.M | re.S)[0]
+    names = re.findall(r"^ .* = .*? ([a-z-]+)\(", lines, flags=re.M)
+    return sum(name not in FREE for name in names)
 
 
 def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
@@ -54,7 +90,7 @@ def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
         several = hasattr(stage.module, "make_mesh")
         label = stage.label + several * f" x {jax.device_count()}"
         to_states = partial(unpack_row, stage, width)
-        yield Way(label, keep_last_words(stage), to_states)
+        yield Way(label, keep_last_words(stage), to_states, not several)
     same = partial(unpack_row, on_words[0], width)  # C has stage 8's words
     yield from installed({"C, 1 core": (partial(make_c, True), same)})
 
@@ -75,11 +111,11 @@ def rule_ways(stages: list[Stage], width: int) -> Iterator[Way]:
         yield Way(f"{stage.label}, loop", run, join)
     for stage in stages:
         if run := getattr(stage.module, "simulate_rules", None):
-            yield Way(f"{stage.label}, one call", run, join)
+            yield Way(f"{stage.label}, one call", run, join, anywhere=True)
         if hasattr(stage.module, "simulate_packed"):
-            for label, simulate, to_states in ways(stage, width):
-                run = map_rules(simulate)
-                yield Way(f"vmap {label}", run, partial(join, to=to_states))
+            for way in (way for way in ways(stage, width) if way.anywhere):
+                run, to = map_rules(way.simulate), way.to_states
+                yield Way(f"vmap {way.label}", run, partial(join, to=to), True)
 
 
 def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:

@@ -1,6 +1,7 @@
 """The sections of the benchmark: their rows, and what those teach."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import measuring
 import programs
 import tables
 from measuring import RULE, RefusedError, Row, Stage, Way, check_equal, measure
@@ -29,14 +31,34 @@ class Settings:
     waiting: tuple[int, int] = (20000, 200)  # long enough to see the wait
     probe_steps: tuple[int, int] = (20, 80)  # to extrapolate from
     exponents: tuple[int, ...] = (13, 16, 18, 20, 22, 24)  # of 2, in scale
+    wide: tuple[int, int] = (2**18, 16)  # to fill a device: few long rows
+    rings: int = 4096
 
 
 QUICK = Settings(40, 960, (16, 24), (10, 40), (10**4, 100), (10, 40), (13, 16))
+BYTES_A_CELL = 7  # of a section: states, reference, comparison
+
+
+def choose_settings(quick: bool, platform: str, memory: int) -> Settings:
+    """Sizes for a platform: what is not a CPU has more cells to fill it.
+
+    So many that the bytes of memory, the host's, hold the reference.
+    """
+    settings = QUICK if quick else Settings()
+    if quick or platform == "cpu":
+        return settings
+    most = int(math.log2(memory / BYTES_A_CELL))
+    exponents = tuple(e for e in (16, 20, 24, 26, 28, 30) if e <= most)
+    wide = 2 ** min(28, most - 4), 16
+    return dataclasses.replace(settings, exponents=exponents, wide=wide)
 
 
 def timed(ways: Iterable[Way], inputs: tuple, expected: list) -> dict:
     """By label, what measures each way; the first tells what is expected."""
-    return {way.label: partial(measure, way, inputs, expected) for way in ways}
+    return {
+        way.label: partial(measure, way, inputs, expected)
+        for way in programs.beside(ways)
+    }
 
 
 def plan_size(name: str, stages: list[Stage], settings: Settings) -> Section:
@@ -57,18 +79,19 @@ def plan_size(name: str, stages: list[Stage], settings: Settings) -> Section:
         else:
             tasks |= timed(ways(stage, size), inputs, expected)
     if name == "large":
-        tasks |= timed(floors(), inputs, [np.ones((size, size), np.uint8)])
+        written = np.ones((size, size), np.uint8)
+        tasks |= timed(floors(np.uint8), inputs, [written])
     title = f"{size} x {size} cells, rule {RULE}"
     notes = partial(size_notes, stages, size)
     return Section(title, [*tables.CALLS, tables.PAYS_OFF], tasks, notes)
 
 
-def floors() -> list[Way]:
+def floors(dtype: type) -> list[Way]:
     """To write as many bytes, with nothing to compute."""
     full = jax.jit(jnp.full, static_argnums=(0, 1, 2))
     return [
-        Way("floor: np.full", lambda _, *shape: np.full(shape, 1, np.uint8)),
-        Way("floor: jnp.full", lambda _, *shape: full(shape, 1, np.uint8)),
+        Way("floor: np.full", lambda _, *shape: np.full(shape, 1, dtype)),
+        Way("floor: jnp.full", lambda _, *shape: full(shape, 1, dtype)),
     ]
 
 
@@ -83,7 +106,19 @@ def size_notes(stages: list[Stage], size: int, rows: list[Row]) -> Iterator:
         if f"{label}, packed" in times:
             for floor in (name for name in times if "floor" in name):
                 yield f"{label}: {time / times[floor]:.1f} times {floor[7:]}."
+    if measuring.accelerator() and (scan := find_scan(stages)).label in times:
+        yield tell_launches(scan, size, times[scan.label])
     yield "pays off: from that call on, all together beat NumPy's calls."
+
+
+def tell_launches(scan: Stage, size: int, seconds: float) -> str:
+    """What a step of the loop costs where it is launched from the host."""
+    compiled = scan.module.simulate.lower(RULE, size, size).compile()
+    launches = size * programs.count_kernels(compiled.as_text())
+    return (
+        f"{scan.label}: {size:,} steps launch {launches:,} kernels,"
+        f" {seconds / launches * 1e6:.1f} µs each."
+    )
 
 
 def plan_compile(stages: list[Stage], settings: Settings) -> Section:
@@ -102,14 +137,61 @@ def plan_compile(stages: list[Stage], settings: Settings) -> Section:
     return Section(title, tables.PHASES, tasks, lambda _: [note])
 
 
-def plan_rules(stages: list[Stage], settings: Settings) -> Section:
-    """All rules: a call for each, and all in one call."""
+def plan_rules(name: str, stages: list[Stage], settings: Settings) -> Section:
+    """All rules, or as many rings: a call for each, and all in one call."""
     width, num_steps = shape = settings.each_rule
-    tasks = timed(rule_ways(stages, width), (ALL_RULES, *shape), [])
-
+    rings = ALL_RULES
+    if name == "rings":
+        rings = np.resize(ALL_RULES, settings.rings)
+    loops, others = [], []
+    for way in rule_ways(stages, width):
+        (loops if "loop" in way.label else others).append(way)
+    states = loops[0].to_states(loops[0].simulate(ALL_RULES, *shape))
+    repeated = np.tile(states, (len(rings) // len(ALL_RULES), 1))
+    tasks = timed(loops, (ALL_RULES, *shape), [states])
+    tasks |= timed(others, (rings, *shape), [repeated])
     note = "loop: a call for each rule. one call, vmap: one for all rules."
-    title = f"256 rules, {num_steps} rows of {width} cells each"
+    title = f"{len(rings)} {name}, {num_steps} rows of {width} cells each"
     return Section(title, tables.CALLS, tasks, lambda _: [note])
+
+
+def plan_wide(stages: list[Stage], settings: Settings) -> Section:
+    """Rows that fill a device: how near to only writing them is packed?"""
+    (width, num_steps), fewer = settings.wide, 2**16
+    packed = [
+        way
+        for stage in stages
+        for way in ways(stage, width)
+        if "packed" in way.label
+    ]
+    base = [Way(f"{stages[0].label}, 2^16", stages[0].module.simulate)]
+    tasks = timed(base, (RULE, fewer, num_steps), [])
+    expected = [states_of(stages[0], width, num_steps)]
+    tasks |= timed(packed, (RULE, width, num_steps), expected)
+    written = np.ones((num_steps, width // programs.LANES), np.uint32)
+    inputs = RULE, *written.shape
+    tasks |= timed(floors(np.uint32), inputs, [written])
+
+    def notes(rows: list[Row]) -> Iterator[str]:
+        floor, row = rows[-1].seconds(), rows[1]
+        speed = written.nbytes / floor / 1e9
+        yield f"{rows[-1].label} writes {speed:,.0f} GB/s."
+        yield f"{row.label}: {floor / row.seconds():.0%} of that."
+
+    title = (
+        f"{num_steps} rows of {width:,} cells, rule {RULE}; vs NumPy: by cell"
+    )
+    return Section(title, tables.CALLS, tasks, notes)
+
+
+def states_of(reference: Stage, width: int, num_steps: int) -> np.ndarray:
+    """Stage 0's states, of the cells alone that the live one can reach."""
+    near = min(width, 4 * num_steps)
+    start = width // 2 - near // 2
+    states = np.zeros((num_steps, width), np.uint8)
+    cells = reference.module.simulate(RULE, near, num_steps)
+    states[:, start : start + near] = cells
+    return states
 
 
 def plan_waiting(stages: list[Stage], settings: Settings) -> Section:
@@ -132,7 +214,7 @@ def plan_waiting(stages: list[Stage], settings: Settings) -> Section:
 
 def plan_scale(stages: list[Stage], settings: Settings) -> Section:
     """Where caches end, and where several devices begin to pay."""
-    kept = list(last_rows(stages))
+    kept = list(programs.beside(last_rows(stages)))
     columns = [
         speed_column(way.label, way.label, 1e9, len(kept) - i)
         for i, way in enumerate(kept)
@@ -170,8 +252,11 @@ def plan_peers(stages: list[Stage], settings: Settings) -> Section:
 
 
 PLANS = {name: partial(plan_size, name) for name in ("small", "large")}
-PLANS |= {"compile": plan_compile, "rules": plan_rules}
-PLANS |= {"waiting": plan_waiting, "scale": plan_scale, "peers": plan_peers}
+PLANS["compile"] = plan_compile
+PLANS |= {name: partial(plan_rules, name) for name in ("rules", "rings")}
+PLANS |= {"waiting": plan_waiting, "wide": plan_wide, "scale": plan_scale}
+PLANS["peers"] = plan_peers
+ELSEWHERE = {"rings", "wide"}  # where JAX has another device than a CPU
 
 
 def confirm_failure(stage: Stage, size: int) -> Row:
@@ -226,8 +311,8 @@ def time_step(reference: Stage, programs: list[Way], exponent: int) -> Row:
     """
     width, samples = 2**exponent, {}
     few = max(2, 2**22 // width) + 1  # that many updates: a power of two
-    expected = {few: reference.module.simulate(RULE, width, few)[-1:]}
-    for label, simulate, to_states in programs:
+    expected = {few: states_of(reference, width, few)[-1:]}
+    for label, simulate, to_states, _ in programs:
         cells = 2**25 if label == programs[0].label else 2**30
         many, seconds = max(8 * (few - 1), cells // width) + 1, []
         for num_steps in (few, many):

@@ -22,9 +22,14 @@ import sys
 from pathlib import Path
 
 here = Path.cwd()
-found = [p for p in (here, *here.parents) if (p / "stages/workshop").is_dir()]
+near = [*here.glob("*/"), here, *here.parents]
+found = [p for p in near if (p / "stages" / "workshop").is_dir()]
 if not found:
-    sys.exit(f"There is no workshop in {here}: type `make lab` in its folder.")
+    sys.exit(
+        f"There is no workshop in {here}: type `make lab` in its folder; or"
+        " here, in a cell of its own, `!git clone ADDRESS workshop` with the"
+        " address that this notebook is from, and run this cell again."
+    )
 sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
 
 from kernel import check_kernel

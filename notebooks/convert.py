@@ -9,6 +9,7 @@ import asyncio
 import copy
 import hashlib
 import itertools
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -120,7 +121,10 @@ def make_pages() -> None:
 def write_pages(
     folder: Path, notebooks: dict[str, nbformat.NotebookNode]
 ) -> None:
-    """Write executed notebooks, by name, as pages that need no network."""
+    """Write executed notebooks, by name, as pages that need no network.
+
+    Beside each the notebook itself, not run, to be opened elsewhere.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     links = {"Contents": "index.html", "Handout": "handout.html"}
     for name, notebook in notebooks.items():
@@ -130,6 +134,8 @@ def write_pages(
         write_page(folder / f"{name}.html", page, links)
     cells = itertools.chain(*(page.cells for page in notebooks.values()))
     (folder / "handout.html").write_text(make_handout(cells), "utf-8")
+    for name in notebooks:
+        shutil.copy(FOLDER / f"{name}.ipynb", folder)
 
 
 def find_title(notebook: nbformat.NotebookNode) -> str:
@@ -163,6 +169,7 @@ def write_page(
     page = {
         "title": find_title(notebook),
         "links": list(links.items()),
+        "notebook": "" if path.stem == "index" else f"{path.stem}.ipynb",
         "highlighting": HtmlFormatter(style="bw").get_style_defs(".highlight"),
     }
     body, _ = exporter.from_notebook_node(notebook, resources={"page": page})

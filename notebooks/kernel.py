@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib import metadata
 from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
+OLDEST_JAX = (0, 10)
 PACKAGES = ("jax", "numpy", "jaxtyping", "matplotlib", "ipywidgets", "PIL")
 ADVICE = (
     "In the menu choose Kernel, Change Kernel, the one of this workshop's"
-    " .venv; or start JupyterLab by `make lab` in the folder {folder}."
+    " .venv; or start JupyterLab by `make lab` in the folder {folder}; or type"
+    ' in a cell of its own `%pip install -r "{folder}/requirements.txt"'
+    " matplotlib ipywidgets`, restart the kernel, and run this cell again."
 )
 
 
@@ -26,6 +30,10 @@ def check_kernel() -> None:
     missing = [name for name in PACKAGES if not is_installed(name)]
     if missing:
         refuse(f"it has no {', '.join(missing)}.")
+    jax = metadata.version("jax")
+    if tuple(map(int, jax.split(".")[:2])) < OLDEST_JAX:
+        needed = ".".join(map(str, OLDEST_JAX))
+        refuse(f"it has jax {jax}, {needed} or later is needed.")
     print(f"The right kernel: Python {version}, with all that is needed.")
 
 

@@ -40,8 +40,8 @@ PEERS = Settings(large=programs.LANES)
 
 def run_bench(monkeypatch, *arguments):
     """Run the script here, at sizes for a test; its status."""
-    monkeypatch.setattr(measuring, "prepare_jax", lambda: None)
-    monkeypatch.setattr(bench, "QUICK", TINY)
+    monkeypatch.setattr(measuring, "prepare_jax", lambda _: None)
+    monkeypatch.setattr(sections, "QUICK", TINY)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["bench.py", *map(str, arguments)])
     try:
@@ -144,6 +144,38 @@ def test_compile_rules_waiting_and_scale_show_what_they_are_for(ran):
     labels += ["C, 1 core"] * bool(shutil.which("cc"))
     assert list(row.samples) == labels
     assert row.num_cells == 2**18
+
+
+def test_where_jax_computes_elsewhere_the_cpu_is_beside(monkeypatch, capsys):
+    monkeypatch.setattr(measuring, "accelerator", lambda: jax.devices()[1])
+    assert run_bench(monkeypatch, "--quick") == 0
+    shown = capsys.readouterr().out
+    for way in ("5 scan", "8 bitpack, packed", "vmap 8 bitpack, packed"):
+        rows = re.findall(rf"^{way}(, CPU)? +\d", shown, flags=re.M)
+        assert rows.count("") == rows.count(", CPU") >= 2
+    assert "8 bitpack, packed, to host" in shown
+    assert "4096 rings, 7 rows of 5 cells" in shown
+    assert re.search(r"2\^18 +[\d.]+ +[\d.]+ +[\d.]+", shown)
+    launches = re.search(r"24 steps launch (\d+) kernels, [\d.]+ µs", shown)
+    assert int(launches[1]) % 24 == 0 < int(launches[1])
+    assert re.search(r"floor: jnp.full writes [\d,]+ GB/s\.\n8 bit", shown)
+
+
+def test_a_device_that_is_no_cpu_gets_more_cells():
+    assert sections.choose_settings(False, "cpu", 2**40) == Settings()
+    assert sections.choose_settings(True, "cuda", 2**40) == sections.QUICK
+    large = sections.choose_settings(False, "cuda", 2**40)
+    assert large.exponents[-1] == 30
+    assert large.wide == (2**28, 16)
+    less = sections.choose_settings(False, "cuda", 7 * 2**26)
+    assert less.exponents[-1] == 26
+    assert less.wide == (2**22, 16)
+
+
+def test_the_states_near_the_live_cell_are_all_there_are():
+    expected = NUMPY.module.simulate(110, 90, 7)
+    states = sections.states_of(NUMPY, 90, 7)
+    np.testing.assert_array_equal(states, expected)
 
 
 @pytest.mark.parametrize("columns", [40, 80])
@@ -425,6 +457,7 @@ def test_the_tables_in_the_readme_have_the_stages_that_exist():
         ("--only smal", "only must name some of small,"),
         ("--size 0", "size must be 1 to "),
         ("--size 9999999", "for the memory, got 9999999"),
+        ("--only wide", "small,large,compile,rules,waiting,scale,peers"),
         ("--size x", "size"),
         ("--only peers --size 100", "size must be a multiple of 32, got 100"),
         ("--record", "record needs peers"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from support import (
     read_half_blocks,
     run_python,
 )
-from workshop import harness, shows
+from workshop import devices, harness, shows
 
 NOT_ON_WINDOWS = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no such signal"
@@ -341,15 +342,62 @@ def test_the_sheet_of_many_rules_fits(
 
 def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):
     size = {"width": 1000, "num_steps": 1000}
-    memory = type("Memory", (), {"available": 5_000_000})
+    memory = SimpleNamespace(available=5_000_000)
     monkeypatch.setattr(harness.psutil, "virtual_memory", lambda: memory)
-    harness.check_arguments(harness.Arguments(**size))
+    harness.check_memory(harness.Arguments(**size))
     with pytest.raises(SystemExit, match="2"):
-        harness.check_arguments(shows.RulesArguments(**size))
+        harness.check_memory(shows.RulesArguments(**size))
     assert "got 256,000,000 bytes" in capsys.readouterr().err
     memory.available = 3_999_999
     with pytest.raises(SystemExit, match="2"):
-        harness.check_arguments(harness.Arguments(**size))
+        harness.check_memory(harness.Arguments(**size))
+
+
+def test_the_memory_of_a_device_is_asked(monkeypatch, capsys):
+    free = {"bytes_limit": 3_000_000, "bytes_in_use": 1_000_000}
+    device = SimpleNamespace(memory_stats=lambda: free)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    memory = SimpleNamespace(available=0)
+    monkeypatch.setattr(harness.psutil, "virtual_memory", lambda: memory)
+    quiet = {"width": 1000, "num_steps": 1000, "print_image": False}
+    harness.check_memory(harness.Arguments(**quiet))
+    for wrong in ({"width": 1001}, {"print_image": True}):
+        with pytest.raises(SystemExit, match="2"):
+            harness.check_memory(harness.Arguments(**quiet | wrong))
+    told = capsys.readouterr().err
+    assert "2 times into the device's memory available, 2,000,000" in told
+    assert "4 times into the memory available, 0 bytes" in told
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_device_that_is_not_there_is_bad_input(number):
+    done = run_python(STAGES[number], "--device", "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("device must be cpu, .* got none\n", done.stderr)
+
+
+def test_a_stage_says_where_it_ran_unless_on_a_cpu():
+    assert devices.name_devices(jnp.zeros(3)) == ""
+    gpu = SimpleNamespace(platform="cuda", device_kind="NVIDIA H200")
+    one = SimpleNamespace(devices=lambda: [gpu])
+    assert devices.name_devices(one) == " on NVIDIA H200"
+    two = SimpleNamespace(devices=lambda: [gpu, gpu])
+    assert devices.name_devices(two) == " on 2 x NVIDIA H200"
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "num_devices", "gpus"),
+    [("127.0.0.1:99", 2, [2, 3]), ("host:99", 2, None), (None, None, None)],
+)
+def test_processes_on_one_machine_share_its_gpus(
+    coordinator, num_devices, gpus
+):
+    given = coordinator, 2, 1
+    names = ("coordinator", "num_processes", "process_id")
+    arguments = devices.DeviceArguments(
+        num_devices, **dict(zip(names, given, strict=True))
+    )
+    assert devices.choose_gpus(arguments) == gpus
 
 
 def test_time_call_waits_for_the_result():

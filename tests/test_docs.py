@@ -118,6 +118,7 @@ PROVOKE = {
     "grad requires": lambda: jax.grad(jnp.sum)(jnp.arange(3)),
     "Gradient only": lambda: jax.grad(jnp.sin)(jnp.ones(3)),
     "sharding": slice_a_sharded_axis,
+    "RESOURCE_EXHAUSTED": lambda: jnp.zeros(2**46, jnp.uint8),
     "No module named": lambda: __import__("not_installed"),
 }
 

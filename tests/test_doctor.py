@@ -1,5 +1,6 @@
 """The doctor finds what is wrong, and says what mends it."""
 
+import os
 import re
 import sys
 from importlib import metadata
@@ -23,10 +24,11 @@ def test_all_is_well_here():
     assert last == "ready"
     what = [re.split(r"  +", line)[1] for line in findings if line[0] != " "]
     pages = ["huge pages"] if doctor.HUGE_PAGES.exists() else []
+    gpus = [name for name in what if "GPU" in name]
     assert what == [
         "Python", "jax, jaxlib", "numpy", "jaxtyping", "tyro", "pillow",
         "psutil", "watchfiles", "notebooks", "bench", "tests",
-        "matthewplotlib", "devices", "memory", *pages, "terminal",
+        "matthewplotlib", "devices", *gpus, "memory", *pages, "terminal",
         "variables",
     ]  # fmt: skip
     assert re.search(r"OK    Python +\d+\.\d+\.\d+", done.stdout)
@@ -113,6 +115,42 @@ def test_huge_pages(
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", version))
     monkeypatch.setenv("GLIBC_TUNABLES", tunables)
     assert doctor.check_huge_pages().verdict == verdict
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it is a script of a shell")
+@pytest.mark.parametrize(
+    ("devices", "answer", "plugin", "told"),
+    [
+        ("cuda:0", "580.65, 10, 99", "", "H, driver 580.65"),
+        ("cpu:0", "580.65, 10, 99", "", "mend: make setup GPU=cuda13"),
+        ("cpu:0", "550.1, 10, 99", "", "mend: make setup GPU=cuda12"),
+        ("cpu:0", "470.1, 10, 99", "", "too old, JAX here needs 525"),
+        ("cpu:0", "550.1, 10, 99", "13", "needs 580 or later mend: make se"),
+        ("cpu:0", "580.65, 10, 99", "13", '"cuda") says why'),
+        ("cuda:0", "580.65, 60, 80", "", "60 of 80 MiB of GPU 0 are taken: p"
+         "y 7 mend: export XLA_CLIENT_MEM_FRACTION=0.23"),
+    ],
+)  # fmt: skip
+def test_a_gpu(devices, answer, plugin, told, tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\ncase $1 in *apps*) echo 'py, 7';;"
+        f" *) echo 'H, {answer}';; esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(
+        *(doctor, "installed_version"),
+        lambda name: name == f"jax-cuda{plugin}-plugin" or None,
+    )
+    seen = doctor.Finding("OK", "devices", devices)
+    found = list(doctor.check_gpus(seen))
+    assert told in " ".join(f"{f.details} mend: {f.mend}" for f in found)
+    assert (found[0].verdict == "OK") == (devices == "cuda:0")
+    program.write_text("#!/bin/sh\necho no driver; exit 9\n")
+    (found,) = doctor.check_gpus(seen)
+    assert found.details == "nvidia-smi: no driver"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The notebooks run, their claims hold, and their exercises check answers."""
 
 import ast
+import functools
 import re
+import shutil
 import sys
 
 import jax
@@ -130,14 +132,32 @@ def test_in_a_wrong_place_the_first_cell_says_what_to_do(wrong, tmp_path):
     if wrong == "folder":
         done = run_python("-c", FIRST_CODE, cwd=tmp_path)
         assert "make lab" in done.stderr
+        assert "git clone ADDRESS workshop" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     else:
         done = run_python("-S", "-c", FIRST_CODE, cwd=convert.FOLDER)
         assert "has no jax" in done.stderr
         assert "Change Kernel" in done.stderr
+        assert f'%pip install -r "{ROOT}/requirements.txt"' in done.stderr
         assert str(ROOT) in done.stderr.splitlines()[-1]
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_clone_in_the_folder_is_found_and_an_older_jax_named(tmp_path):
+    for name in ("stages", "notebooks"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=ignored)
+    old = tmp_path / "packages" / "jax-0.9.2.dist-info"
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: jax\nVersion: 0.9.2\n"
+    )
+    run = functools.partial(run_python, "-c", FIRST_CODE, cwd=tmp_path)
+    assert run().stdout.startswith("The right kernel")
+    told = run(env={"PYTHONPATH": str(old.parent)}).stderr
+    assert "it has jax 0.9.2, 0.10 or later is needed" in told
+    assert str(tmp_path / "clone") in told
 
 
 def test_every_notebook_is_what_its_source_makes():
@@ -178,8 +198,10 @@ def test_pages_need_nothing_else(run_notebook, tmp_path):
         for loads in ("<link", "@import", "<script"):
             assert loads not in page
         local = set(re.findall(r'href="([\w.]+)(?:#[\w.-]*)?"', page))
-        assert local == {path.name for path in pages.values()} & local
+        assert local <= {path.name for path in tmp_path.iterdir()}
         if name in NAMES:
+            assert f'<a href="{name}.ipynb" download>' in page
+            assert (tmp_path / f"{name}.ipynb").exists()
             shown = [
                 output.get("data", {}).keys()
                 for cell in run_notebook(name).notebook.cells

@@ -99,6 +99,21 @@ def test_a_mirrored_or_complemented_rule_gives_such_a_diagram():
         )
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("number", STAGES_TO_COMPARE)
+def test_every_compiled_program_is_lowered_for_other_devices(number, platform):
+    stage = import_stage(number)
+    sizes = {"simulate_rules": np.arange(256, dtype=np.uint8)}
+    names = ("simulate", "simulate_packed", "simulate_rules")
+    found = [name for name in names if hasattr(stage, name)]
+    for name in [n for n in found if hasattr(getattr(stage, n), "lower")]:
+        lower = jax.export.export(getattr(stage, name), platforms=[platform])
+        lowered = lower(sizes.get(name, 110), 66, 5)
+        assert lowered.platforms == (platform,)
+        shape = stage.__dict__[name](sizes.get(name, 110), 66, 5).shape
+        assert lowered.out_avals[0].shape == shape
+
+
 def test_the_annotations_of_every_stage_are_checked():
     for number in STAGES_TO_COMPARE:
         stage = import_stage(number)

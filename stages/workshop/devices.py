@@ -24,6 +24,7 @@ from workshop.terminal import fail, say
 
 CONNECT_SECONDS = 30  # to wait for the other processes
 HEARTBEAT_SECONDS = 20  # without a sign of life, and JAX ends the process
+LOCAL_HOSTS = ("127.0.0.1", "localhost")
 # Copies what JAX's runtime says, but of a lost process one line, not a page.
 COPY_ERRORS = """
 import re, signal, sys
@@ -63,17 +64,41 @@ class DeviceArguments:
     """Which of the processes this is, from 0."""
 
 
-def start_jax() -> None:
-    """Let JAX find its devices; one line and status 1 if it finds none."""
+def start_jax(device: str | None = None) -> None:
+    """Let JAX find its devices, or those of that platform alone.
+
+    One line and status 2 if it finds none there, 1 if it finds none at all.
+    """
     jax = sys.modules.get("jax")
     if jax is None:
+        if device not in (None, "cpu"):
+            fail(f"device must be cpu, where NumPy computes, got {device}")
         return
+    if device is not None:
+        jax.config.update("jax_platforms", device)
     try:
         jax.devices()
     except Exception as error:  # its type differs from version to version
+        if device is not None:
+            fail(f"device must be cpu, or one that JAX finds, got {device}")
         stray = " ".join(f"{v}={os.environ[v]}" for v in stray_variables())
         reason = str(error).partition("\n")[0] or stray
         fail(f"JAX finds no device to run on: {reason}", status=1)
+
+
+def name_devices(result: Any) -> str:
+    """Where it was computed, " on NVIDIA H200" say; nothing for a CPU."""
+    devices = getattr(result, "devices", set)()
+    kinds = [d.device_kind for d in devices if d.platform != "cpu"]
+    several = f"{len(kinds)} x " if len(kinds) > 1 else ""
+    return f" on {several}{kinds[0]}" if kinds else ""
+
+
+def free_device_memory() -> int | None:
+    """Bytes free on a device of JAX; None where they are the host's."""
+    jax = sys.modules.get("jax")
+    stats = jax and jax.local_devices()[0].memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
 
 
 def check_devices(arguments: Any) -> None:
@@ -124,7 +149,7 @@ def set_up_devices(arguments: Any) -> Any:
     if arguments.num_devices is not None:
         jax.config.update("jax_num_cpu_devices", arguments.num_devices)
     connect(arguments)
-    start_jax()
+    start_jax(arguments.device)
     check_agreement(arguments)
     num_devices = count_devices(arguments.num_devices, arguments.width)
     arguments = dataclasses.replace(arguments, num_devices=num_devices)
@@ -184,6 +209,7 @@ def connect(arguments: Any) -> None:
             arguments.coordinator,
             arguments.num_processes,
             arguments.process_id,
+            choose_gpus(arguments),
             initialization_timeout=2 * CONNECT_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
@@ -196,6 +222,18 @@ def connect(arguments: Any) -> None:
         end(f"coordinator {arguments.coordinator} does not work: {reason}")
     finally:
         late.cancel()
+
+
+def choose_gpus(arguments: Any) -> list[int] | None:
+    """The GPUs of this process where all share a machine; None: all of them.
+
+    Two processes with one GPU each would otherwise both take both.
+    """
+    host = (arguments.coordinator or "").rpartition(":")[0]
+    if arguments.num_devices is None or host not in LOCAL_HOSTS:
+        return None
+    first = arguments.process_id * arguments.num_devices
+    return list(range(first, first + arguments.num_devices))
 
 
 def check_port(coordinator: str) -> None:

@@ -9,6 +9,7 @@ import operator
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ PACKAGES = re.findall(r"^[a-z]+(?=[<>=])", REQUIREMENTS, flags=re.M)
 GROUPS = {"notebooks": "lab", "bench": "bench", "tests": "test"}
 WINDOWS = sys.platform == "win32"
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+DRIVERS = {"cuda13": 580, "cuda12": 525}  # the oldest for each, on Linux
+LIST_GPUS = "--query-gpu=name,driver_version,memory.used,memory.total"
+LIST_PROGRAMS = "--query-compute-apps=name,pid"
 IN_ENVIRONMENT = sys.prefix != sys.base_prefix
 PIP = "python -m pip install -r {} -c requirements/lock.txt"
 if IN_ENVIRONMENT:
@@ -134,6 +138,65 @@ def check_devices() -> Finding:
     return Finding("OK", "devices", done.stdout.strip())
 
 
+def check_gpus(devices: Finding) -> Iterator[Finding]:
+    """Does JAX see the NVIDIA GPUs that are there, and is their memory free?
+
+    There are none where NVIDIA's driver and its nvidia-smi are not installed.
+    """
+    gpus, problem = ask_nvidia(LIST_GPUS)
+    if problem:
+        yield Finding("NOTE", "NVIDIA GPU", problem)
+    if not gpus:
+        return
+    name, driver, *_ = gpus[0]
+    sees = devices.verdict == "OK" and "cuda" in devices.details.lower()
+    several = f"{len(gpus)} x " if len(gpus) > 1 else ""
+    yield check_gpu(f"{several}{name}, driver {driver}", driver, sees)
+    for number, (_, _, used, total) in enumerate(gpus):
+        if used.isdigit() and int(used) > int(total) / 5:
+            programs = [" ".join(p) for p in ask_nvidia(LIST_PROGRAMS)[0]]
+            details = f"{used} of {total} MiB of GPU {number} are taken: "
+            details += ", ".join(programs) or "by another program"
+            share = 0.9 * (1 - int(used) / int(total))  # JAX asks for 0.75
+            mend = f"export XLA_CLIENT_MEM_FRACTION={share:.2f}"
+            yield Finding("NOTE", "GPU memory", details, mend)
+
+
+def check_gpu(what: str, driver: str, sees: bool) -> Finding:
+    """Does JAX see the GPU? If not: what mends it, or at least why."""
+    kinds = [kind for kind in DRIVERS if numbers(driver) >= [DRIVERS[kind]]]
+    installed = [k for k in DRIVERS if installed_version(f"jax-{k}-plugin")]
+    details, mend = f"{what}, not seen by JAX", ""
+    if sees:
+        return Finding("OK", "NVIDIA GPU", what)
+    if WINDOWS:
+        details += ": it is, under WSL 2"
+    elif "JAX_PLATFORMS" in os.environ:
+        mend = forget(["JAX_PLATFORMS"])
+    elif not set(installed or kinds) & set(kinds):
+        oldest = DRIVERS[installed[0] if installed else "cuda12"]
+        details = f"{what}: too old, JAX here needs {oldest} or later"
+        mend = f"make setup GPU={kinds[0]}" if kinds else "a newer driver"
+    elif installed:
+        details += ': jax.devices("cuda") says why'
+    else:
+        mend = f"make setup GPU={kinds[0]}"
+    return Finding("NOTE", "NVIDIA GPU", details, mend)
+
+
+def ask_nvidia(query: str) -> tuple[list[list[str]], str]:
+    """The lines of nvidia-smi's answer, or what it says is wrong."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return [], ""
+    command = [program, query, "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode:
+        return [], f"nvidia-smi: {(lines or ['it fails'])[0]}"
+    return [line.split(", ") for line in lines], ""
+
+
 def check_memory() -> Finding:
     """Is there memory for the 8000 x 8000 run?"""
     try:
@@ -229,7 +292,9 @@ def examine() -> Iterator[Finding]:
     for group in GROUPS:
         yield check_group(group)
     yield check_matthewplotlib()
-    yield check_devices()
+    devices = check_devices()
+    yield devices
+    yield from check_gpus(devices)
     yield check_memory()
     if HUGE_PAGES.exists():
         yield check_huge_pages()

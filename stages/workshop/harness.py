@@ -20,6 +20,8 @@ import psutil
 from workshop.devices import (
     DeviceArguments,
     check_devices,
+    free_device_memory,
+    name_devices,
     peers_may_leave,
     set_up_devices,
     start_jax,
@@ -29,6 +31,7 @@ from workshop.stages import failure, find_stages, stage_number
 from workshop.terminal import fail, parse, reader_may_leave, say
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
+DEVICE_COPIES = 2  # where a device has memory of its own: with the loop's
 MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
 
 
@@ -42,6 +45,8 @@ class Arguments:
     """Number of cells on the ring."""
     num_steps: int = 80
     """Number of rows, the initial state included."""
+    device: str | None = None
+    """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
     print_rule: bool = True
     """Print the rule as the table that stages look up."""
     print_image: bool = True
@@ -82,7 +87,8 @@ def run(simulate: Callable) -> None:
         if isinstance(arguments, DeviceArguments):
             arguments = set_up_devices(arguments)
         else:
-            start_jax()
+            start_jax(arguments.device)
+        check_memory(arguments)
         print_rule(arguments)
         if failure(docstring):
             run_failing(simulate, arguments, *failure(docstring))
@@ -152,10 +158,11 @@ def simulate_and_time(
         return states
     compiled = hasattr(simulate, "lower")
     compiling = "trace, compile" if compiled else "compile every operation"
-    say(f"first call:  {seconds:.5f} seconds ({compiling}, run)")
+    run_on = f"run{name_devices(states)}"
+    say(f"first call:  {seconds:.5f} seconds ({compiling}, {run_on})")
     del states
     states, seconds = time_call(simulate, rule, *shape, **options)
-    say(f"second call: {seconds:.5f} seconds (run)")
+    say(f"second call: {seconds:.5f} seconds ({run_on})")
     return states
 
 
@@ -244,7 +251,6 @@ def check_arguments(arguments: Arguments) -> None:
         fail(f"width must be at most {MAX_WIDTH}, got {arguments.width}")
     if arguments.num_steps < 1:
         fail(f"num_steps must be at least 1, got {arguments.num_steps}")
-    check_memory(arguments)
     arguments.check()
     if isinstance(arguments, DeviceArguments):
         check_devices(arguments)
@@ -255,16 +261,26 @@ def check_arguments(arguments: Arguments) -> None:
 
 
 def check_memory(arguments: Arguments) -> None:
-    """End with one line and status 2 if the states would not fit."""
+    """End with one line and status 2 if the states would not fit.
+
+    Onto the device, if it has memory of its own; then into the host's only
+    if they are shown. Devices share the states.
+    """
     num_diagrams = arguments.num_diagrams
     num_bytes = num_diagrams * arguments.num_steps * arguments.width
     factor = f"{num_diagrams} x " if num_diagrams > 1 else ""
-    available = psutil.virtual_memory().available
-    if COPIES * num_bytes > available:
-        fail(
-            f"{factor}num_steps x width must fit {COPIES} times into the"
-            f" memory available, {available:,} bytes, got {num_bytes:,} bytes"
-        )
+    places = [("", psutil.virtual_memory().available, COPIES)]
+    if (free := free_device_memory()) is not None:
+        shown = arguments.print_image or arguments.save_image
+        free *= getattr(arguments, "num_devices", 1)
+        places = [("device's ", free, DEVICE_COPIES), *places[: int(shown)]]
+    for whose, available, copies in places:
+        if copies * num_bytes > available:
+            fail(
+                f"{factor}num_steps x width must fit {copies} times into the"
+                f" {whose}memory available, {available:,} bytes, got"
+                f" {num_bytes:,} bytes"
+            )
 
 
 def check_output(output: Path) -> None:

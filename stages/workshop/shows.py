@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
+from workshop.devices import name_devices
 from workshop.harness import (
     Arguments,
     save,
@@ -77,7 +78,8 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     states = show_states(stage, arguments)
     (rule_table, losses), seconds = time_call(stage.learn_rule, states)
     say("learning the table from the states; at first all entries are 0.5")
-    say(f"first call:  {seconds:.5f} seconds (trace, compile, run)")
+    run_on = f"run{name_devices(losses)}"
+    say(f"first call:  {seconds:.5f} seconds (trace, compile, {run_on})")
     for i in (0, *(4**k for k in range(9) if 4**k < len(losses))):
         print(f"loss after {i:3d} updates: {losses[i]:.1e}")
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)

@@ -177,6 +177,15 @@ ROWS = [
         "stage 9",
     ),
     ErrorRow(
+        "JaxRuntimeError",
+        "RESOURCE_EXHAUSTED",
+        "a device's memory is full; on a GPU the first program takes 75 % of"
+        " it at its start, so that a second finds too little",
+        "smaller arrays; for two programs on one GPU, set"
+        " `XLA_CLIENT_MEM_FRACTION=0.4` before each starts",
+        "README",
+    ),
+    ErrorRow(
         "ModuleNotFoundError",
         "No module named",
         "a Python other than the one in `.venv`",
