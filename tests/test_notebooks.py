@@ -20,6 +20,14 @@ from support import REFERENCE, ROOT, import_stage, run_python
 from workshop.stages import find_stages
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
+SLOW = {"4_scale", "5_transfer"}  # they measure what is large
+each_run = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in NAMES
+    ],
+)
 
 
 def tagged(cells, tag):
@@ -32,7 +40,7 @@ def read_text(name):
     return "\n".join(cell.source for cell in make_notebook(name).cells)
 
 
-@each_notebook
+@each_run
 def test_it_runs_in_this_python_and_every_plot_names_its_axes(
     run_notebook, name
 ):
@@ -42,7 +50,7 @@ def test_it_runs_in_this_python_and_every_plot_names_its_axes(
     assert all(xlabel and ylabel for xlabel, ylabel in run.axes)
 
 
-@each_notebook
+@each_run
 def test_unsolved_exercises_fail_their_checks_and_solutions_pass(
     run_notebook, name
 ):
@@ -187,6 +195,7 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
     assert "make notebooks" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # all notebooks are run
 def test_pages_need_nothing_else(run_notebook, tmp_path):
     write_pages(tmp_path, run_notebook)
     pages = {path.stem: path for path in tmp_path.glob("*.html")}
