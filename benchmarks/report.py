@@ -44,7 +44,8 @@ def replace(text: str, name: str, table: list[str]) -> str:
 def to_table(record: dict, names: tuple[str, ...], columns: list) -> list[str]:
     """The lines of a table of sections side by side, and the machine.
 
-    Rows of what fails on purpose, or is another's program, are left out.
+    Rows of what fails on purpose, or is another's program, are left out;
+    so are the floors, which the pictures show.
     """
     sections = [record["sections"][name] for name in names]
     heads, lines = ["program"], {}
@@ -52,7 +53,10 @@ def to_table(record: dict, names: tuple[str, ...], columns: list) -> list[str]:
         size = section["title"].partition(" cells")[0]
         heads += [f"{size}: {columns[0].head}", *(c.head for c in columns[1:])]
         told = [
-            r for r in section["rows"] if r.samples or r.remark[:2] == "at"
+            row
+            for row in section["rows"]
+            if (row.samples or row.remark[:2] == "at")
+            and "floor" not in row.label
         ]
         lines |= {row.label: [row.label] for row in told}
     for label, cells in lines.items():

@@ -146,6 +146,7 @@ def test_compile_rules_waiting_and_scale_show_what_they_are_for(ran):
     assert row.num_cells == 2**18
 
 
+@pytest.mark.slow
 def test_where_jax_computes_elsewhere_the_cpu_is_beside(monkeypatch, capsys):
     monkeypatch.setattr(measuring, "accelerator", lambda: jax.devices()[1])
     assert run_bench(monkeypatch, "--quick") == 0

@@ -20,7 +20,7 @@ from support import REFERENCE, ROOT, import_stage, run_python
 from workshop.stages import find_stages
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
-SLOW = {"4_scale", "5_transfer"}  # they measure what is large
+SLOW = set(NAMES[1:])  # those that measure what is large
 each_run = pytest.mark.parametrize(
     "name",
     [
