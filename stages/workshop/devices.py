@@ -190,17 +190,7 @@ def connect(arguments: Any) -> None:
     import jax
 
     if arguments.coordinator is not None:
-        if arguments.process_id == 0:
-            check_port(arguments.coordinator)
-        say(
-            f"waiting for {arguments.num_processes} processes to connect to"
-            f" {arguments.coordinator}, at most {CONNECT_SECONDS} seconds",
-            sys.stderr,
-        )
-        copy = subprocess.Popen(
-            [sys.executable, "-c", COPY_ERRORS], stdin=subprocess.PIPE
-        )
-        os.dup2(copy.stdin.fileno(), sys.stderr.fileno())
+        announce(arguments)
     late = threading.Timer(CONNECT_SECONDS, end_late, [arguments.coordinator])
     late.daemon = True
     late.start()
@@ -222,6 +212,21 @@ def connect(arguments: Any) -> None:
         end(f"coordinator {arguments.coordinator} does not work: {reason}")
     finally:
         late.cancel()
+
+
+def announce(arguments: Any) -> None:
+    """Say what is waited for; of JAX's errors let through what tells most."""
+    if arguments.process_id == 0:
+        check_port(arguments.coordinator)
+    say(
+        f"waiting for {arguments.num_processes} processes to connect to"
+        f" {arguments.coordinator}, at most {CONNECT_SECONDS} seconds",
+        sys.stderr,
+    )
+    copy = subprocess.Popen(
+        [sys.executable, "-c", COPY_ERRORS], stdin=subprocess.PIPE
+    )
+    os.dup2(copy.stdin.fileno(), sys.stderr.fileno())
 
 
 def choose_gpus(arguments: Any) -> list[int] | None:

@@ -253,13 +253,7 @@ def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
     yield ("HLO instructions", "what XLA made of it: --hlo"), run.total()
     for name, meaning in OPERATIONS.items():
         yield (f"  {name}", meaning), run[name]
-    turns = ", ".join(program.turns()[:-4:-1])  # outer loops come last
-    yield ("  turns", "of a loop"), turns
-    for name, meaning in BUFFERS.items():
-        shapes = [
-            shape for shape, how in program.loop_buffers() if how == name
-        ]
-        yield (f"  {name}", meaning), max(shapes, key=num_cells, default="")
+    yield from describe_loops(program)
     memory = attempt(made.compiled.memory_analysis)
     for name, meaning in MEMORY.items():
         size = getattr(memory, f"{name}_size_in_bytes", None)
@@ -268,6 +262,17 @@ def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
     flops = costs.get("flops", 0) if isinstance(costs, dict) else 0
     yield ("cost_analysis: flops", "a loop's body counts once"), int(flops)
     yield ("ms to compile", "and to trace"), round(1000 * made.seconds)
+
+
+def describe_loops(program: Program) -> Iterator[tuple[tuple[str, str], str]]:
+    """How often the loops turn, and whether their buffers are copied."""
+    turns = ", ".join(program.turns()[:-4:-1])  # outer loops come last
+    yield ("  turns", "of a loop"), turns
+    for name, meaning in BUFFERS.items():
+        shapes = [
+            shape for shape, how in program.loop_buffers() if how == name
+        ]
+        yield (f"  {name}", meaning), max(shapes, key=num_cells, default="")
 
 
 def num_cells(shape: str) -> int:

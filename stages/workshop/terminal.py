@@ -181,10 +181,7 @@ def parse(
         if not end.code:
             print(usage.getvalue(), end="")
             raise
-    sentence = first_sentence(explanation.getvalue())
-    for pattern, plainer in PLAINER:
-        sentence = re.sub(pattern, plainer, sentence)
-    fail(sentence)
+    fail(first_sentence(explanation.getvalue()))
 
 
 def defer(function: Callable) -> Callable:
@@ -212,7 +209,7 @@ def defer(function: Callable) -> Callable:
 
 
 def first_sentence(box: str) -> str:
-    """What stands in tyro's box between its title and the next rule."""
+    """What stands in tyro's box between its title and the next rule, plain."""
     lines = [line.strip("│| ") for line in box.splitlines()]
     sentence = []
     for line in lines[1:]:
@@ -220,4 +217,7 @@ def first_sentence(box: str) -> str:
             sentence.append(line)
         elif sentence:
             break
-    return " ".join(sentence or lines)
+    text = " ".join(sentence or lines)
+    for pattern, plainer in PLAINER:
+        text = re.sub(pattern, plainer, text)
+    return text

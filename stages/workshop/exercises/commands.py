@@ -75,8 +75,7 @@ def exercise(n: int, /, force: bool = False) -> None:
     say(f"wrote {shown(task.path)}")
     print()
     say(task.task)
-    print()
-    print(f"make check N={n}   does it work?")
+    print(f"\nmake check N={n}   does it work?")
     print(f"make hint N={n}    one of three hints")
     print(f"make run N={n}     run it as a stage")
 
