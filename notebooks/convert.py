@@ -9,6 +9,7 @@ import asyncio
 import copy
 import hashlib
 import itertools
+import re
 import shutil
 import sys
 from collections import Counter
@@ -173,7 +174,7 @@ def write_page(
         "highlighting": HtmlFormatter(style="bw").get_style_defs(".highlight"),
     }
     body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
-    body = body.replace('.ipynb">', '.html">')
+    body = re.sub(r'(<a href="\w+)\.ipynb"', r'\1.html"', body)
     path.write_text(body, encoding="utf-8")
 
 

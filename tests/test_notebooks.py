@@ -209,7 +209,7 @@ def test_pages_need_nothing_else(run_notebook, tmp_path):
         local = set(re.findall(r'href="([\w.]+)(?:#[\w.-]*)?"', page))
         assert local <= {path.name for path in tmp_path.iterdir()}
         if name in NAMES:
-            assert f'<a href="{name}.ipynb" download>' in page
+            assert f'<a download="" href="{name}.ipynb">' in page
             assert (tmp_path / f"{name}.ipynb").exists()
             shown = [
                 output.get("data", {}).keys()
