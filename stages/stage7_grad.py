@@ -1,8 +1,7 @@
 """Stage 7: learn the rule back from its states, by `jax.value_and_grad`.
 
-What changes, from stage 5: the table may be of floats. Then the error of what
-a guessed table predicts has a gradient in the table, even though the table is
-only looked up; following it downhill is a scan.
+What changes, from stage 5: a table of floats is looked up as well. The error
+of what it predicts has a gradient in the table, and a scan goes downhill.
 What to notice: the gradient is in the table, not in the cells that index it.
 Integers have none: for a uint8 table JAX raises a TypeError. The entry of
 a neighborhood that never occurs has gradient 0 and stays at 0.5.

@@ -31,7 +31,7 @@ import tyro
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_suffix(".txt")
-PYTEST = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0"]
+PYTEST = ["-m", "pytest", "--slow", "-x", "-q", "-p", "no:cacheprovider"]
 MARK = "WORKSHOP_MUTANT"  # in the environment of what tests of a copy start
 MAX_SECONDS = 900  # for tests of unbroken code
 INTERRUPTED = Event()  # by Ctrl-C
@@ -134,7 +134,7 @@ def run_pytest(
 ) -> str:
     """How it ended; nothing that the tests have started is left running."""
     process = subprocess.Popen(
-        [sys.executable, *PYTEST, *tests],
+        [sys.executable, *PYTEST, "-n", "0", *tests],
         cwd=folder,
         env={**os.environ, MARK: folder},
         stdin=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import bench
@@ -420,6 +421,14 @@ def test_the_plot_is_gray_and_pictures_suit_light_and_dark_pages(ran):
         assert (pixels[..., 3] == 0).mean() > 0.3  # the page is seen
         solid = pixels[pixels[..., 3] == 255][:, :3].astype(int)
         assert abs(solid - page).max(axis=1).min() > 60  # all of it, too
+
+
+def test_bars_are_as_long_as_the_program_is_fast():
+    (panel,) = Figure().subplots(1, squeeze=False).flat
+    slow, fast = (Row(str(n), {"later": [n]}, 1) for n in (8.0, 2.0))
+    report.draw_bars(panel, "title", [slow, fast])
+    assert [bar.get_width() for bar in panel.patches] == [1, 4]
+    assert panel.get_xscale() == "log"
 
 
 def test_tables_between_markers_are_replaced():

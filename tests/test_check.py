@@ -432,6 +432,13 @@ def test_success_says_what_to_notice_and_what_is_next(columns, check_file):
     assert len(lines) < 24
 
 
+def test_between_two_exercises_there_is_one_that_fails(capsys):
+    check.congratulate(TASKS[2])
+    out = capsys.readouterr().out
+    assert "Next, to see it fail: make stage N=3\n" in out
+    assert out.endswith("Then: make exercise N=4\n")
+
+
 def test_settings_from_outside_do_not_reach_the_file(check_file, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     monkeypatch.setenv("XLA_FLAGS", "--no_such_flag")

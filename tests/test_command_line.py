@@ -26,7 +26,7 @@ from support import (
     read_half_blocks,
     run_python,
 )
-from workshop import devices, harness, shows
+from workshop import devices, harness, shows, tour
 
 NOT_ON_WINDOWS = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no such signal"
@@ -231,6 +231,13 @@ def test_ctrl_c_ends_it_at_once(number, num_steps):
     out, err = process.communicate(timeout=5)
     assert process.returncode == -signal.SIGINT
     assert (out, err) == (b"", b"")
+
+
+@pytest.mark.parametrize(("status", "end"), [(3, 3), (-2, 130)])
+def test_the_tour_ends_as_the_first_stage_that_fails(status, end, monkeypatch):
+    statuses = iter([0, status])
+    monkeypatch.setattr(tour, "show_stage", lambda *_, **__: next(statuses))
+    assert tour.tour() == end
 
 
 @NOT_ON_WINDOWS

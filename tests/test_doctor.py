@@ -2,7 +2,9 @@
 
 import os
 import re
+import subprocess
 import sys
+import types
 from importlib import metadata
 
 import pytest
@@ -87,6 +89,19 @@ def test_a_missing_package(missing, verdict, what, monkeypatch):
         assert found.mend == doctor.INSTALL
     else:
         assert f"make {doctor.GROUPS[what]} does it" in found.details
+
+
+def test_little_memory_and_a_jax_that_says_nothing(monkeypatch):
+    little = types.SimpleNamespace(available=1.5e9)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: little)
+    assert doctor.check_memory()[:2] == ("NOTE", "memory")
+
+    def wait(command, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", wait)
+    found = doctor.check_devices()
+    assert found.details == "JAX named none within 120 seconds"
 
 
 def test_an_old_python(monkeypatch):

@@ -30,7 +30,8 @@ def test_an_exercise_is_the_stage_before_with_a_task_on_top(number):
     docstring = exercise.split('"""')[1]
     assert failure(docstring) is None
     assert TASKS[number].task in " ".join(docstring.split())
-    assert f"make check N={number}" in docstring
+    for command in ("check", "hint"):
+        assert re.search(rf"make {command} N={number}$", docstring, re.M)
     assert max(map(len, exercise.splitlines())) <= 79
 
 
@@ -144,6 +145,8 @@ def test_progress_follows_the_work(workshop):
     assert progress(workshop) == passes
 
     own.write_text("changed", encoding="utf-8")
+    assert "passed, changed since: 5" in progress(workshop)
+    run_script(workshop, "hint", 5)
     assert "passed, changed since: 5" in progress(workshop)
     run_script(workshop, "check", 5)
     assert progress(workshop) == begun

@@ -106,6 +106,12 @@ def test_another_choice_sets_up_anew(make, argument, planned):
     assert planned in remade
 
 
+def test_an_exercise_is_made_again_only_by_force(make):
+    set_up(make.folder)
+    assert "--force" not in make("-n", "exercise", "N=5")
+    assert "'5' --force" in make("-n", "exercise", "N=5", "FORCE=1")
+
+
 @pytest.mark.parametrize("n", ["", "*", "55", "[58]", "5 8", "five"])
 def test_n_is_the_number_of_a_stage(make, n):
     told = make("diff", f"N={n}")

@@ -184,8 +184,7 @@ def count_devices(wanted: int | None, width: int) -> int:
 def connect(arguments: Any) -> None:
     """Join the other processes, if there are any.
 
-    Without arguments JAX asks the cluster that it runs on, SLURM say, and
-    raises a ValueError if there is none.
+    Without arguments JAX asks SLURM, say, and raises ValueError without it.
     """
     import jax
 
