@@ -425,7 +425,9 @@ def test_the_plot_is_gray_and_pictures_suit_light_and_dark_pages(ran):
 
 def test_bars_are_as_long_as_the_program_is_fast():
     (panel,) = Figure().subplots(1, squeeze=False).flat
-    slow, fast = (Row(str(n), {"later": [n]}, 1) for n in (8.0, 2.0))
+    slow, fast = (
+        Row(str(n), {"first": [n], "later": [n]}, 1) for n in (8.0, 2.0)
+    )
     report.draw_bars(panel, "title", [slow, fast])
     assert [bar.get_width() for bar in panel.patches] == [1, 4]
     assert panel.get_xscale() == "log"

@@ -410,9 +410,11 @@ def test_the_first_mismatch_is_a_picture_that_fits(columns, check_file):
 def test_a_picture_fits_wherever_the_wrong_cell_is(cell, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     expected = np.zeros((3, 100), dtype=np.uint8)
+    expected[0, cell - 1] = 1
     states = expected.copy()
     states[1, cell] = 1
-    _, *picture = explain_difference(states, expected).splitlines()
+    message, *picture = explain_difference(states, expected).splitlines()
+    assert "neighborhood 1 0 0 is entry 4 " in message
     assert max(map(len, picture)) <= columns
     marks = [i for i, c in enumerate(picture[-1]) if c == "^"]
     assert [picture[2][i] for i in marks] == ["#", "."]

@@ -12,6 +12,7 @@ from support import ROOT, STAGES
 from workshop.stages import (
     cut_function,
     diff_lines,
+    find_stages,
     stage_before,
     strip_docstring,
 )
@@ -115,6 +116,15 @@ def test_a_stage_that_is_not_there(diff):
     for arguments in (["0"], ["-1"], ["99"], ["x"], []):
         status, out, err = diff(*arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+def test_two_files_of_one_stage_are_bad_input(tmp_path, capsys):
+    for name in ("stage5_a.py", "stage5_b.py"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit, match="2"):
+        find_stages(tmp_path)
+    told = "stage 5 must be one file, got stage5_a.py and stage5_b.py\n"
+    assert capsys.readouterr().err == told
 
 
 def test_on_a_terminal_a_pager_gets_it_in_color(run_in_terminal):

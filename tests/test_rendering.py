@@ -168,6 +168,13 @@ def test_scaling_keeps_the_mean_of_every_block():
             np.testing.assert_allclose(density[row, column], block.mean())
 
 
+def test_the_picture_of_256_rules_has_16_in_each_row():
+    rules = np.repeat(np.arange(256), 6).reshape(256, 2, 3)
+    picture = rendering.make_grid(rules)
+    assert picture.shape == (32, 48)
+    np.testing.assert_array_equal(picture[::2, ::3].ravel(), np.arange(256))
+
+
 @pytest.mark.parametrize("num_steps", [6, 45])
 def test_the_flip_book_shows_all_and_fits_the_terminal(num_steps, capsys):
     rules = np.random.default_rng(1).integers(0, 2, (256, num_steps, 50))

@@ -210,7 +210,7 @@ def defer(function: Callable) -> Callable:
 
 def first_sentence(box: str) -> str:
     """What stands in tyro's box between its title and the next rule, plain."""
-    lines = [line.strip("│| ") for line in box.splitlines()]
+    lines = [line.strip("│ ") for line in box.splitlines()]
     sentence = []
     for line in lines[1:]:
         if re.search(r"\w", line):
