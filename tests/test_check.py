@@ -267,9 +267,9 @@ BROKEN = {
     ),
     "exception": (
         "def simulate(rule, width, num_steps):\n    print('here', width)\n"
-        "    return rule / 0\n",
+        "    return divide(rule)\ndef divide(rule):\n    return rule / 0\n",
         DEFAULT,
-        "attempt.py, line 3, in simulate:\n    return rule / 0\n"
+        "attempt.py, line 5, in divide:\n    return rule / 0\n"
         "ZeroDivisionError: division by zero\n\n"
         "The last lines that the file printed:\n    here 16\n",
     ),

@@ -35,6 +35,8 @@ def test_all_is_well_here():
     ]  # fmt: skip
     assert re.search(r"OK    Python +\d+\.\d+\.\d+", done.stdout)
     assert re.search(r"OK    devices +\S*cpu", done.stdout, flags=re.I)
+    optional = "optional, needs Python 3.12" in done.stdout
+    assert optional == (sys.version_info < (3, 12))
 
 
 def test_it_runs_with_no_package_installed():

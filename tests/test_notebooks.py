@@ -15,6 +15,7 @@ import pytest
 import answers
 import convert
 import figures
+import kernel
 from running import NAMES, make_notebook, printed, write_pages
 from support import REFERENCE, ROOT, import_stage, run_python
 from workshop.stages import find_stages
@@ -133,6 +134,12 @@ def test_the_first_cell_is_the_same_everywhere_and_finds_the_stages(tmp_path):
     done = run_python("-c", FIRST_CODE, cwd=convert.FOLDER)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("The right kernel")
+
+
+def test_a_kernel_in_a_wrong_place_is_told_what_python_it_runs(monkeypatch):
+    monkeypatch.setattr(kernel, "OLDEST_PYTHON", (4, 0))
+    with pytest.raises(SystemExit, match=r"Python 3\..*, 4\.0 or later"):
+        kernel.check_kernel()
 
 
 @pytest.mark.parametrize("wrong", ["folder", "kernel"])
@@ -286,6 +293,13 @@ def loop_over_rules(rules):
     return fractions
 
 
+@jax.jit(static_argnames=("width", "num_steps"))
+def count_in_all_rows(rule, width, num_steps):
+    """Right, from rows that are all there first."""
+    states = import_stage(5).simulate(rule, width, num_steps)
+    return jnp.sum(states, axis=1, dtype=jnp.int32)
+
+
 def loop_over_rows(states):
     """Right, row by row."""
     return jnp.array(
@@ -323,6 +337,7 @@ WRONG = [
     (answers.check_mappable, {"rule", "width"}, "two values give two shapes"),
     (answers.check_mappable, {"rule"}, "there is one more"),
     (answers.check_mappable, {"seed"}, "some of ['num_steps', 'rule'"),
+    (answers.check_count_live, count_in_all_rows, "Record the sums alone"),
     (answers.check_lesson, [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
     (answers.check_live_fractions, loop_over_rules, "that is a loop"),
     (
