@@ -65,7 +65,7 @@ from figures import (
     show_lanes,
     show_table,
 )
-from workshop.inspection import inspect
+from workshop.inspection.inspection import inspect
 from workshop.jaxprs import equations
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import pytest
 
 from support import ROOT, STAGES, import_stage, run_python
-from workshop.hlo import Program
-from workshop.inspection import own_times
+from workshop.inspection.hlo import Program
+from workshop.inspection.inspection import own_times
 
 DOOR = ROOT / "stages" / "workshop"
 

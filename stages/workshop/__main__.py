@@ -25,7 +25,7 @@ COMMANDS = {
     "tour": "tour",
     "stage": "stages",
     "diff": "stages",
-    "inspect": "inspection",
+    "inspect": "inspection.inspection",
     "exercise": "exercises.commands",
     "check": "exercises.check",
     "hint": "exercises.commands",

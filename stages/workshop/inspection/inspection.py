@@ -27,7 +27,7 @@ from workshop.harness import (
     check_writable,
     time_call,
 )
-from workshop.hlo import Program
+from workshop.inspection.hlo import Program
 from workshop.jaxprs import count_equations, equations
 from workshop.port.port import check_code
 from workshop.stages import COLORS, RESET, find_stages
