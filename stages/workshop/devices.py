@@ -63,6 +63,8 @@ class DeviceArguments:
     process_id: int | None = None
     """Which of the processes this is, from 0."""
 
+    other_lines = 1  # it says how many devices there are
+
 
 def start_jax(device: str | None = None) -> None:
     """Let JAX find its devices, or those of that platform alone.

@@ -58,8 +58,8 @@ class Arguments:
 
     num_diagrams = 1
     """That the memory has to hold at once."""
-    lines_below = 0
-    """That are printed below the picture."""
+    other_lines = 0
+    """That are printed beside rule, times and picture."""
 
     def check(self) -> None:
         """End with one line and status 2 if an argument cannot work."""
@@ -186,7 +186,7 @@ def show_picture(states: Any, arguments: Arguments) -> None:
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
         above = 13 if arguments.print_rule else 4
-        print_states(states, other_lines=above + arguments.lines_below)
+        print_states(states, other_lines=above + arguments.other_lines)
     if arguments.save_image and arguments.output != Path(os.devnull):
         save(states, arguments.output)
 
@@ -233,12 +233,8 @@ def print_rule(arguments: Arguments) -> None:
         bits = [rule >> i & 1 for i in range(8)]
         print(f"bits: [{' '.join(map(str, bits))}]")
         for i, bit in enumerate(bits):
-            print(f"{table_entry(i)} = {bit}")
-
-
-def table_entry(i: int) -> str:
-    """The name of the entry that bit i of the rule becomes."""
-    return f"rule_table[{i >> 2},{i >> 1 & 1},{i & 1}]"
+            entry = f"{i >> 2},{i >> 1 & 1},{i & 1}"
+            print(f"rule_table[{entry}] = {bit}")
 
 
 def check_arguments(arguments: Arguments) -> None:

@@ -17,7 +17,6 @@ from workshop.harness import (
     save,
     show_states,
     simulate_and_time,
-    table_entry,
     time_call,
 )
 from workshop.rendering import make_grid, play_flip_book, print_sheet
@@ -41,7 +40,7 @@ class RulesArguments(Arguments):
 class LearningArguments(Arguments):
     """The command line of a stage that learns a rule from its states."""
 
-    lines_below = 15
+    other_lines = 7
 
     def check(self) -> None:
         """End with one line and status 2 if a rule cannot be learned so."""
@@ -80,30 +79,29 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     say("learning the table from the states; at first all entries are 0.5")
     run_on = f"run{name_devices(losses)}"
     say(f"first call:  {seconds:.5f} seconds (trace, compile, {run_on})")
-    for i in (0, *(4**k for k in range(9) if 4**k < len(losses))):
-        print(f"loss after {i:3d} updates: {losses[i]:.1e}")
+    updates = [0, *(4**k for k in range(9) if 4**k < len(losses))]
+    print("updates:", *(f"{number:7}" for number in updates))
+    print("loss:   ", *(f"{losses[number]:.1e}" for number in updates))
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)
     num_steps, width = states.shape
     again = stage.simulate(learned_rule, width, num_steps)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
-    note = " (undetermined entries as 0)" if np.any(rule_table == 0.5) else ""
+    note = " (? is undetermined: 0)" if np.any(rule_table == 0.5) else ""
     say(
         f"rule {learned_rule}, as learned{note}, reproduces the states exactly"
     )
 
 
 def print_learned(entries: np.ndarray, rule: int) -> int:
-    """Print the learned entries beside the true ones; return their rule.
+    """Print the learned entries below the true ones; return their rule.
 
     An entry that is undetermined, still one half, counts as 0.
     """
-    learned_rule = 0
-    for i, entry in enumerate(entries):
-        learned = "undetermined" if entry == 0.5 else f"learned {entry:.4f}"
-        print(f"{table_entry(i)} = {rule >> i & 1}, {learned}")
-        learned_rule |= int(entry > 0.5) << i
-    return learned_rule
+    shown = ["?" if entry == 0.5 else f"{entry:.2f}" for entry in entries]
+    print("bits:   ", *(f"{rule >> i & 1:<4}" for i in range(8)))
+    print("learned:", *(f"{entry:4}" for entry in shown))
+    return sum(1 << i for i, entry in enumerate(entries) if entry > 0.5)
 
 
 SHOWS = {
