@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import re
 import shutil
 import subprocess
 import tempfile
@@ -17,13 +16,12 @@ import numpy as np
 
 import measuring
 from measuring import RULE, Stage, Way
+from workshop.inspection.hlo import ONLY_NAMES, Program
 from workshop.terminal import say
 
 C_SOURCE = Path(__file__).with_name("automaton.c")
 C_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 LANES = 32
-# Of XLA's instructions, those that only name what is there.
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
 
 
 def find_scan(stages: list[Stage]) -> Stage:
@@ -72,10 +70,10 @@ def on_cpu(simulate: Callable, *arguments: Any) -> Any:
 
 def count_kernels(hlo: str) -> int:
     """What the body of the first loop of a compiled program launches."""
-    body = re.search(r"\bbody=%?([\w.-]+)", hlo)[1]
-    lines = re.search(rf"^%?{re.escape(body)} .*?^}}", hlo, re.M | re.S)[0]
-    names = re.findall(r"^ .* = .*? ([a-z-]+)\(", lines, flags=re.M)
-    return sum(name not in FREE for name in names)
+    program = Program(hlo)
+    bodies = [it.attribute("body") for it in program.instructions.values()]
+    body = program.computations[next(filter(None, bodies))]
+    return sum(it.operation not in ONLY_NAMES for it in body)
 
 
 def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
