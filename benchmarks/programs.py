@@ -44,8 +44,8 @@ def ways(stage: Stage, width: int) -> Iterator[Way]:
         to_states = partial(unpack, stage, width)
         yield Way(f"{label}, packed", packed, to_states, anywhere=True)
         if measuring.accelerator():
-            brought = partial(bring, packed)
-            yield Way(f"{label}, packed, to host", brought, to_states)
+            label += ", packed, to host"
+            yield Way(label, lambda *a: np.asarray(packed(*a)), to_states)
 
 
 def beside(ways: Iterable[Way]) -> Iterator[Way]:
@@ -55,11 +55,6 @@ def beside(ways: Iterable[Way]) -> Iterator[Way]:
         if way.anywhere and measuring.accelerator():
             run = partial(on_cpu, way.simulate)
             yield way._replace(label=f"{way.label}, CPU", simulate=run)
-
-
-def bring(simulate: Callable, *arguments: Any) -> np.ndarray:
-    """What it computes, in the memory of the host."""
-    return np.asarray(simulate(*arguments))
 
 
 def on_cpu(simulate: Callable, *arguments: Any) -> Any:

@@ -68,22 +68,18 @@ def make_notebook(source: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def notebook_path(source: Path) -> Path:
-    """The .ipynb beside a source."""
-    return source.with_suffix(".ipynb")
-
-
 def write_notebooks() -> None:
     """Write the .ipynb of every source."""
     for source in SOURCES:
-        nbformat.write(make_notebook(source), notebook_path(source))
-        print(f"wrote {notebook_path(source).relative_to(ROOT)}")
+        path = source.with_suffix(".ipynb")
+        nbformat.write(make_notebook(source), path)
+        print(f"wrote {path.relative_to(ROOT)}")
 
 
 def check_notebooks() -> None:
     """End with status 1 if a .ipynb is not what its source makes."""
     for source in SOURCES:
-        path = notebook_path(source)
+        path = source.with_suffix(".ipynb")
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if text != nbformat.writes(make_notebook(source)) + "\n":
             name = path.relative_to(ROOT)
@@ -113,7 +109,7 @@ def make_pages() -> None:
     """Run every notebook, and write the pages."""
     notebooks = {}
     for source in SOURCES:
-        print(f"running {notebook_path(source).relative_to(ROOT)}", flush=True)
+        print(f"running notebooks/{source.stem}.ipynb", flush=True)
         notebooks[source.stem] = execute(make_notebook(source))
     write_pages(PAGES, notebooks)
     print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")

@@ -254,12 +254,11 @@ def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
     for name, meaning in OPERATIONS.items():
         yield (f"  {name}", meaning), run[name]
     yield from describe_loops(program)
-    memory = attempt(made.compiled.memory_analysis)
+    memory = made.compiled.memory_analysis()  # None where XLA does not say
     for name, meaning in MEMORY.items():
         size = getattr(memory, f"{name}_size_in_bytes", None)
         yield (f"memory: {name}", meaning), size
-    costs = attempt(made.compiled.cost_analysis)
-    flops = costs.get("flops", 0) if isinstance(costs, dict) else 0
+    flops = (made.compiled.cost_analysis() or {}).get("flops", 0)
     yield ("cost_analysis: flops", "a loop's body counts once"), int(flops)
     yield ("ms to compile", "and to trace"), round(1000 * made.seconds)
 
@@ -278,12 +277,6 @@ def describe_loops(program: Program) -> Iterator[tuple[tuple[str, str], str]]:
 def num_cells(shape: str) -> int:
     """The elements of an array, by its shape in HLO: u8[80,80]."""
     return math.prod(map(int, re.findall(r"\d+", shape.partition("[")[2])))
-
-
-def attempt(analyze: Callable) -> Any:
-    """What XLA says, None where it does not."""
-    with contextlib.suppress(Exception):
-        return analyze()
 
 
 def print_rows(rows: list[Row]) -> None:
