@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from workshop.terminal import (
+    fail,
     say,
     shows_blocks,
     shows_true_color,
@@ -162,13 +163,17 @@ def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
     )
 
 
-def save_image(states: np.ndarray, path: Path) -> None:
-    """Write live cells black on white, one pixel a cell.
+def save_image(states: np.ndarray, output: Path) -> None:
+    """Write live cells black on white, one pixel a cell, and say where.
 
-    The suffix of path chooses the format. The file appears whole or not at
-    all. ValueError says what is wrong with the suffix, OSError with the disk.
+    The suffix chooses the format. The file appears whole or not at all.
     """
-    write_whole(path, encode_image(states, path.suffix))
+    num_rows, width = states.shape
+    try:
+        write_whole(output, encode_image(states, output.suffix))
+    except (OSError, ValueError) as error:
+        fail(f"output {output} cannot hold {width} x {num_rows}: {error}")
+    say(f"wrote {output} ({width} x {num_rows} pixels)")
 
 
 def encode_image(states: np.ndarray, suffix: str) -> bytes:
