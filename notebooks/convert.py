@@ -6,7 +6,6 @@ python notebooks/convert.py html    # run them, into build/html; the handout
 """
 
 import asyncio
-import copy
 import hashlib
 import itertools
 import re
@@ -157,7 +156,6 @@ def write_page(
     path: Path, notebook: nbformat.NotebookNode, links: dict[str, str]
 ) -> None:
     """Write one notebook as a page, with links to the others on top."""
-    notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             # No kernel answers a slider here: the picture beside it stays.

@@ -28,13 +28,15 @@ def make_handout(cells: Iterable[nbformat.NotebookNode]) -> str:
     )
     environment.filters["markdown"] = markdown2html
     readme, guide = read("README.md"), read("TEACHING.md")
+    further = readme.partition("## Where to go on\n")[2]
+    file_link = r"\[([^]]*)\]\((?!http)[^)]*\)"  # paper has no files
     return environment.get_template("handout.html.j2").render(
         ideas=find_ideas(readme),
         picture=find_picture(cells),
         commands=find_commands(read("Makefile")),
         method=re.search(r"(?ms)^1\. Functions: .*?\n\n", guide)[0],
         errors=ROWS,
-        further=cut_links(readme.partition("## Where to go on\n")[2]),
+        further=re.sub(file_link, r"\1", further),
         highlighting=HtmlFormatter(style="bw").get_style_defs(".highlight"),
     )
 
@@ -92,8 +94,3 @@ def find_commands(makefile: str) -> list[tuple[str, str]]:
     """What attendees and learners type, and what it does."""
     parts = re.findall(r"### (?:attendee|learner)\n(.*?)###", makefile, re.S)
     return re.findall(r"(?m)^([a-z]+):.*## (.*)$", "".join(parts))
-
-
-def cut_links(text: str) -> str:
-    """Without the links to files: paper has none of them."""
-    return re.sub(r"\[([^]]*)\]\((?!http)[^)]*\)", r"\1", text)

@@ -184,21 +184,17 @@ def make(path: Path, call: str, setup: str, size: dict[str, int]) -> Made:
             f"{shown(path)}: {call.partition('(')[0]} is not what jax.jit"
             " returns, so there is no one program to look at"
         )
-
-    def compile_it() -> tuple[Any, Any]:
-        traced = function.trace(*args, **kwargs)
-        return traced, traced.lower().compile()
-
     larger = None
     with one_line(path):
-        (traced, compiled), seconds = time_call(compile_it)
+        traced, seconds = time_call(function.trace, *args, **kwargs)
+        compiled, more_seconds = time_call(lambda: traced.lower().compile())
         if "num_steps" in call + setup and "num_steps" not in module:
             names = {"np": np, **size, **module}
             names["num_steps"] *= 2
             _, more, named = evaluate(call, setup, names)
             larger = function.trace(*more, **named)
     run = functools.partial(function, *args, **kwargs)
-    program = Program(compiled.as_text())
+    program, seconds = Program(compiled.as_text()), seconds + more_seconds
     lines = program.source_lines(path)
     return Made(path, run, traced, larger, compiled, seconds, program, lines)
 
