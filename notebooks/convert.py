@@ -13,13 +13,12 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import jupytext
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
@@ -41,14 +40,6 @@ METADATA = {
     },
     "language_info": {"name": "python"},
 }
-
-
-class ThisPython(AsyncKernelManager):
-    """Starts kernels by this very Python, whichever are installed."""
-
-    def format_kernel_cmd(self, **options: Any) -> list[str]:
-        """The command, but for the Python in it."""
-        return [sys.executable, *super().format_kernel_cmd(**options)[1:]]
 
 
 def make_notebook(source: Path) -> nbformat.NotebookNode:
@@ -92,7 +83,6 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """
     client = NotebookClient(
         notebook,
-        kernel_manager_class=ThisPython,
         extra_arguments=["--log-level=ERROR"],
         timeout=SECONDS_A_CELL,
         resources={"metadata": {"path": str(FOLDER)}},
