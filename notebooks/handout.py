@@ -77,17 +77,13 @@ def telling_lines(number: int, changes: str) -> list[str]:
 def find_picture(cells: Iterable[nbformat.NotebookNode]) -> dict[str, str]:
     """The picture of scan: its data and its alternative text."""
     (picture,) = (
-        {"alt": alt, "data": output.data["image/png"]}
+        {"alt": about.alt, "data": output.data["image/png"]}
         for cell in cells
         for output in cell.get("outputs", [])
-        if (alt := find_alt(output)).startswith(FIGURE)
+        for about in [output.get("metadata", {}).get("image/png", {})]
+        if about.get("alt", "").startswith(FIGURE)
     )
     return picture
-
-
-def find_alt(output: nbformat.NotebookNode) -> str:
-    """The alternative text of an output, "" if it has none."""
-    return output.get("metadata", {}).get("image/png", {}).get("alt", "")
 
 
 def find_commands(makefile: str) -> list[tuple[str, str]]:
