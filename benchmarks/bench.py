@@ -34,7 +34,6 @@ from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, parse, reader_may_leave, say, write_whole
 
 DEFAULT = ",".join(name for name in PLANS if name not in {"peers"} | ELSEWHERE)
-NEEDS = {"record": ["peers"], "readme": ["small", "large"]}
 MAX_BUSY = 10  # percent
 
 
@@ -48,8 +47,7 @@ class Arguments:
     quick: bool = False  # A rehearsal: smaller sizes.
     json: Path | None = None  # Write all samples to this file.
     plot: Path | None = None  # Draw the results into this PNG file.
-    record: bool = False  # Keep the table of peers, for README.
-    readme: Path | None = None  # Rewrite tables in this file, and pictures.
+    readme: Path | None = None  # Put tables of these sections there; pictures.
 
 
 def main() -> int:
@@ -110,14 +108,13 @@ def results(record: dict, arguments: Arguments) -> Iterator[tuple]:
     if arguments.json:
         text = json.dumps(record, default=dataclasses.asdict, indent=1)
         yield arguments.json, text + "\n"
-    if arguments.record:
-        yield report.KEPT, report.to_peers(record)
     if arguments.plot:
         yield arguments.plot, report.plot(record)
     if path := arguments.readme:
         yield path, report.rewrite(path.read_text(encoding="utf-8"), record)
-        for name, image in report.draw_pictures(record).items():
-            yield path.parent / ".github" / name, image
+        if "large" in record["sections"]:
+            for name, image in report.draw_pictures(record).items():
+                yield path.parent / ".github" / name, image
 
 
 def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:
@@ -153,15 +150,16 @@ def check_files(arguments: Arguments, names: list[str]) -> None:
             check_writable(option, path)
     if arguments.plot and set(names) <= {"compile", "scale"}:
         fail(f"plot needs a section with later calls, got {arguments.only}")
-    for option, needed in NEEDS.items():
-        if getattr(arguments, option) and not set(needed) <= set(names):
-            fail(f"{option} needs {','.join(needed)}, got {arguments.only}")
+    tables = [needed for needed, _ in report.TABLES.values()]
+    if arguments.readme and not any(set(t) <= set(names) for t in tables):
+        fail(f"readme needs small,large or peers, got {arguments.only}")
     if (path := arguments.plot) and path.suffix.lower() != ".png":
         fail(f"plot must be a file named .png, got {path}")
     if path := arguments.readme:
         try:
             text = path.read_text(encoding="utf-8")
-            report.replace(report.replace(text, "peers", []), "bench", [])
+            for name in report.TABLES:
+                report.replace(text, name, [])
         except (OSError, ValueError) as error:
             fail(f"readme must be a file with markers, got {path}: {error}")
 

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from workshop.compare import explain_difference
-from workshop.devices import name_devices, start_jax
+from workshop.devices import name_devices, other_devices, start_jax
 from workshop.harness import time_call
 from workshop.jaxprs import count_equations
 from workshop.stages import failure, find_stages, load_stage
@@ -149,7 +149,7 @@ def refuse_the_same(label: str, before: Any, after: Any) -> None:
     """RefusedError if two calls returned the same memory."""
     for old, new in zip(*map(jax.tree.leaves, (before, after)), strict=False):
         if old is new or (
-            not on_device(new)
+            not other_devices(new)
             and np.may_share_memory(np.asarray(old), np.asarray(new))
         ):
             raise RefusedError(
@@ -163,7 +163,7 @@ def refuse_the_impossible(label: str, result: Any, seconds: float) -> None:
     leaves = jax.tree.leaves(result)
     num_bytes = sum(leaf.nbytes for leaf in leaves)
     write, where, writers = np.full, "one core", num_cores()
-    if devices := on_device(leaves[0]):
+    if devices := other_devices(leaves[0]):
         write = jax.jit(jnp.full, static_argnums=(0, 1, 2))
         where, writers = "one device", len(devices)
     write = functools.partial(write, num_bytes, 1, np.uint8)
@@ -175,15 +175,9 @@ def refuse_the_impossible(label: str, result: Any, seconds: float) -> None:
         )
 
 
-def on_device(leaf: Any) -> list:
-    """The devices other than a CPU that it is on."""
-    devices = getattr(leaf, "devices", set)()
-    return [device for device in devices if device.platform != "cpu"]
-
-
 def accelerator() -> Any:
     """The device that JAX computes on, None if that is a CPU."""
-    return next(iter(on_device(jnp.zeros(1))), None)
+    return next(iter(other_devices(jnp.zeros(1))), None)
 
 
 def check_equal(label: str, states: Any, expected: np.ndarray) -> None:

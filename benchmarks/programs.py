@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import re
 import shutil
 import subprocess
 import tempfile
@@ -17,13 +16,12 @@ import numpy as np
 
 import measuring
 from measuring import RULE, Stage, Way
+from workshop.inspection.hlo import ONLY_NAMES, Program
 from workshop.terminal import say
 
 C_SOURCE = Path(__file__).with_name("automaton.c")
 C_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 LANES = 32
-# Of XLA's instructions, those that only name what is there.
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
 
 
 def find_scan(stages: list[Stage]) -> Stage:
@@ -46,8 +44,8 @@ def ways(stage: Stage, width: int) -> Iterator[Way]:
         to_states = partial(unpack, stage, width)
         yield Way(f"{label}, packed", packed, to_states, anywhere=True)
         if measuring.accelerator():
-            brought = partial(bring, packed)
-            yield Way(f"{label}, packed, to host", brought, to_states)
+            label += ", packed, to host"
+            yield Way(label, lambda *a: np.asarray(packed(*a)), to_states)
 
 
 def beside(ways: Iterable[Way]) -> Iterator[Way]:
@@ -59,11 +57,6 @@ def beside(ways: Iterable[Way]) -> Iterator[Way]:
             yield way._replace(label=f"{way.label}, CPU", simulate=run)
 
 
-def bring(simulate: Callable, *arguments: Any) -> np.ndarray:
-    """What it computes, in the memory of the host."""
-    return np.asarray(simulate(*arguments))
-
-
 def on_cpu(simulate: Callable, *arguments: Any) -> Any:
     """What it computes, on the first CPU device."""
     with jax.default_device(jax.devices("cpu")[0]):
@@ -72,10 +65,10 @@ def on_cpu(simulate: Callable, *arguments: Any) -> Any:
 
 def count_kernels(hlo: str) -> int:
     """What the body of the first loop of a compiled program launches."""
-    body = re.search(r"\bbody=%?([\w.-]+)", hlo)[1]
-    lines = re.search(rf"^%?{re.escape(body)} .*?^}}", hlo, re.M | re.S)[0]
-    names = re.findall(r"^ .* = .*? ([a-z-]+)\(", lines, flags=re.M)
-    return sum(name not in FREE for name in names)
+    program = Program(hlo)
+    bodies = [it.attribute("body") for it in program.instructions.values()]
+    body = program.computations[next(filter(None, bodies))]
+    return sum(it.operation not in ONLY_NAMES for it in body)
 
 
 def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:

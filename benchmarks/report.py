@@ -1,14 +1,16 @@
 """What is kept of a run: tables in the README, and pictures, in gray."""
 
 import io
-import json
-from pathlib import Path
 from typing import Any
 
 from measuring import Row
 from tables import LATER, PAYS_OFF, PEERS, SPEEDUP, pays_off, speedup
 
-KEPT = Path(__file__).with_name("peers.json")
+# In the README: the sections of each table, and its columns.
+TABLES = {
+    "bench": (("small", "large"), [LATER, SPEEDUP, PAYS_OFF]),
+    "peers": (("peers",), PEERS),
+}
 GRAY = "#8c8c8c"  # on white and on black
 INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor")
@@ -16,16 +18,11 @@ INKED += ("xtick.color", "ytick.color")
 
 
 def rewrite(text: str, record: dict) -> str:
-    """The text with the tables of this run, and of the kept one of peers."""
-    text = replace(text, "peers", json.loads(KEPT.read_bytes()))
-    table = to_table(record, ("small", "large"), [LATER, SPEEDUP, PAYS_OFF])
-    return replace(text, "bench", table)
-
-
-def to_peers(record: dict) -> str:
-    """What is kept of the section peers: its table, for `rewrite`."""
-    table = to_table(record, ("peers",), PEERS)
-    return json.dumps(table, indent=1) + "\n"
+    """The text with the tables of this run; others stay as they are."""
+    for name, (sections, columns) in TABLES.items():
+        if set(sections) <= record["sections"].keys():
+            text = replace(text, name, to_table(record, sections, columns))
+    return text
 
 
 def replace(text: str, name: str, table: list[str]) -> str:

@@ -107,18 +107,14 @@ def size_notes(stages: list[Stage], size: int, rows: list[Row]) -> Iterator:
             for floor in (name for name in times if "floor" in name):
                 yield f"{label}: {time / times[floor]:.1f} times {floor[7:]}."
     if measuring.accelerator() and (scan := find_scan(stages)).label in times:
-        yield tell_launches(scan, size, times[scan.label])
+        compiled = scan.module.simulate.lower(RULE, size, size).compile()
+        launches = size * programs.count_kernels(compiled.as_text())
+        each = times[scan.label] / launches * 1e6
+        yield (
+            f"{scan.label}: {size:,} steps launch {launches:,} kernels,"
+            f" {each:.1f} µs each."
+        )
     yield "pays off: from that call on, all together beat NumPy's calls."
-
-
-def tell_launches(scan: Stage, size: int, seconds: float) -> str:
-    """What a step of the loop costs where it is launched from the host."""
-    compiled = scan.module.simulate.lower(RULE, size, size).compile()
-    launches = size * programs.count_kernels(compiled.as_text())
-    return (
-        f"{scan.label}: {size:,} steps launch {launches:,} kernels,"
-        f" {seconds / launches * 1e6:.1f} µs each."
-    )
 
 
 def plan_compile(stages: list[Stage], settings: Settings) -> Section:

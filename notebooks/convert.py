@@ -6,7 +6,6 @@ python notebooks/convert.py html    # run them, into build/html; the handout
 """
 
 import asyncio
-import copy
 import hashlib
 import itertools
 import re
@@ -14,13 +13,12 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import jupytext
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
@@ -44,14 +42,6 @@ METADATA = {
 }
 
 
-class ThisPython(AsyncKernelManager):
-    """Starts kernels by this very Python, whichever are installed."""
-
-    def format_kernel_cmd(self, **options: Any) -> list[str]:
-        """The command, but for the Python in it."""
-        return [sys.executable, *super().format_kernel_cmd(**options)[1:]]
-
-
 def make_notebook(source: Path) -> nbformat.NotebookNode:
     """The notebook of a py:percent source, without outputs.
 
@@ -68,22 +58,18 @@ def make_notebook(source: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def notebook_path(source: Path) -> Path:
-    """The .ipynb beside a source."""
-    return source.with_suffix(".ipynb")
-
-
 def write_notebooks() -> None:
     """Write the .ipynb of every source."""
     for source in SOURCES:
-        nbformat.write(make_notebook(source), notebook_path(source))
-        print(f"wrote {notebook_path(source).relative_to(ROOT)}")
+        path = source.with_suffix(".ipynb")
+        nbformat.write(make_notebook(source), path)
+        print(f"wrote {path.relative_to(ROOT)}")
 
 
 def check_notebooks() -> None:
     """End with status 1 if a .ipynb is not what its source makes."""
     for source in SOURCES:
-        path = notebook_path(source)
+        path = source.with_suffix(".ipynb")
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if text != nbformat.writes(make_notebook(source)) + "\n":
             name = path.relative_to(ROOT)
@@ -97,7 +83,6 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """
     client = NotebookClient(
         notebook,
-        kernel_manager_class=ThisPython,
         extra_arguments=["--log-level=ERROR"],
         timeout=SECONDS_A_CELL,
         resources={"metadata": {"path": str(FOLDER)}},
@@ -113,7 +98,7 @@ def make_pages() -> None:
     """Run every notebook, and write the pages."""
     notebooks = {}
     for source in SOURCES:
-        print(f"running {notebook_path(source).relative_to(ROOT)}", flush=True)
+        print(f"running notebooks/{source.stem}.ipynb", flush=True)
         notebooks[source.stem] = execute(make_notebook(source))
     write_pages(PAGES, notebooks)
     print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")
@@ -161,7 +146,6 @@ def write_page(
     path: Path, notebook: nbformat.NotebookNode, links: dict[str, str]
 ) -> None:
     """Write one notebook as a page, with links to the others on top."""
-    notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             # No kernel answers a slider here: the picture beside it stays.

@@ -24,7 +24,6 @@ LONGEST_SIDE = 480  # pixels of a screen, of the explorer's picture
 
 plt.rcParams.update(
     {
-        "axes.grid": True,
         "axes.prop_cycle": cycler(
             color=["black", "0.35", "0.55", "0.2"],
             linestyle=["-", "--", ":", "-."],
@@ -113,7 +112,6 @@ def show_states(
     for panel, title in zip(panels.flat, diagrams, strict=True):
         panel.imshow(diagrams[title], cmap="binary", vmin=0, vmax=darkest)
         panel.set(title=title, **labels)
-        panel.grid(visible=False)
     alt = f"{kind}: {', '.join(diagrams)}"
     display(figure, metadata={"image/png": {"alt": alt}})
     plt.close(figure)
@@ -132,6 +130,7 @@ def show_curves(
         for name, (x, y) in curves.items():
             panel.plot(x, y, label=name)
         panel.legend()
+        panel.grid()
 
 
 def show_points(
@@ -145,6 +144,7 @@ def show_points(
     alt = f"{ylabel} against {xlabel}"
     with draw(alt, xlabel=xlabel, ylabel=ylabel) as panel:
         panel.plot(x, y, "o", color="0.55", markersize=3)
+        panel.grid()
         box = {"fc": "white", "ec": "none", "pad": 1}
         offset = {"xytext": (7, 4), "textcoords": "offset points"}
         for name, i in named.items():
@@ -202,7 +202,6 @@ def show_lanes(
         for lane, word in np.ndindex(lanes, num_words):
             panel.text(lane, word, cells[lane, word], **style)
         panel.set(xticks=range(0, lanes, 4), yticks=range(num_words))
-        panel.grid(visible=False)
 
 
 def show_halo(wrong: np.ndarray, halo: int) -> None:
@@ -219,7 +218,6 @@ def show_halo(wrong: np.ndarray, halo: int) -> None:
             panel.text(x, -1, "halo", ha="center")
         panel.text(num_cells / 2 - halo, -1, "share", ha="center")
         panel.set_yticks(range(0, num_steps, 2))
-        panel.grid(visible=False)
 
 
 def show_grid(states: np.ndarray, xlabel: str, ylabel: str) -> None:
@@ -234,7 +232,6 @@ def show_grid(states: np.ndarray, xlabel: str, ylabel: str) -> None:
         for i in range(1, 16):
             panel.axvline(i * width, **style)
             panel.axhline(i * num_steps, **style)
-        panel.grid(visible=False)
 
 
 def show_patterns(v: np.ndarray, feeds: np.ndarray, kills: np.ndarray) -> None:
@@ -250,7 +247,6 @@ def show_patterns(v: np.ndarray, feeds: np.ndarray, kills: np.ndarray) -> None:
         names = [[f"{x:.4f}" for x in some] for some in (feeds, kills)]
         panel.set_xticks(places[0] * width + width // 2, names[0])
         panel.set_yticks(places[1] * height + height // 2, names[1])
-        panel.grid(visible=False)
 
 
 def explore(simulate: Callable) -> None:

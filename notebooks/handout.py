@@ -28,13 +28,15 @@ def make_handout(cells: Iterable[nbformat.NotebookNode]) -> str:
     )
     environment.filters["markdown"] = markdown2html
     readme, guide = read("README.md"), read("TEACHING.md")
+    further = readme.partition("## Where to go on\n")[2]
+    file_link = r"\[([^]]*)\]\((?!http)[^)]*\)"  # paper has no files
     return environment.get_template("handout.html.j2").render(
         ideas=find_ideas(readme),
         picture=find_picture(cells),
         commands=find_commands(read("Makefile")),
         method=re.search(r"(?ms)^1\. Functions: .*?\n\n", guide)[0],
         errors=ROWS,
-        further=cut_links(readme.partition("## Where to go on\n")[2]),
+        further=re.sub(file_link, r"\1", further),
         highlighting=HtmlFormatter(style="bw").get_style_defs(".highlight"),
     )
 
@@ -75,25 +77,16 @@ def telling_lines(number: int, changes: str) -> list[str]:
 def find_picture(cells: Iterable[nbformat.NotebookNode]) -> dict[str, str]:
     """The picture of scan: its data and its alternative text."""
     (picture,) = (
-        {"alt": alt, "data": output.data["image/png"]}
+        {"alt": about.alt, "data": output.data["image/png"]}
         for cell in cells
         for output in cell.get("outputs", [])
-        if (alt := find_alt(output)).startswith(FIGURE)
+        for about in [output.get("metadata", {}).get("image/png", {})]
+        if about.get("alt", "").startswith(FIGURE)
     )
     return picture
-
-
-def find_alt(output: nbformat.NotebookNode) -> str:
-    """The alternative text of an output, "" if it has none."""
-    return output.get("metadata", {}).get("image/png", {}).get("alt", "")
 
 
 def find_commands(makefile: str) -> list[tuple[str, str]]:
     """What attendees and learners type, and what it does."""
     parts = re.findall(r"### (?:attendee|learner)\n(.*?)###", makefile, re.S)
     return re.findall(r"(?m)^([a-z]+):.*## (.*)$", "".join(parts))
-
-
-def cut_links(text: str) -> str:
-    """Without the links to files: paper has none of them."""
-    return re.sub(r"\[([^]]*)\]\((?!http)[^)]*\)", r"\1", text)

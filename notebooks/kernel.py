@@ -5,9 +5,9 @@ Needs nothing but Python, and not a new one: a wrong kernel has to get through.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
@@ -27,7 +27,7 @@ def check_kernel() -> None:
     if sys.version_info < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
         refuse(f"it runs Python {version}, {needed} or later is needed.")
-    missing = [name for name in PACKAGES if not is_installed(name)]
+    missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         refuse(f"it has no {', '.join(missing)}.")
     jax = metadata.version("jax")
@@ -35,11 +35,6 @@ def check_kernel() -> None:
         needed = ".".join(map(str, OLDEST_JAX))
         refuse(f"it has jax {jax}, {needed} or later is needed.")
     print(f"The right kernel: Python {version}, with all that is needed.")
-
-
-def is_installed(package: str) -> bool:
-    """Whether that package can be imported."""
-    return importlib.util.find_spec(package) is not None
 
 
 def refuse(reason: str) -> None:

@@ -28,7 +28,7 @@ def test_all_is_well_here():
     pages = ["huge pages"] if doctor.HUGE_PAGES.exists() else []
     gpus = [name for name in what if "GPU" in name]
     assert what == [
-        "Python", "jax, jaxlib", "numpy", "jaxtyping", "tyro", "pillow",
+        "Python", "jax", "jaxlib", "numpy", "jaxtyping", "tyro", "pillow",
         "psutil", "watchfiles", "notebooks", "bench", "tests",
         "matthewplotlib", "devices", *gpus, "memory", *pages, "terminal",
         "variables",
@@ -57,19 +57,16 @@ def test_versions_that_do_not_belong_together(tmp_path):
     )
     done = run_doctor(PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
-    installed = re.escape(metadata.version("jax"))
-    assert re.search(
-        rf"FAIL  jax, jaxlib +{installed}, 0\.4\.1 do not belong together\n"
-        r"      to mend: \S+",
-        done.stdout,
-    )
+    jax = metadata.version("jax")
+    told = rf"FAIL  jaxlib +0\.4\.1, not \S*<={jax}\S*\n      to mend: \S+"
+    assert re.search(told, done.stdout)
 
 
 @pytest.mark.parametrize(
     ("missing", "verdict", "what"),
     [
-        ("jax", "FAIL", "jax, jaxlib"),
-        ("jaxlib", "FAIL", "jax, jaxlib"),
+        ("jax", "FAIL", "jax"),
+        ("jaxlib", "FAIL", "jaxlib"),
         ("tyro", "FAIL", "tyro"),
         ("jupyter", "NOTE", "notebooks"),
         ("matplotlib", "NOTE", "bench"),

@@ -187,9 +187,9 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
     monkeypatch.setattr(convert, "SOURCES", [source])
     monkeypatch.setattr(convert, "ROOT", tmp_path)
     convert.write_notebooks()
-    nb = nbformat.read(convert.notebook_path(source), as_version=4)
+    nb = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="hello")]
-    nbformat.write(nb, convert.notebook_path(source))
+    nbformat.write(nb, source.with_suffix(".ipynb"))
     with pytest.raises(SystemExit):
         convert.check_notebooks()
     convert.write_notebooks()

@@ -5,7 +5,6 @@ On real machines start each process there, with the same arguments but for
 --process-id.
 """
 
-import contextlib
 import os
 import socket
 import subprocess
@@ -88,30 +87,20 @@ def free_port() -> int:
 def run_processes(commands: list[list[str]]) -> list[int]:
     """Run the commands together; their exit statuses, none left running."""
     # JAX's runtime tells of its connections: shown only if something fails.
-    with contextlib.ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    command,
-                    env={**os.environ, "JAX_PLATFORMS": "cpu"},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            )
-            for command in commands
-        ]
-        try:
-            told = [
-                process.communicate(timeout=RUN_SECONDS)[0]
-                for process in processes
-            ]
-        except subprocess.TimeoutExpired:
-            fail(f"not done within {RUN_SECONDS} seconds", status=1)
-        finally:
-            for process in processes:
-                process.kill()
-        statuses = [process.returncode for process in processes]
-        if any(statuses):
-            print("\n".join(told), file=sys.stderr)
-        return statuses
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    options["env"] = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    processes = []
+    try:
+        for command in commands:
+            processes.append(subprocess.Popen(command, text=True, **options))
+        told = [each.communicate(timeout=RUN_SECONDS)[0] for each in processes]
+    except subprocess.TimeoutExpired:
+        fail(f"not done within {RUN_SECONDS} seconds", status=1)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    statuses = [process.returncode for process in processes]
+    if any(statuses):
+        print("\n".join(told), file=sys.stderr)
+    return statuses

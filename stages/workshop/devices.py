@@ -88,10 +88,15 @@ def start_jax(device: str | None = None) -> None:
         fail(f"JAX finds no device to run on: {reason}", status=1)
 
 
+def other_devices(result: Any) -> list:
+    """The devices other than a CPU that it is on."""
+    devices = getattr(result, "devices", set)()
+    return [device for device in devices if device.platform != "cpu"]
+
+
 def name_devices(result: Any) -> str:
     """Where it was computed, " on NVIDIA H200" say; nothing for a CPU."""
-    devices = getattr(result, "devices", set)()
-    kinds = [d.device_kind for d in devices if d.platform != "cpu"]
+    kinds = [device.device_kind for device in other_devices(result)]
     several = f"{len(kinds)} x " if len(kinds) > 1 else ""
     return f" on {several}{kinds[0]}" if kinds else ""
 

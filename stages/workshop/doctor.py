@@ -65,30 +65,19 @@ def check_python() -> Finding:
 
 
 def check_package(name: str) -> Finding:
-    """Is a package installed, in a version that requirements.txt allows?"""
-    version = installed_version(name)
+    """Is a package installed, in a version that requirements.txt allows?
+
+    Of jaxlib jax itself allows only what belongs to it.
+    """
+    version, requirements = installed_version(name), REQUIREMENTS
     if version is None:
         return Finding("FAIL", name, "not installed", INSTALL)
-    wanted = version_range(name, REQUIREMENTS)
+    if name == "jaxlib" and installed_version("jax"):
+        requirements = "\n".join(metadata.requires("jax"))
+    wanted = version_range(name, requirements)
     if not fits(version, wanted):
         return Finding("FAIL", name, f"{version}, not {wanted}", INSTALL)
     return Finding("OK", name, version)
-
-
-def check_jax() -> Finding:
-    """Are jax and jaxlib installed, in versions that belong together?"""
-    jax, jaxlib = map(installed_version, ("jax", "jaxlib"))
-    if jax is None or jaxlib is None:
-        return Finding("FAIL", "jax, jaxlib", "not installed", INSTALL)
-    wanted = version_range("jax", REQUIREMENTS)
-    if not fits(jax, wanted):
-        details = f"{jax}, {jaxlib}, not {wanted}"
-        return Finding("FAIL", "jax, jaxlib", details, INSTALL)
-    wanted = version_range("jaxlib", "\n".join(metadata.requires("jax")))
-    if not fits(jaxlib, wanted):
-        details = f"{jax}, {jaxlib} do not belong together"
-        return Finding("FAIL", "jax, jaxlib", details, INSTALL)
-    return Finding("OK", "jax, jaxlib", f"{jax}, {jaxlib}")
 
 
 def check_group(name: str) -> Finding:
@@ -285,12 +274,8 @@ def numbers(version: str) -> list[int]:
 def examine() -> Iterator[Finding]:
     """All findings, in order."""
     yield check_python()
-    yield check_jax()
-    for package in PACKAGES:
-        if package not in ("jax", "jaxlib"):
-            yield check_package(package)
-    for group in GROUPS:
-        yield check_group(group)
+    yield from map(check_package, PACKAGES)
+    yield from map(check_group, GROUPS)
     yield check_matthewplotlib()
     devices = check_devices()
     yield devices

@@ -167,19 +167,13 @@ def simulate_and_time(
 
 
 def show_states(stage: Any, arguments: Arguments) -> Any:
-    """Simulate one rule, show it, and return its states."""
-    states = simulate_and_time(stage.simulate, arguments.rule, arguments)
-    show_picture(states, arguments)
-    return states
+    """Simulate one rule, show it as far as asked for; return its states.
 
-
-def show_picture(states: Any, arguments: Arguments) -> None:
-    """Print and save the picture, as far as it was asked for.
-
-    What other processes hold of the states is brought here first.
+    What other processes hold of what is shown is brought here first.
     """
+    states = simulate_and_time(stage.simulate, arguments.rule, arguments)
     if not (arguments.print_image or arguments.save_image):
-        return
+        return states
     if not getattr(states, "is_fully_addressable", True):
         from jax.experimental import multihost_utils
 
@@ -188,7 +182,8 @@ def show_picture(states: Any, arguments: Arguments) -> None:
         above = 13 if arguments.print_rule else 4
         print_states(states, other_lines=above + arguments.other_lines)
     if arguments.save_image and arguments.output != Path(os.devnull):
-        save(states, arguments.output)
+        save_image(states, arguments.output)
+    return states
 
 
 def run_failing(
@@ -251,7 +246,11 @@ def check_arguments(arguments: Arguments) -> None:
     if isinstance(arguments, DeviceArguments):
         check_devices(arguments)
     if arguments.save_image:
-        check_output(arguments.output)
+        check_writable("output", arguments.output)
+        try:
+            encode_image(np.zeros((1, 1)), arguments.output.suffix)
+        except ValueError as error:
+            fail(f"output: {error}, got {arguments.output}")
     elif arguments.output != Arguments.output:
         fail(f"output needs --save-image, got {arguments.output}")
 
@@ -279,15 +278,6 @@ def check_memory(arguments: Arguments) -> None:
             )
 
 
-def check_output(output: Path) -> None:
-    """End with one line and status 2 if no image can be written there."""
-    check_writable("output", output)
-    try:
-        encode_image(np.zeros((1, 1)), output.suffix)
-    except ValueError as error:
-        fail(f"output: {error}, got {output}")
-
-
 def check_writable(argument: str, path: Path) -> None:
     """End with one line and status 2 if no file can be written there."""
     if not path.parent.is_dir():
@@ -298,13 +288,3 @@ def check_writable(argument: str, path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         fail(f"{argument} must be in a writable folder, got {path}: {error}")
-
-
-def save(states: np.ndarray, output: Path) -> None:
-    """Write the picture and say where it is."""
-    num_rows, width = states.shape
-    try:
-        save_image(states, output)
-    except (OSError, ValueError) as error:
-        fail(f"output {output} cannot hold {width} x {num_rows}: {error}")
-    say(f"wrote {output} ({width} x {num_rows} pixels)")

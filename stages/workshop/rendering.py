@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from workshop.terminal import (
+    fail,
     say,
     shows_blocks,
     shows_true_color,
@@ -74,27 +75,19 @@ def draw(density: np.ndarray, stream: TextIO) -> str:
         return str(mp.image((1.2 - density) / 1.2))
     threshold = density.mean() if density.dtype.kind == "f" else 1
     cells = ((density >= threshold) & (density > 0)).astype(np.uint8)
-    if shows_blocks(stream):
-        return half_block_text(cells)
-    return "\n".join("".join(row) for row in ASCII_CELLS[cells])
-
-
-def half_block_text(cells: np.ndarray) -> str:
-    """Two rows of cells to a line, a missing last row counted as dead."""
-    even = np.pad(cells, ((0, len(cells) % 2), (0, 0)))
-    characters = HALF_BLOCKS[even[0::2] + 2 * even[1::2]]
+    characters = ASCII_CELLS[cells]
+    if shows_blocks(stream):  # two rows to a line; a missing last one is dead
+        even = np.pad(cells, ((0, len(cells) % 2), (0, 0)))
+        characters = HALF_BLOCKS[even[0::2] + 2 * even[1::2]]
     return "\n".join("".join(row) for row in characters)
 
 
 def scale_factor(
-    states: np.ndarray, columns: int, max_rows: int | None = None
+    states: np.ndarray, columns: int, max_rows: int = sys.maxsize
 ) -> int:
     """The least whole factor by which the picture has to shrink to fit."""
     num_rows, width = states.shape
-    factor = -(-width // columns)
-    if max_rows is not None:
-        factor = max(factor, -(-num_rows // max_rows))
-    return factor
+    return max(-(-width // columns), -(-num_rows // max_rows))
 
 
 def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
@@ -125,7 +118,7 @@ def play_flip_book(states: np.ndarray, seconds_each: float = 0.4) -> None:
     shown = ""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for rule in order_by_brightness(states):
+        for rule in states.mean(axis=(1, 2)).argsort(kind="stable"):
             if shown:
                 time.sleep(seconds_each)
                 num_lines = len(shown.splitlines())
@@ -137,11 +130,6 @@ def play_flip_book(states: np.ndarray, seconds_each: float = 0.4) -> None:
         print("\r")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def order_by_brightness(states: np.ndarray) -> np.ndarray:
-    """The rules, those with the fewest live cells first."""
-    return np.argsort(states.mean(axis=(1, 2)), kind="stable")
 
 
 def print_sheet(states: np.ndarray, first: int = 0) -> None:
@@ -175,13 +163,17 @@ def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
     )
 
 
-def save_image(states: np.ndarray, path: Path) -> None:
-    """Write live cells black on white, one pixel a cell.
+def save_image(states: np.ndarray, output: Path) -> None:
+    """Write live cells black on white, one pixel a cell, and say where.
 
-    The suffix of path chooses the format. The file appears whole or not at
-    all. ValueError says what is wrong with the suffix, OSError with the disk.
+    The suffix chooses the format. The file appears whole or not at all.
     """
-    write_whole(path, encode_image(states, path.suffix))
+    num_rows, width = states.shape
+    try:
+        write_whole(output, encode_image(states, output.suffix))
+    except (OSError, ValueError) as error:
+        fail(f"output {output} cannot hold {width} x {num_rows}: {error}")
+    say(f"wrote {output} ({width} x {num_rows} pixels)")
 
 
 def encode_image(states: np.ndarray, suffix: str) -> bytes:

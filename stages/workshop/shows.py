@@ -14,12 +14,16 @@ import numpy as np
 from workshop.devices import name_devices
 from workshop.harness import (
     Arguments,
-    save,
     show_states,
     simulate_and_time,
     time_call,
 )
-from workshop.rendering import make_grid, play_flip_book, print_sheet
+from workshop.rendering import (
+    make_grid,
+    play_flip_book,
+    print_sheet,
+    save_image,
+)
 from workshop.terminal import fail, moves_cursor, say
 
 ALL_RULES = np.arange(256, dtype=np.uint8)
@@ -69,7 +73,7 @@ def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
     elif arguments.print_image:
         print_sheet(states, first=arguments.rule)
     if arguments.save_image:
-        save(make_grid(states), arguments.output)
+        save_image(make_grid(states), arguments.output)
 
 
 def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:

@@ -184,21 +184,17 @@ def make(path: Path, call: str, setup: str, size: dict[str, int]) -> Made:
             f"{shown(path)}: {call.partition('(')[0]} is not what jax.jit"
             " returns, so there is no one program to look at"
         )
-
-    def compile_it() -> tuple[Any, Any]:
-        traced = function.trace(*args, **kwargs)
-        return traced, traced.lower().compile()
-
     larger = None
     with one_line(path):
-        (traced, compiled), seconds = time_call(compile_it)
+        traced, seconds = time_call(function.trace, *args, **kwargs)
+        compiled, more_seconds = time_call(lambda: traced.lower().compile())
         if "num_steps" in call + setup and "num_steps" not in module:
             names = {"np": np, **size, **module}
             names["num_steps"] *= 2
             _, more, named = evaluate(call, setup, names)
             larger = function.trace(*more, **named)
     run = functools.partial(function, *args, **kwargs)
-    program = Program(compiled.as_text())
+    program, seconds = Program(compiled.as_text()), seconds + more_seconds
     lines = program.source_lines(path)
     return Made(path, run, traced, larger, compiled, seconds, program, lines)
 
@@ -244,8 +240,8 @@ def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
     run = Counter(
         x.operation.removesuffix("-start") for x in program.running()
     )
-    total, more = count_equations(jaxpr), made.larger
-    more = more and count_equations(more.jaxpr)
+    more = made.larger and count_equations(made.larger.jaxpr)
+    total = count_equations(jaxpr)
     yield ("jaxpr equations", "what JAX recorded: --jaxpr"), total
     yield ("  at num_steps x 2", "more if Python unrolls a loop"), more
     for name, meaning in PRIMITIVES.items():
@@ -254,12 +250,11 @@ def describe(made: Made) -> Iterator[tuple[tuple[str, str], Any]]:
     for name, meaning in OPERATIONS.items():
         yield (f"  {name}", meaning), run[name]
     yield from describe_loops(program)
-    memory = attempt(made.compiled.memory_analysis)
+    memory = made.compiled.memory_analysis()  # None where XLA does not say
     for name, meaning in MEMORY.items():
         size = getattr(memory, f"{name}_size_in_bytes", None)
         yield (f"memory: {name}", meaning), size
-    costs = attempt(made.compiled.cost_analysis)
-    flops = costs.get("flops", 0) if isinstance(costs, dict) else 0
+    flops = (made.compiled.cost_analysis() or {}).get("flops", 0)
     yield ("cost_analysis: flops", "a loop's body counts once"), int(flops)
     yield ("ms to compile", "and to trace"), round(1000 * made.seconds)
 
@@ -278,12 +273,6 @@ def describe_loops(program: Program) -> Iterator[tuple[tuple[str, str], str]]:
 def num_cells(shape: str) -> int:
     """The elements of an array, by its shape in HLO: u8[80,80]."""
     return math.prod(map(int, re.findall(r"\d+", shape.partition("[")[2])))
-
-
-def attempt(analyze: Callable) -> Any:
-    """What XLA says, None where it does not."""
-    with contextlib.suppress(Exception):
-        return analyze()
 
 
 def print_rows(rows: list[Row]) -> None:
@@ -319,9 +308,7 @@ def show_profile(made: Made, file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             jax.block_until_ready(made.call())
-        found = next(Path(folder).rglob("perfetto_trace.json.gz"), None)
-        if found is None:
-            fail("this version of JAX writes no trace for Perfetto", status=1)
+        (found,) = Path(folder).rglob("perfetto_trace.json.gz")
         trace = found.read_bytes()
     write_whole(file, trace)
     spent, times = own_times(json.loads(gzip.decompress(trace))["traceEvents"])
