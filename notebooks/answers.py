@@ -13,21 +13,22 @@ import jax
 import numpy as np
 
 import stage0_numpy as reference
-from workshop.compare import explain_difference
-from workshop.jaxprs import (
-    count_compilations,
-    count_equations,
-    equations,
-    takes_a_gradient,
-    trace_call,
+from workshop.compare import run_from
+from workshop.exercises.require import (
+    DOTS,
+    NotYet,
+    require,
+    require_array,
+    require_jitted,
+    require_no_growth,
+    require_numbers,
+    require_one_program,
+    require_program,
+    require_result,
+    require_shares,
+    require_states,
 )
-from workshop.port.results import compare_results
-
-DOTS = "put your answer in place of the three dots."
-
-
-class NotYet(Exception):
-    """What is wrong with an answer."""
+from workshop.jaxprs import count_compilations, primitives, takes_a_gradient
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
@@ -57,97 +58,26 @@ def explain_error(error: Exception) -> str:
     return f"it raises {type(error).__name__}: {message}"
 
 
-def require(condition: Any, reason: str) -> None:
-    """Raises NotYet for that reason, unless the condition holds."""
-    if not condition:
-        raise NotYet(reason)
-
-
-def require_result(result: Any, call: str) -> None:
-    """Raises NotYet if a function of the answer returns nothing."""
-    require(result is not ..., DOTS)
-    require(result is not None, f"{call}: got None, does it say `return`?")
-
-
-def require_states(got: Any, want: np.ndarray, call: str) -> None:
-    """Raises NotYet with the first wrong cell; one state counts as row 0."""
-    require_result(got, call)
-    got, want = np.asarray(got), np.asarray(want)
-    if want.ndim == 1 == got.ndim:
-        got, want = got[None], want[None]
-    difference = explain_difference(got, want)
-    require(difference is None, f"{call}: {difference}")
-
-
-def require_numbers(got: Any, want: Any, call: str, index: str = "") -> None:
-    """Raises NotYet with the first wrong number; index says what it counts."""
-    require_result(got, call)
-    got, want = np.asarray(got), np.asarray(want)
+def require_gradient(function: Callable, *args: Any) -> None:
+    """Raises NotYet if nothing in this call is a gradient of JAX's."""
     require(
-        got.shape == want.shape,
-        f"{call}: shape: got {got.shape}, want {want.shape}.",
+        takes_a_gradient(require_program(function, *args)),
+        "that is right, but no gradient: use jax.grad.",
     )
-    wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
-    for place in map(tuple, wrong[:1]):
-        where = f", {index} {', '.join(map(str, place))}" if place else ""
-        raise NotYet(f"{call}{where}: got {got[place]}, want {want[place]}.")
-
-
-def require_same(got: Any, want: dict[str, np.ndarray], call: str) -> None:
-    """Raises NotYet with the first difference; want names what got holds.
-
-    Floats may differ by what the narrower of the two dtypes can hold.
-    """
-    require_result(got, call)
-    require(
-        isinstance(got, tuple | list) and len(got) == len(want),
-        f"{call}: want a tuple: {', '.join(want)}.",
-    )
-    require(not any(some is ... for some in got), DOTS)
-    arrays = dict(zip(want, map(np.asarray, got), strict=True))
-    difference = compare_results(arrays, want)
-    require(difference is None, f"{call}: {difference and difference.text}")
-
-
-def require_jitted(function: Any) -> None:
-    """Raises NotYet for a function that jax.jit did not return."""
-    require(hasattr(function, "lower"), "the function is not jitted.")
-
-
-def require_one_program(function: Callable, calls: dict[str, tuple]) -> None:
-    """Raises NotYet if another call than the first compiles something."""
-    first, *others = calls.values()
-    jax.block_until_ready(function(*first))
-    for call, args in zip([*calls][1:], others, strict=True):
-        with count_compilations() as compiled:
-            jax.block_until_ready(function(*args))
-        require(not compiled, f"{call} is compiled again.")
-
-
-def require_no_growth(function: Callable, calls: dict[str, tuple]) -> None:
-    """Raises NotYet unless the program of both calls has the same size."""
-    programs = [trace_call(function, *args) for args in calls.values()]
-    require(None not in programs, "JAX compiles nothing of it.")
-    counts = [*map(count_equations, programs)]
-    few, many = (
-        f"{name} take {count} operations"
-        for name, count in zip(calls, counts, strict=True)
-    )
-    require(counts[0] == counts[1], f"{few}, {many}: that is a loop.")
 
 
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
     """Raises NotYet if for more values the program has more operations."""
-    calls = {f"{n} {kind}": (jax.numpy.asarray(values[:n]),) for n in (2, 8)}
-    require_no_growth(function, calls)
+    programs = {
+        f"{n} {kind}": require_program(function, jax.numpy.asarray(values[:n]))
+        for n in (2, 8)
+    }
+    require_no_growth(programs)
 
 
 def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
     """As many rows as cells, by the reference, from one live cell."""
-    states = [reference.make_initial_state(width)]
-    for _ in range(width - 1):
-        states.append(reference.step(states[-1], rule_table))
-    return np.stack(states)
+    return run_from(reference.make_initial_state(width), rule_table, width)
 
 
 @answer_check
@@ -184,10 +114,7 @@ def check_two_cells(make_state: Any) -> str:
         want[[0, -1]] = 1
         state, call = make_state(width), f"make_two_cells({width})"
         require_result(state, call)
-        require(
-            isinstance(state, jax.Array),
-            f"{call} returns a {type(state).__name__}, want a JAX array.",
-        )
+        require_array(state, f"{call} returns")
         require_states(state, want, call)
     return "a new array at each change, and none was changed."
 
@@ -333,10 +260,7 @@ def check_influence(influence: Any) -> str:
         floats = [jax.numpy.asarray(x, float) for x in (cells, rule_table)]
         got = jax.jit(influence)(*floats)
         require_numbers(got, sums[1] - sums[0], f"rule {rule}", "cell")
-    require(
-        takes_a_gradient(jax.make_jaxpr(influence)(*floats)),
-        "that is right, but no gradient: use jax.grad.",
-    )
+    require_gradient(influence, *floats)
     return "one gradient tells of all cells at once."
 
 
@@ -408,14 +332,10 @@ def check_move_right_sharded(move_right: Any) -> str:
     ring = jax.numpy.arange(40)
     moved = move_right(ring)
     require_numbers(moved, np.roll(ring, 1), "move_right(ring)", "place")
-    num_devices = len(moved.sharding.device_set)
-    require(num_devices == 8, f"the result is on {num_devices} devices.")
-    program = jax.make_jaxpr(move_right)(ring)
+    require_shares(moved, 8)
     require(
-        "ppermute" in {x.primitive.name for x in equations(program)},
+        "ppermute" in primitives(require_program(move_right, ring)),
         "that is right, but who sends what is left to the compiler: use"
         " jax.lax.ppermute.",
     )
-    largest = max(shard.data.size for shard in moved.addressable_shards)
-    require(largest == 5, f"a device holds {largest} cells, its share is 5.")
     return "one message from each device, and the ring closes."

@@ -28,7 +28,7 @@ from workshop.compare import (
 from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.limits import Limits
-from workshop.exercises.points import NotYet
+from workshop.exercises.require import NotYet
 from workshop.exercises.sandbox import run_examiner
 from workshop.exercises.tasks import find_tasks
 from workshop.jaxprs import describe_compilation

@@ -201,6 +201,16 @@ def load_reference(old: str = "", new: str = "") -> ModuleType:
     return reference
 
 
+def run_from(
+    state: np.ndarray, rule_table: np.ndarray, num_steps: int
+) -> np.ndarray:
+    """The states of stage 0 from any first one."""
+    states = [state]
+    while len(states) < num_steps:
+        states.append(load_reference().step(states[-1], rule_table))
+    return np.stack(states)
+
+
 def name_mistake(
     states: np.ndarray, rule: int, width: int, num_steps: int, stage: int = 0
 ) -> str | None:

@@ -18,12 +18,8 @@ import jax
 from workshop.compare import CASES, some_cases
 from workshop.exercises.errors import ErrorRow, find_row
 from workshop.exercises.limits import report
-from workshop.exercises.points import (
-    COMPARE,
-    POINTS,
-    NotYet,
-    compare_at,
-)
+from workshop.exercises.points import COMPARE, POINTS, compare_at
+from workshop.exercises.require import NotYet
 from workshop.exercises.tasks import Task, find_tasks, shown
 from workshop.stages import failure, find_stages, stage_before
 
