@@ -29,7 +29,6 @@ from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.limits import Limits
 from workshop.exercises.require import NotYet
-from workshop.exercises.sandbox import run_examiner
 from workshop.exercises.tasks import find_tasks
 from workshop.jaxprs import describe_compilation
 from workshop.stages import failure, find_stages, stage_before
@@ -213,7 +212,7 @@ def check_file(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("COLUMNS", str(columns))
         path = tmp_path / "attempt.py"
         path.write_text(body, encoding="utf-8")
-        outcome = run_examiner(TASKS[5], path, limits)
+        outcome = check.run_examiner(TASKS[5], path, limits)
         check.show_outcome(TASKS[5], outcome)
         printed, errors = capfd.readouterr()
         assert errors == ""

@@ -1,4 +1,4 @@
-"""Examine an attendee's file, in a process of its own: sandbox.py starts it.
+"""Examine an attendee's file, in a process of its own: check.py starts it.
 
 It tells each step when it begins, and how the last ended: the fact that was
 found, or why it is not right.
@@ -44,17 +44,13 @@ def examine(task: Task, path: Path, begin: Callable[[str], None]) -> str:
     begin("runs")
     module.simulate(*CASES[0])
     for name in filter(COMPARE.get, task.functions):
-        begin("states equal stage 0's" + of_function(name))
+        of_name = "" if name == "simulate" else f", those of {name}"
+        begin(f"states equal stage 0's{of_name}")
         for number, case in enumerate(some_cases()):
             by_keyword = number % 2 == 0
             compare_at(module, name, task.number, case, by_keyword)
     begin(task.point)
     return POINTS[task.point](module)
-
-
-def of_function(name: str) -> str:
-    """Nothing for simulate."""
-    return "" if name == "simulate" else f", those of {name}"
 
 
 def import_file(path: Path) -> ModuleType:
