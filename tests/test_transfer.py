@@ -219,22 +219,6 @@ def test_checks_say_what_is_wrong(check, answer, said, capsys):
     assert said in shown
 
 
-RIGHT = [
-    (transfer.check_initial_state, gray_scott_jax.make_initial_state),
-    (transfer.check_step, step),
-    (transfer.check_step_and_print, jit(with_new_mean)),
-    (transfer.check_advance, jit(advance, STEPS)),
-    (transfer.check_run_until_still, gray_scott_jax.simulate),
-    (transfer.check_grow_all, grow),
-]
-
-
-@pytest.mark.parametrize(("check", "answer"), RIGHT)
-def test_what_is_right_passes(check, answer, capsys):
-    check(answer)
-    assert capsys.readouterr().out.startswith("Right: ")
-
-
 def test_checks_leave_numpys_generator_as_it_was():
     transfer.draw_start.cache_clear()
     np.random.seed(5)

@@ -17,9 +17,9 @@ import jax
 
 from workshop.compare import CASES, some_cases
 from workshop.exercises.errors import ErrorRow, find_row
+from workshop.exercises.expect import NotYet
 from workshop.exercises.limits import report
 from workshop.exercises.points import COMPARE, POINTS, compare_at
-from workshop.exercises.require import NotYet
 from workshop.exercises.tasks import Task, find_tasks, shown
 from workshop.stages import failure, find_stages, stage_before
 
@@ -94,7 +94,7 @@ def describe(error: BaseException, task: Task | None) -> str:
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if row is None or (task is not None and is_about(task, row)):
+    if row is None or (task and is_about(task, row)):
         return message
     return (
         f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}.\n"

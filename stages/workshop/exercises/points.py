@@ -27,16 +27,7 @@ from workshop.compare import (
     name_mistake,
     run_from,
 )
-from workshop.exercises.require import (
-    NotYet,
-    require,
-    require_array,
-    require_no_growth,
-    require_one_program,
-    require_shape,
-    require_shares,
-    require_states,
-)
+from workshop.exercises import expect
 from workshop.jaxprs import (
     compiled_part,
     largest_value,
@@ -53,6 +44,10 @@ SHAPES = ((16, 20), (33, 7))  # width, num_steps
 ALL_RULES = np.arange(256, dtype=np.uint8)
 NUMPY = r"import (.*, )?numpy\b|from numpy\b"
 GRADIENTS = r"(grad|vjp|jvp|jacrev|jacfwd|linearize|hessian)\("
+NOTHING_SENT = (
+    "Its program sends nothing from a device to its neighbors: each must have"
+    " a share of the ring and get from them what it lacks."
+)
 
 
 def compare_states(
@@ -63,26 +58,26 @@ def compare_states(
         why = f"It returns a {type(states).__name__}, want an array of uint8."
         if isinstance(states, tuple) and stage >= 5:
             why += " scan returns two: the last carry, then what was recorded."
-        raise NotYet(why)
+        raise expect.NotYet(why)
     states = np.asarray(states)
     expected = load_reference().simulate(rule, width, num_steps)
     difference = explain_difference(states, expected)
     if difference:
         mistake = name_mistake(states, rule, width, num_steps, stage)
         guess = f"\nIt looks like this: {mistake}." if mistake else ""
-        raise NotYet(difference + guess)
+        raise expect.NotYet(difference + guess)
 
 
 def compare_rules(
     states: Any, stage: int, rules: np.ndarray, width: int, num_steps: int
 ) -> None:
     """Raises NotYet unless these are the states of these rules, in order."""
-    require_array(states, "It returns")
+    expect.jax_array(states, "It returns")
     simulate = load_reference().simulate
     expected = np.stack([simulate(r, width, num_steps) for r in rules])
-    require_shape(states, expected.shape, "states")
+    expect.shape(states, expected.shape, "states")
     for i, rule in enumerate(rules):
-        require_states(states[i], expected[i], f"rule {rule}")
+        expect.states(states[i], expected[i], f"rule {rule}")
 
 
 def compare_packed(
@@ -93,13 +88,13 @@ def compare_packed(
     In which bit a cell stands is free.
     """
     words = np.asarray(words)
-    require(
+    expect.that(
         words.dtype == np.uint32 and len(words) == num_steps,
         f"It returns {len(words)} rows of {words.dtype}, want {num_steps} of"
         " uint32.",
     )
     expected = load_reference().simulate(rule, width, num_steps)
-    require(
+    expect.that(
         words.nbytes * 4 <= expected.nbytes + 64 * num_steps,
         f"Its result is as large as {words.nbytes} bytes for {expected.size}"
         " cells: keep them packed, a bit for each.",
@@ -107,7 +102,7 @@ def compare_packed(
     octets = np.ascontiguousarray(words.reshape(num_steps, -1)).view(np.uint8)
     bits = set(map(bytes, np.unpackbits(octets, axis=1).T))
     for cell, states in enumerate(expected.T):
-        require(
+        expect.that(
             states.tobytes() in bits,
             f"No bit of its words is that of cell {cell}:"
             f" {''.join(map(str, states[:20]))} from row to row.",
@@ -143,8 +138,8 @@ def compare_at(
         call = f"{name}({shown}, {width}, {num_steps})"
     try:
         COMPARE[name](result, stage, first, width, num_steps)
-    except NotYet as reason:
-        raise NotYet(f"{call}\n{reason}") from None
+    except expect.NotYet as reason:
+        raise expect.NotYet(f"{call}\n{reason}") from None
 
 
 def no_numpy_left(module: ModuleType) -> str:
@@ -152,12 +147,12 @@ def no_numpy_left(module: ModuleType) -> str:
     source = Path(module.__file__).read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            require(
+            expect.that(
                 not re.match(NUMPY, ast.unparse(node)),
                 f"Line {node.lineno} imports NumPy: {ast.unparse(node)}\n"
                 "The states are right, but all of it can be jax.numpy.",
             )
-    require_array(module.simulate(30, *SHAPES[0]), "simulate returns")
+    expect.jax_array(module.simulate(30, *SHAPES[0]), "simulate returns")
     return "the states are a jax.Array"
 
 
@@ -166,14 +161,14 @@ def one_program_for_two_rules(module: ModuleType) -> str:
     simulate = module.simulate
     for shape in ((18, 3), (9, 11)):  # not yet seen
         first = {"simulate(30, ...)": (30, *shape)}
-        require_one_program(
+        expect.one_program(
             simulate,
             first | {"The same call as before": (30, *shape)},
             " every time: it makes a new jit at each call. Make it once, where"
             " the function is defined",
         )
         require_compiled(module, "simulate", 30, *shape)
-        require_one_program(
+        expect.one_program(
             simulate,
             first | {"simulate(110, ...) of the same shape": (110, *shape)},
             " after simulate(30, ...). The rule is data, not a shape: leave it"
@@ -185,8 +180,10 @@ def one_program_for_two_rules(module: ModuleType) -> str:
 def require_compiled(module: ModuleType, name: str, *args: Any) -> Any:
     """Its program. NotYet unless most of it is in one jitted function."""
     program = trace_call(getattr(module, name), *args)
-    compiled = program is not None and compiled_part(program) >= 0.5
-    require(compiled, f"{name} as a whole is not compiled: put jax.jit on it.")
+    expect.that(
+        program is not None and compiled_part(program) >= 0.5,
+        f"{name} as a whole is not compiled: put jax.jit on it.",
+    )
     return program
 
 
@@ -202,7 +199,7 @@ def no_growth_with_num_steps(module: ModuleType) -> str:
         if unroll > unrolled:
             cause = f"unroll={unroll} writes the loop out when it is compiled"
         cause += ". More rows add more copies of `step`"
-        found = require_no_growth(programs, cause, slack=1.4)
+        found = expect.no_larger(programs, cause, slack=1.4)
     return found + lesser_loop(programs[f"{2 * few} rows"])
 
 
@@ -244,7 +241,7 @@ def one_call_for_all_rules(module: ModuleType) -> str:
             "a Python loop copies `simulate` for each. Map over all rules in"
             " one call"
         )
-        require_no_growth(programs, cause, slack=1.5)
+        expect.no_larger(programs, cause, slack=1.5)
     one = trace_call(module.simulate, 30, *SHAPES[0])
     if one and loop_depth(programs["8 rules"]) > loop_depth(one):
         return (
@@ -262,7 +259,7 @@ def require_whole(
     program = trace_call(simulate_rules, ALL_RULES[:num_rules], *shape)
     results = program.outvars if program else []
     largest = max((result.aval.size for result in results), default=0)
-    require(
+    expect.that(
         largest >= num_rules * math.prod(shape),
         "simulate_rules takes the rules one by one, in a Python loop. Map over"
         " all rules in one call.",
@@ -274,13 +271,13 @@ def gradient_by_jax(module: ModuleType) -> str:
     """JAX differentiates, and learn_rule finds the table of each rule."""
     for rule, width, num_steps in ((30, 64, 16), (110, 37, 41)):
         require_learned(module, rule, width, num_steps)
-    require(
+    expect.that(
         uses_gradient(module),
         "There is no gradient of JAX's in learn_rule: let JAX differentiate"
         " the loss, instead of finite differences.",
     )
     learned, _ = learn(module, np.zeros((4, 16), dtype=np.uint8))
-    require(
+    expect.that(
         learned.flat[0] <= 0.5 and np.all(learned.flat[1:] == 0.5),
         "Where all cells are dead, only neighborhood 0 0 0 occurs. The other"
         f" entries must stay 0.5, got {learned.flat[1:].round(2)}.",
@@ -305,7 +302,7 @@ def require_learned(
     elif last > first / 10:
         why = "It falls: more updates, or a larger learning rate"
     call = f"learn_rule, from states of rule {rule}"
-    require(
+    expect.that(
         not why,
         f"{call}: the loss goes from {first:.2g} to {last:.2g}, want it near"
         f" 0. {why}.",
@@ -313,7 +310,7 @@ def require_learned(
     table = load_reference().make_rule_table(rule)
     for entry in range(8):
         got, want = learned.flat[entry], table.flat[entry]
-        require(
+        expect.that(
             abs(got - want) < 0.25,
             f"{call}: entry {entry} of the table is {got:.2f}, want it near"
             f" {want}",
@@ -326,10 +323,10 @@ def learn(
     """The table and the losses that learn_rule returns."""
     result = module.learn_rule(jnp.asarray(states))
     two = isinstance(result, tuple) and len(result) == 2
-    require(two, "learn_rule must return two: the rule table, the losses.")
+    expect.that(two, "learn_rule must return two: the rule table, the losses.")
     table, losses = map(np.asarray, result)
-    require_shape(table, (2, 2, 2), "The rule table")
-    require(
+    expect.shape(table, (2, 2, 2), "The rule table")
+    expect.that(
         losses.ndim == 1 and len(losses) > 1,
         f"The losses have shape {losses.shape}, want one for each update.",
     )
@@ -360,14 +357,14 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
     for width in (4160, 1024):
         before = carry_bytes(unpacked, width)
         now = carry_bytes(module, width)
-        require(
+        expect.that(
             now * 5 <= before,
             f"For {width} cells the loop carries {now} bytes, {before} in"
             " stage 5. A bit for each cell makes it 8 times less.",
         )
         program = require_compiled(module, "simulate_packed", 30, width, 8)
         largest = max(map(largest_value, loops(program)), default=0)
-        require(
+        expect.that(
             largest < width,
             f"The loop of simulate_packed has values of {largest} elements for"
             f" {width} cells: it unpacks them to take a step. Look all cells"
@@ -392,7 +389,7 @@ def carry_bytes(module: ModuleType, width: int) -> int:
             )
             for loop in loops(program)
         ]
-        require(carries, "There is no loop in simulate any more.")
+        expect.that(carries, "There is no loop in simulate any more.")
         largest.append(max(carries))
     few, many = largest
     return 2 * few - many
@@ -408,29 +405,16 @@ def share_on_each_device(module: ModuleType) -> str:
         states = call(num_devices=asked)
         try:
             if num_devices > 1:
-                require_neighbors(trace_call(call, num_devices=asked))
-            require_shares(states, num_devices)
+                program = expect.program(call, num_devices=asked)
+                expect.that("ppermute" in primitives(program), NOTHING_SENT)
+            expect.shares(states, num_devices)
             compare_states(states, 9, 30, width, num_steps)
-        except NotYet as reason:
-            raise NotYet(
+        except expect.NotYet as reason:
+            raise expect.NotYet(
                 f"simulate(30, {width}, {num_steps}, num_devices={asked})\n"
                 f"{reason}"
             ) from None
     return f"a share of the states on each of {available} devices"
-
-
-def require_neighbors(program: Any) -> None:
-    """NotYet unless neighbors send, and nobody gathers."""
-    sent = primitives(program) if program else ()
-    require(
-        "ppermute" in sent,
-        "Its program sends nothing from a device to its neighbors: each must"
-        " have a share of the ring and get from them what it lacks.",
-    )
-    require(
-        "all_gather" not in sent,
-        "Every device gets the whole ring: ask neighbors alone.",
-    )
 
 
 POINTS = {
