@@ -11,7 +11,6 @@ import ast
 import contextlib
 import math
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -233,17 +232,15 @@ def one_call_for_all_rules(module: ModuleType) -> str:
     states = module.simulate_rules(ALL_RULES, *SHAPES[0])
     compare_rules(states, 6, ALL_RULES, *SHAPES[0])
     for shape in SHAPES:
-        programs = {
-            f"{n} rules": require_whole(module.simulate_rules, n, *shape)
-            for n in (2, 8)
-        }
-        cause = (
+        few, many = (require_whole(module, n, shape) for n in (2, 8))
+        expect.no_larger(
+            {"2 rules": few, "8 rules": many},
             "a Python loop copies `simulate` for each. Map over all rules in"
-            " one call"
+            " one call",
+            slack=1.5,
         )
-        expect.no_larger(programs, cause, slack=1.5)
     one = trace_call(module.simulate, 30, *SHAPES[0])
-    if one and loop_depth(programs["8 rules"]) > loop_depth(one):
+    if one and loop_depth(many) > loop_depth(one):
         return (
             "It passes; your loop computes one rule after the other, while"
             " vmap takes each step for all rules at once, which leaves more to"
@@ -252,11 +249,10 @@ def one_call_for_all_rules(module: ModuleType) -> str:
     return "one program for any number of rules"
 
 
-def require_whole(
-    simulate_rules: Callable, num_rules: int, *shape: int
-) -> Any:
+def require_whole(module: ModuleType, num_rules: int, shape: tuple) -> Any:
     """Its program. NotYet unless that computes the states of all rules."""
-    program = trace_call(simulate_rules, ALL_RULES[:num_rules], *shape)
+    rules = ALL_RULES[:num_rules]
+    program = trace_call(module.simulate_rules, rules, *shape)
     results = program.outvars if program else []
     largest = max((result.aval.size for result in results), default=0)
     expect.that(
@@ -290,22 +286,19 @@ def require_learned(
 ) -> None:
     """NotYet unless the loss falls, and each entry comes near the rule's."""
     states = simulate_random_ring(rule, width, num_steps)
-    learned, losses = learn(module, states)
-    first, last = losses[0], losses[-1]
-    why = ""
-    if not last <= first:  # nor is NaN
-        why = (
-            "It grows: downhill is against the gradient, and a learning rate"
-            " that is too large jumps over the valley. If the loss is a sum"
-            " over all cells, so is the gradient: divide by their number"
-        )
-    elif last > first / 10:
-        why = "It falls: more updates, or a larger learning rate"
+    learned, (first, *_, last) = learn(module, states)
     call = f"learn_rule, from states of rule {rule}"
+    found = f"{call}: the loss goes from {first:.2g} to {last:.2g}, want it"
     expect.that(
-        not why,
-        f"{call}: the loss goes from {first:.2g} to {last:.2g}, want it near"
-        f" 0. {why}.",
+        last <= first,  # NaN is not
+        f"{found} near 0. It grows: downhill is against the gradient, and a"
+        " learning rate that is too large jumps over the valley. If the loss"
+        " is a sum over all cells, so is the gradient: divide by their"
+        " number.",
+    )
+    expect.that(
+        last <= first / 10,
+        f"{found} near 0. It falls: more updates, or a larger learning rate.",
     )
     table = load_reference().make_rule_table(rule)
     for entry in range(8):
@@ -322,8 +315,7 @@ def learn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table and the losses that learn_rule returns."""
     result = module.learn_rule(jnp.asarray(states))
-    two = isinstance(result, tuple) and len(result) == 2
-    expect.that(two, "learn_rule must return two: the rule table, the losses.")
+    expect.tuple_of(result, "rule_table, losses", "learn_rule")
     table, losses = map(np.asarray, result)
     expect.shape(table, (2, 2, 2), "The rule table")
     expect.that(
@@ -402,6 +394,7 @@ def share_on_each_device(module: ModuleType) -> str:
         width, num_steps = (48 * asked, 90) if asked else (6, 11)
         num_devices = asked or math.gcd(width, available)
         call = partial(module.simulate, 30, width, num_steps)
+        shown = f"simulate(30, {width}, {num_steps}, num_devices={asked})"
         states = call(num_devices=asked)
         try:
             if num_devices > 1:
@@ -410,10 +403,7 @@ def share_on_each_device(module: ModuleType) -> str:
             expect.shares(states, num_devices)
             compare_states(states, 9, 30, width, num_steps)
         except expect.NotYet as reason:
-            raise expect.NotYet(
-                f"simulate(30, {width}, {num_steps}, num_devices={asked})\n"
-                f"{reason}"
-            ) from None
+            raise expect.NotYet(f"{shown}\n{reason}") from None
     return f"a share of the states on each of {available} devices"
 
 
