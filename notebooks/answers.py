@@ -13,21 +13,9 @@ import jax
 import numpy as np
 
 import stage0_numpy as reference
-from workshop.compare import explain_difference
-from workshop.jaxprs import (
-    count_compilations,
-    count_equations,
-    equations,
-    takes_a_gradient,
-    trace_call,
-)
-from workshop.port.results import compare_results
-
-DOTS = "put your answer in place of the three dots."
-
-
-class NotYet(Exception):
-    """What is wrong with an answer."""
+from workshop.compare import run_from
+from workshop.exercises import expect
+from workshop.jaxprs import count_compilations, primitives, takes_a_gradient
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
@@ -39,131 +27,52 @@ def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
     @functools.wraps(examine)
     def check(answer: Any) -> None:
         try:
-            require(answer is not ..., DOTS)
+            expect.that(answer is not ..., expect.DOTS)
             print(f"Right: {examine(answer)}")
-        except NotYet as reason:
+        except expect.NotYet as reason:
             print(f"Not yet: {reason}")
         except Exception as error:
-            print(f"Not yet: {explain_error(error)}")
+            message = textwrap.shorten(str(error), 300)
+            said = f"it raises {type(error).__name__}: {message}"
+            dots = "ellipsis" in str(error)  # that is what jit met
+            print(f"Not yet: {expect.DOTS if dots else said}")
 
     return check
 
 
-def explain_error(error: Exception) -> str:
-    """What an answer raised, shortly."""
-    if "ellipsis" in str(error):  # jit met the three dots
-        return DOTS
-    message = textwrap.shorten(str(error), 300)
-    return f"it raises {type(error).__name__}: {message}"
-
-
-def require(condition: Any, reason: str) -> None:
-    """Raises NotYet for that reason, unless the condition holds."""
-    if not condition:
-        raise NotYet(reason)
-
-
-def require_result(result: Any, call: str) -> None:
-    """Raises NotYet if a function of the answer returns nothing."""
-    require(result is not ..., DOTS)
-    require(result is not None, f"{call}: got None, does it say `return`?")
-
-
-def require_states(got: Any, want: np.ndarray, call: str) -> None:
-    """Raises NotYet with the first wrong cell; one state counts as row 0."""
-    require_result(got, call)
-    got, want = np.asarray(got), np.asarray(want)
-    if want.ndim == 1 == got.ndim:
-        got, want = got[None], want[None]
-    difference = explain_difference(got, want)
-    require(difference is None, f"{call}: {difference}")
-
-
-def require_numbers(got: Any, want: Any, call: str, index: str = "") -> None:
-    """Raises NotYet with the first wrong number; index says what it counts."""
-    require_result(got, call)
-    got, want = np.asarray(got), np.asarray(want)
-    require(
-        got.shape == want.shape,
-        f"{call}: shape: got {got.shape}, want {want.shape}.",
+def require_gradient(function: Callable, *args: Any) -> None:
+    """Raises NotYet if nothing in this call is a gradient of JAX's."""
+    expect.that(
+        takes_a_gradient(expect.program(function, *args)),
+        "that is right, but no gradient: use jax.grad.",
     )
-    wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
-    for place in map(tuple, wrong[:1]):
-        where = f", {index} {', '.join(map(str, place))}" if place else ""
-        raise NotYet(f"{call}{where}: got {got[place]}, want {want[place]}.")
-
-
-def require_same(got: Any, want: dict[str, np.ndarray], call: str) -> None:
-    """Raises NotYet with the first difference; want names what got holds.
-
-    Floats may differ by what the narrower of the two dtypes can hold.
-    """
-    require_result(got, call)
-    require(
-        isinstance(got, tuple | list) and len(got) == len(want),
-        f"{call}: want a tuple: {', '.join(want)}.",
-    )
-    require(not any(some is ... for some in got), DOTS)
-    arrays = dict(zip(want, map(np.asarray, got), strict=True))
-    difference = compare_results(arrays, want)
-    require(difference is None, f"{call}: {difference and difference.text}")
-
-
-def require_jitted(function: Any) -> None:
-    """Raises NotYet for a function that jax.jit did not return."""
-    require(hasattr(function, "lower"), "the function is not jitted.")
-
-
-def require_one_program(function: Callable, calls: dict[str, tuple]) -> None:
-    """Raises NotYet if another call than the first compiles something."""
-    first, *others = calls.values()
-    jax.block_until_ready(function(*first))
-    for call, args in zip([*calls][1:], others, strict=True):
-        with count_compilations() as compiled:
-            jax.block_until_ready(function(*args))
-        require(not compiled, f"{call} is compiled again.")
-
-
-def require_no_growth(function: Callable, calls: dict[str, tuple]) -> None:
-    """Raises NotYet unless the program of both calls has the same size."""
-    programs = [trace_call(function, *args) for args in calls.values()]
-    require(None not in programs, "JAX compiles nothing of it.")
-    counts = [*map(count_equations, programs)]
-    few, many = (
-        f"{name} take {count} operations"
-        for name, count in zip(calls, counts, strict=True)
-    )
-    require(counts[0] == counts[1], f"{few}, {many}: that is a loop.")
 
 
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
     """Raises NotYet if for more values the program has more operations."""
     calls = {f"{n} {kind}": (jax.numpy.asarray(values[:n]),) for n in (2, 8)}
-    require_no_growth(function, calls)
+    expect.no_growth(function, calls)
 
 
 def simulate_table(rule_table: np.ndarray, width: int) -> np.ndarray:
     """As many rows as cells, by the reference, from one live cell."""
-    states = [reference.make_initial_state(width)]
-    for _ in range(width - 1):
-        states.append(reference.step(states[-1], rule_table))
-    return np.stack(states)
+    return run_from(reference.make_initial_state(width), rule_table, width)
 
 
 @answer_check
 def check_move_right(rule: Any) -> str:
     """The rule that moves every cell one place to the right."""
-    require(
+    expect.that(
         isinstance(rule, int | np.integer) and 0 <= rule <= 255,
         f"a rule is a whole number from 0 to 255, got {rule!r}.",
     )
     rule_table = reference.make_rule_table(int(rule))
     want = simulate_table(reference.make_rule_table(240), 21)
-    require_states(simulate_table(rule_table, 21), want, f"rule {rule}")
+    expect.states(simulate_table(rule_table, 21), want, f"rule {rule}")
     # One live cell does not show all eight neighborhoods.
     state = np.array([0, 0, 0, 1, 0, 1, 1, 1, 0, 0], dtype=np.uint8)
     moved = reference.step(state, rule_table)
-    require_states(moved, np.roll(state, 1), f"one step of rule {rule}")
+    expect.states(moved, np.roll(state, 1), f"one step of rule {rule}")
     return "every cell takes the value of its left neighbor."
 
 
@@ -172,7 +81,7 @@ def check_rule_number(make_rule: Any) -> str:
     """A function from a rule table to its rule."""
     for rule in range(256):
         got = make_rule(reference.make_rule_table(rule))
-        require_numbers(got, rule, f"the table of rule {rule}")
+        expect.numbers(got, rule, f"the table of rule {rule}")
     return "it holds for all 256 tables."
 
 
@@ -183,12 +92,9 @@ def check_two_cells(make_state: Any) -> str:
         want = np.zeros(width, dtype=np.uint8)
         want[[0, -1]] = 1
         state, call = make_state(width), f"make_two_cells({width})"
-        require_result(state, call)
-        require(
-            isinstance(state, jax.Array),
-            f"{call} returns a {type(state).__name__}, want a JAX array.",
-        )
-        require_states(state, want, call)
+        expect.result(state, call)
+        expect.jax_array(state, f"{call} returns")
+        expect.states(state, want, call)
     return "a new array at each change, and none was changed."
 
 
@@ -198,9 +104,9 @@ def check_mirror(mirror: Any) -> str:
     for rule in (110, 30, *range(256)):
         rule_table = reference.make_rule_table(rule)
         got, call = mirror(rule_table), f"the mirrored rule {rule}"
-        require_result(got, call)
+        expect.result(got, call)
         want = simulate_table(rule_table, 15)[:, ::-1]
-        require_states(simulate_table(np.asarray(got), 15), want, call)
+        expect.states(simulate_table(np.asarray(got), 15), want, call)
     return "left and right are axes 0 and 2 of the table."
 
 
@@ -211,7 +117,7 @@ def check_read(read: Any) -> str:
         array = jax.numpy.arange(7, 7 + size)
         for i in range(size + 4):
             want = 7 + i if i < size else 0
-            require_numbers(read(array, i), want, f"place {i} of {size}")
+            expect.numbers(read(array, i), want, f"place {i} of {size}")
     return "what is beyond the end is now your decision."
 
 
@@ -228,7 +134,7 @@ def check_num_programs(number: Any) -> str:
         for call in calls:
             simulate(*call)
         simulate(30, 8, num_steps=8)
-    require(
+    expect.that(
         number == len(compiled),
         f"got {number!r}. Which calls differ in what is static, in the type"
         " of the rule, or in their form?",
@@ -239,10 +145,10 @@ def check_num_programs(number: Any) -> str:
 @answer_check
 def check_stripes(make_stripes: Any) -> str:
     """A jitted function from a width to a state of stripes."""
-    require_jitted(make_stripes)
+    expect.jitted(make_stripes)
     for width in (4, 7):
         want = np.arange(width, dtype=np.uint8) % 2
-        require_states(make_stripes(width), want, f"make_stripes({width})")
+        expect.states(make_stripes(width), want, f"make_stripes({width})")
     return "a new width makes a new program."
 
 
@@ -252,11 +158,11 @@ def check_count_live(count_live: Any) -> str:
     for rule, width, num_steps in [(110, 30, 20), (254, 600, 400)]:
         call = f"count_live({rule}, {width}, {num_steps})"
         want = reference.simulate(rule, width, num_steps).sum(axis=1)
-        require_numbers(count_live(rule, width, num_steps), want, call, "row")
-    require_jitted(count_live)
+        expect.numbers(count_live(rule, width, num_steps), want, call, "row")
+    expect.jitted(count_live)
     compiled = count_live.lower(rule, width, num_steps).compile()
     num_bytes = compiled.memory_analysis().temp_size_in_bytes
-    require(
+    expect.that(
         num_bytes < width * num_steps,
         f"the program holds {num_bytes} bytes while it runs, enough for all"
         f" {num_steps} rows of {width} cells. Record the sums alone.",
@@ -274,8 +180,8 @@ def check_advance_twice(advance_twice: Any) -> str:
         for i in range(5)
     }
     for i, (call, args) in enumerate(calls.items()):
-        require_states(advance_twice(*args), states[i + 2], call)
-    require_one_program(advance_twice, calls)
+        expect.states(advance_twice(*args), states[i + 2], call)
+    expect.one_program(advance_twice, calls)
     return "later calls compile nothing."
 
 
@@ -283,16 +189,17 @@ def check_advance_twice(advance_twice: Any) -> str:
 def check_mappable(names: Any) -> str:
     """The arguments of two simulators that vmap maps over."""
     data, shape = {"rule", "state"}, {"width", "num_steps"}
-    require(
+    expect.that(
         isinstance(names, set | list | tuple) and set(names) <= data | shape,
         f"the answer is a set of names, some of {sorted(data | shape)}.",
     )
-    require(
+    expect.that(
         not shape & set(names),
         "what shapes the states cannot be mapped: two values give two shapes,"
         " and these do not fit into one array.",
     )
-    require(set(names) == data, "there is one more that is data, not shape.")
+    more = "there is one more that is data, not shape."
+    expect.that(set(names) == data, more)
     return "what is data can be mapped, what is shape cannot."
 
 
@@ -303,7 +210,7 @@ def check_live_fractions(live_fractions: Any) -> str:
     for some in (rules, np.array([110, 30, 30, 7], dtype=np.uint8)):
         rows = [reference.simulate(int(rule), 32, 32)[-1] for rule in some]
         want, call = np.mean(rows, axis=1), f"{len(some)} rules"
-        require_numbers(live_fractions(some), want, call, "number")
+        expect.numbers(live_fractions(some), want, call, "number")
     require_no_loop(live_fractions, rules, "rules")
     return "8 rules take as many operations as 2."
 
@@ -314,7 +221,7 @@ def check_differences(count_differences: Any) -> str:
     states = reference.simulate(30, 300, 9)
     want = (states[:, None] != states[None]).sum(axis=-1)
     got = count_differences(jax.numpy.asarray(states))
-    require_numbers(got, want, "count_differences(states)", "rows")
+    expect.numbers(got, want, "count_differences(states)", "rows")
     require_no_loop(count_differences, states, "rows")
     return "two maps, and no loop."
 
@@ -332,11 +239,8 @@ def check_influence(influence: Any) -> str:
             sums[value, cell] = reference.step(changed, rule_table).sum()
         floats = [jax.numpy.asarray(x, float) for x in (cells, rule_table)]
         got = jax.jit(influence)(*floats)
-        require_numbers(got, sums[1] - sums[0], f"rule {rule}", "cell")
-    require(
-        takes_a_gradient(jax.make_jaxpr(influence)(*floats)),
-        "that is right, but no gradient: use jax.grad.",
-    )
+        expect.numbers(got, sums[1] - sums[0], f"rule {rule}", "cell")
+    require_gradient(influence, *floats)
     return "one gradient tells of all cells at once."
 
 
@@ -344,14 +248,14 @@ def check_influence(influence: Any) -> str:
 def check_lesson(initial_state: Any) -> str:
     """Eight cells with all eight neighborhoods."""
     state = np.asarray(initial_state)
-    require(
+    expect.that(
         state.shape == (8,) and set(state.tolist()) <= {0, 1},
         "the answer is a list of eight numbers, each 0 or 1.",
     )
     ring = np.stack([np.roll(state, 1), state, np.roll(state, -1)], axis=1)
     seen = {tuple(map(int, row)) for row in ring}
     missing = [index for index in np.ndindex(2, 2, 2) if index not in seen]
-    require(
+    expect.that(
         not missing,
         "these neighborhoods never occur on the ring: "
         + ", ".join(" ".join(map(str, index)) for index in missing),
@@ -366,9 +270,9 @@ def check_find_cell(find_cell: Any) -> str:
         for cell in range(32 * num_words):
             call = f"cell {cell} of {num_words} words"
             place, want = find_cell(cell, num_words), divmod(cell, num_words)
-            require_result(place, call)
+            expect.result(place, call)
             right = tuple(map(int, place)) == want
-            require(right, f"{call}: got {place}, want {want}.")
+            expect.that(right, f"{call}: got {place}, want {want}.")
     return "a lane is a stretch of the ring."
 
 
@@ -379,14 +283,16 @@ def check_rule_110(step: Any) -> str:
     # Bit 0 of each word is one neighborhood, the other bits another.
     others = np.roll(neighborhoods, 3, axis=0) * np.uint32(2**32 - 2)
     got = step(*map(jax.numpy.asarray, (neighborhoods | others).T))
-    require_result(got, "rule_110(left, center, right)")
+    expect.result(got, "rule_110(left, center, right)")
     got = np.asarray(got)
-    require(got.dtype == np.uint32, f"dtype: got {got.dtype}, want uint32.")
+    expect.that(
+        got.dtype == np.uint32, f"dtype: got {got.dtype}, want uint32."
+    )
     want = np.array([110 >> i & 1 for i in range(8)])
     for i in range(8):
         cells = " ".join(map(str, neighborhoods[i]))
-        require_numbers(got[i] & 1, want[i], f"neighborhood {cells}")
-    require(
+        expect.numbers(got[i] & 1, want[i], f"neighborhood {cells}")
+    expect.that(
         np.array_equal(got >> 1, (2**31 - 1) * np.roll(want, 3)),
         "bit 0 is right, but not each of the other 31.",
     )
@@ -398,7 +304,7 @@ def check_exchanges(count_exchanges: Any) -> str:
     """How often devices exchange their edges."""
     for num_steps, halo in [(257, 256), (258, 256), (1000, 8), (1, 8), (2, 8)]:
         got, call = count_exchanges(num_steps, halo), f"({num_steps}, {halo})"
-        require_numbers(got, len(range(0, num_steps - 1, halo)), call)
+        expect.numbers(got, len(range(0, num_steps - 1, halo)), call)
     return "so deeper halos mean fewer messages."
 
 
@@ -407,15 +313,11 @@ def check_move_right_sharded(move_right: Any) -> str:
     """Every cell of a ring over all devices moves one place right."""
     ring = jax.numpy.arange(40)
     moved = move_right(ring)
-    require_numbers(moved, np.roll(ring, 1), "move_right(ring)", "place")
-    num_devices = len(moved.sharding.device_set)
-    require(num_devices == 8, f"the result is on {num_devices} devices.")
-    program = jax.make_jaxpr(move_right)(ring)
-    require(
-        "ppermute" in {x.primitive.name for x in equations(program)},
+    expect.numbers(moved, np.roll(ring, 1), "move_right(ring)", "place")
+    expect.shares(moved, 8)
+    expect.that(
+        "ppermute" in primitives(expect.program(move_right, ring)),
         "that is right, but who sends what is left to the compiler: use"
         " jax.lax.ppermute.",
     )
-    largest = max(shard.data.size for shard in moved.addressable_shards)
-    require(largest == 5, f"a device holds {largest} cells, its share is 5.")
     return "one message from each device, and the ring closes."

@@ -11,17 +11,8 @@ import jax
 import numpy as np
 
 import gray_scott as reference
-from answers import (
-    answer_check,
-    require,
-    require_jitted,
-    require_no_growth,
-    require_numbers,
-    require_one_program,
-    require_result,
-    require_same,
-)
-from workshop.jaxprs import takes_a_gradient, trace_call
+from answers import answer_check, require_gradient
+from workshop.exercises import expect
 
 SPOTS = 0.03, 0.061  # feed and kill
 STRIPES = 0.046, 0.062
@@ -53,11 +44,10 @@ def run_reference(
 
 
 def advance_reference(
-    start: list[np.ndarray], feed: float, kill: float, num_steps: int
-) -> dict[str, np.ndarray]:
-    """What becomes of u and v, by name."""
-    u, v, _ = run_reference(start, feed, kill, 0, num_steps)
-    return {"u": u, "v": v}
+    start: list[np.ndarray], where: tuple, num_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What becomes of u and v; where: the feed and the kill."""
+    return run_reference(start, *where, 0, num_steps)[:2]
 
 
 @answer_check
@@ -83,13 +73,13 @@ def check_is_same(is_same: Any) -> str:
     ]
     for got, right, name in cases:
         answer = is_same(got, want)
-        require_result(answer, f"is_same for {name}")
+        expect.result(answer, f"is_same for {name}")
         verb = "is" if right else "is not"
         off = ""
         if got.shape == want.shape:
             off = f" It is up to {np.abs(got - want).max():.0e} off."
         said = f"{name} {verb} the same, is_same says {bool(answer)}."
-        require(bool(answer) == right, said + off)
+        expect.that(bool(answer) == right, said + off)
     return "it lets rounding pass, and no mistake."
 
 
@@ -97,79 +87,64 @@ def check_is_same(is_same: Any) -> str:
 def check_initial_state(make_initial_state: Any) -> str:
     """A function from a key and a width to u and v, random ones."""
     keys = jax.random.split(jax.random.key(0), 20)
-    u, v = require_fields(make_initial_state(keys[0], 64), (64, 64))
-    again = make_initial_state(keys[0], 64)
-    require(
-        np.array_equal(u, again[0]) and np.array_equal(v, again[1]),
+    first = require_fields(make_initial_state(keys[0], 64), (64, 64))
+    drawn = np.stack([np.stack(make_initial_state(key, 64)) for key in keys])
+    expect.that(
+        np.array_equal(first, drawn[0]),
         "two calls with one key differ: draw from the key alone.",
     )
-    other = make_initial_state(keys[1], 64)
-    for name, a, b in ("u", u, other[0]), ("v", v, other[1]):
-        require(
+    for name, a, b in zip("uv", *drawn[:2], strict=True):
+        expect.that(
             not np.array_equal(a, b),
             f"two keys give the same {name}: draw from the key.",
         )
-    drawn = [make_initial_state(key, 64) for key in keys]
-    u, v = (np.stack(some) for some in zip(*drawn, strict=True))
+    u, v = drawn.swapaxes(0, 1)
     squares = np.round(2 * v)
     alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
-    require(
+    expect.that(
         set(squares.flat) == {0, 1} and alike.all(),
         "v is 0.5, up to noise, in squares of 8 x 8 cells, and 0 elsewhere.",
     )
     share = squares.mean()
-    require(
+    expect.that(
         abs(share - 0.2) < 0.05,
         f"a share of {share:.2f} of the squares has v, want about 0.2.",
     )
-    require_noise(u - (1 - squares / 2), v - squares / 2, squares[:, ::8, ::8])
+    noises = {"u": u - (1 - squares / 2), "v": v - squares / 2}
+    require_noise(noises, squares[:, ::8, ::8])
     return "same key, same numbers; and no key is used twice."
 
 
 def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
     """The u and v that an answer returned; raises NotYet if it did not."""
-    require_result(got, "the call")
-    require(
-        isinstance(got, tuple | list) and len(got) == 2,
-        "want a tuple of two: u, v.",
-    )
+    expect.tuple_of(got, "u, v", "the call")
     for name, a in zip("uv", got, strict=True):
-        require(
-            isinstance(a, jax.Array),
-            f"{name} is a {type(a).__name__}, want a JAX array.",
-        )
-        require(
-            a.shape == shape, f"{name}: shape: got {a.shape}, want {shape}."
-        )
+        expect.jax_array(a, f"{name} is")
+        expect.shape(a, shape, name)
     return [*map(np.asarray, got)]
 
 
-def require_noise(
-    of_u: np.ndarray, of_v: np.ndarray, squares: np.ndarray
-) -> None:
+def require_noise(noises: dict[str, np.ndarray], squares: np.ndarray) -> None:
     """Raises NotYet unless the noises are right, and of keys of their own."""
-    for name, noise in ("u", of_u), ("v", of_v):
+    chosen = squares.reshape(len(squares), -1) == 1
+    for name, noise in noises.items():
         low, high, mean = noise.min(), noise.max(), noise.mean()
-        require(
+        expect.that(
             low > -1e-6 and high < 0.02 + 1e-6 and abs(mean - 0.01) < 1e-3,
             f"the noise of {name} goes from {low:.3f} to {high:.3f}, its mean"
             f" is {mean:.3f}; want 0 to 0.02, mean 0.01.",
         )
-    require(
-        abs(np.corrcoef(of_u.ravel(), of_v.ravel())[0, 1]) < 0.1,
-        "u and v have the same noise: the same key was used twice.",
-    )
-    # From one key come the same first numbers, whatever the shape.
-    chosen, num_squares = (
-        squares.reshape(len(squares), -1) == 1,
-        squares[0].size,
-    )
-    for name, noise in ("u", of_u), ("v", of_v):
-        first = noise.reshape(len(noise), -1)[:, :num_squares]
-        require(
-            abs(first[chosen].mean() - 0.01) < 0.004,
+        # From one key come the same first numbers, whatever the shape.
+        first = noise.reshape(len(noise), -1)[:, : chosen.shape[1]][chosen]
+        expect.that(
+            abs(first.mean() - 0.01) < 0.004,
             f"the squares and the noise of {name} come from the same key.",
         )
+    likeness = np.corrcoef(*map(np.ravel, noises.values()))[0, 1]
+    expect.that(
+        abs(likeness) < 0.1,
+        "u and v have the same noise: the same key was used twice.",
+    )
 
 
 @answer_check
@@ -179,42 +154,42 @@ def check_step(step: Any) -> str:
         start = make_start()
         given = [a.copy() for a in start]
         got, call = step(*given, feed, kill), "one step in NumPy's arrays"
-        require_result(got, call)
+        expect.result(got, call)
         for name, a, b in zip("uv", given, start, strict=True):
-            require(
+            expect.that(
                 np.array_equal(a, b), f"it changes the {name} it is given."
             )
         given = [*map(jax.numpy.asarray, start)]
         call = f"step(u, v, {feed}, {kill})"
-        want = advance_reference(start, feed, kill, 1)
-        require_same(step(*given, feed, kill), want, call)
+        want = advance_reference(start, (feed, kill), 1)
+        expect.same(step(*given, feed, kill), want, "u, v", call)
     got = require_fields(jax.jit(step)(*given, feed, kill), start[0].shape)
-    require_same(got, want, "step under jit")
+    expect.same(got, want, "u, v", "step under jit")
     for _ in range(20):
         given = step(*given, feed, kill)
-    want = advance_reference(start, feed, kill, 20)
-    require_same(given, want, "20 steps")
+    want = advance_reference(start, (feed, kill), 20)
+    expect.same(given, want, "u, v", "20 steps")
     return "a step takes values and returns values, and changes nothing."
 
 
 @answer_check
 def check_step_and_print(step_and_print: Any) -> str:
     """A jitted step that prints the mean of v, at every call."""
-    require_jitted(step_and_print)
+    expect.jitted(step_and_print)
     args = make_start()
     for number in (1, 2, 3):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             next_args = step_and_print(*args, *STRIPES)
             jax.block_until_ready(next_args)
             jax.effects_barrier()
-        want = advance_reference([*map(np.array, args)], *STRIPES, 1)
-        require_same(next_args, want, f"call {number}")
-        require_mean(printed.getvalue(), want["v"], number)
+        want = advance_reference([*map(np.array, args)], STRIPES, 1)
+        expect.same(next_args, want, "u, v", f"call {number}")
+        require_mean(printed.getvalue(), want[1], number)
         args = next_args
     with contextlib.redirect_stdout(io.StringIO()):
         calls = {"a first call": (*args, *STRIPES)}
         calls["one with another feed and kill"] = *args, *SPOTS
-        require_one_program(step_and_print, calls)
+        expect.one_program(step_and_print, calls)
         jax.effects_barrier()
     return "the program prints values, whenever it runs."
 
@@ -222,11 +197,13 @@ def check_step_and_print(step_and_print: Any) -> str:
 def require_mean(printed: str, v: np.ndarray, number: int) -> None:
     """Raises NotYet unless the mean of the new v was printed."""
     text = printed.strip()
-    require(text, f"call {number} prints nothing: print ran when jit traced.")
-    require("Tracer" not in text, f"call {number} prints a tracer: {text}")
+    expect.that(
+        text, f"call {number} prints nothing: print ran when jit traced."
+    )
+    expect.that("Tracer" not in text, f"call {number} prints a tracer: {text}")
     numbers = [float(x) for x in re.findall(r"\d*\.\d+(?:e-\d+)?", text)]
     right = np.isclose(numbers, v.mean(), rtol=1e-2).any()
-    require(
+    expect.that(
         right,
         f"call {number} prints {text!r}, the mean of the new v is"
         f" {v.mean():.4f}.",
@@ -236,57 +213,40 @@ def require_mean(printed: str, v: np.ndarray, number: int) -> None:
 @answer_check
 def check_advance(advance: Any) -> str:
     """Many steps by scan, and by how much v changes in each."""
-    require_jitted(advance)
+    expect.jitted(advance)
     start = make_start()
-    require_advance(advance, start, *STRIPES, 1)
+    require_advance(advance, STRIPES, 1)
     # Traced only: it takes minutes to compile a loop that is unrolled.
     calls = {f"{n} steps": (*start, *SPOTS, n) for n in (4, 12)}
-    require_no_growth(advance, calls)
-    require_advance(advance, start, *STRIPES, 7)
-    require_advance(advance, start, *SPOTS, 60)
-    require_one_program(
-        advance,
-        {
-            "a first call": (*start, *SPOTS, 5),
-            "a call with another feed and kill": (*start, *STRIPES, 5),
-        },
-    )
+    expect.no_growth(advance, calls)
+    require_advance(advance, STRIPES, 7)
+    require_advance(advance, SPOTS, 60)
+    calls = {"a first call": (*start, *SPOTS, 5)}
+    calls["a call with another feed and kill"] = *start, *STRIPES, 5
+    expect.one_program(advance, calls)
     return "12 steps take as many operations as 4."
 
 
-def require_advance(
-    advance: Any,
-    start: list[np.ndarray],
-    feed: float,
-    kill: float,
-    num_steps: int,
-) -> None:
+def require_advance(advance: Any, where: tuple, num_steps: int) -> None:
     """Raises NotYet unless u, v and the changes are those of NumPy."""
-    runs = [start]
+    start, changes = make_start(), []
+    want = start
     for _ in range(num_steps):
-        runs.append([*advance_reference(runs[-1], feed, kill, 1).values()])
-    changes = [
-        np.abs(next_v - v).max()
-        for (_, v), (_, next_v) in itertools.pairwise(runs)
-    ]
+        _, before = want
+        want = advance_reference(want, where, 1)
+        changes.append(np.abs(want[1] - before).max())
+    feed, kill = where
     call = f"advance(u, v, {feed}, {kill}, {num_steps})"
     got = advance(*start, feed, kill, num_steps)
-    require_three(got, "u, v, changes", call)
-    require_same(got[:2], dict(zip("uv", runs[-1], strict=True)), call)
-    require_numbers(got[2], changes, f"{call}, changes", "step")
-
-
-def require_three(got: Any, names: str, call: str) -> None:
-    """Raises NotYet unless an answer returned a tuple of three."""
-    require_result(got, call)
-    three = isinstance(got, tuple) and len(got) == 3
-    require(three, f"{call}: want a tuple of three: {names}.")
+    expect.tuple_of(got, "u, v, changes", call)
+    expect.same(got[:2], want, "u, v", call)
+    expect.numbers(got[2], changes, f"{call}, changes", "step")
 
 
 @answer_check
 def check_run_until_still(run_until_still: Any) -> str:
     """Steps until v hardly changes, in a loop that JAX stops."""
-    require_jitted(run_until_still)
+    expect.jitted(run_until_still)
     start = make_start()
     still = [np.ones_like(start[0]), np.zeros_like(start[1])]
     for args, call in [
@@ -296,21 +256,18 @@ def check_run_until_still(run_until_still: Any) -> str:
         ((*still, *STRIPES, 1e-5, 9), "from u = 1 and v = 0"),
     ]:
         got = run_until_still(*args)
-        require_three(got, "u, v, num_steps", call)
+        expect.tuple_of(got, "u, v, num_steps", call)
         u, v, num_steps = run_reference(args[:2], *args[2:])
-        require_numbers(got[2], num_steps, f"{call}, number of steps")
-        require_same(got[:2], {"u": u, "v": v}, call)
-    require_one_program(
-        run_until_still,
-        {
-            "a first call": (*start, *FILLS, 1e-4, 1000),
-            "a call with another tolerance": (*start, *FILLS, 5e-4, 1000),
-            "a call with another feed": (*start, *DIES_OUT, 5e-4, 1000),
-            "a call with other max_steps": (*start, *DIES_OUT, 5e-4, 8),
-        },
-    )
-    program = trace_call(run_until_still, *start, *FILLS, 1e-3, 8)
-    require(program is not None, "JAX compiles nothing of it.")
+        expect.numbers(got[2], num_steps, f"{call}, number of steps")
+        expect.same(got[:2], (u, v), "u, v", call)
+    calls = {
+        "a first call": (*start, *FILLS, 1e-4, 1000),
+        "a call with another tolerance": (*start, *FILLS, 5e-4, 1000),
+        "a call with another feed": (*start, *DIES_OUT, 5e-4, 1000),
+        "a call with other max_steps": (*start, *DIES_OUT, 5e-4, 8),
+    }
+    expect.one_program(run_until_still, calls)
+    expect.program(run_until_still, *start, *FILLS, 1e-3, 8)
     return "the loop ends on the device, and nothing in it is static."
 
 
@@ -320,17 +277,14 @@ def check_grow_all(grow_all: Any) -> str:
     start = make_start()
     feeds = np.linspace(0.02, 0.06, 8, dtype=np.float32)
     kills = np.array([0.057, 0.06, 0.063], dtype=np.float32)
-    want = np.array(
-        [
-            [run_reference(start, feed, kill, 0, 30)[1] for feed in feeds[:2]]
-            for kill in kills
-        ]
-    )
+    each = itertools.product(kills, feeds[:2])
+    want = [run_reference(start, feed, kill, 0, 30)[1] for kill, feed in each]
+    want = np.reshape(want, (3, 2, *start[0].shape))
     got, call = grow_all(*start, feeds[:2], kills, 30), "3 kills, 2 feeds"
-    require_result(got, call)
-    require_same((got,), {"v": want}, call)
+    expect.result(got, call)
+    expect.same((got,), (want,), "v", call)
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
-    require_no_growth(grow_all, calls)
+    expect.no_growth(grow_all, calls)
     return "one call for all, and 8 feeds take as many operations as 2."
 
 
@@ -341,15 +295,11 @@ def check_find_feed(find_feed: Any) -> str:
     for feed in (0.03, 0.05, 0.042):
         seen = run_reference(start, feed, kill, 0, 100)[1]
         got = find_feed(*start, jax.numpy.asarray(seen))
-        require_result(got, f"feed {feed}")
-        require(
+        expect.result(got, f"feed {feed}")
+        expect.that(
             abs(float(got) - feed) < 0.01 * feed,
             f"from v of feed {feed}: got {float(got):.4f}. Does the error get"
             " smaller? If not: a smaller rate. If it does: more updates.",
         )
-    program = trace_call(find_feed, *start, jax.numpy.asarray(seen))
-    require(
-        program is not None and takes_a_gradient(program),
-        "that is right, but no gradient: use jax.grad.",
-    )
+    require_gradient(find_feed, *start, jax.numpy.asarray(seen))
     return "the program runs backwards, and the feed is found again."

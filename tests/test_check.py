@@ -27,9 +27,8 @@ from workshop.compare import (
 )
 from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
+from workshop.exercises.expect import NotYet
 from workshop.exercises.limits import Limits
-from workshop.exercises.points import NotYet
-from workshop.exercises.sandbox import run_examiner
 from workshop.exercises.tasks import find_tasks
 from workshop.jaxprs import describe_compilation
 from workshop.stages import failure, find_stages, stage_before
@@ -176,7 +175,7 @@ def test_the_cases_are_of_every_kind():
 def test_each_classic_mistake_is_one_edit_of_the_reference_and_attempted():
     source = read_stage(0)
     said = " ".join(attempt.said for attempt in ATTEMPTS)
-    for name, old, _, stages in MISTAKES:
+    for name, (old, _, stages) in MISTAKES.items():
         assert source.count(old) == 1
         assert set(stages) <= set(TASKS) | {3}
         assert f"It looks like this: {name}." in said
@@ -185,7 +184,7 @@ def test_each_classic_mistake_is_one_edit_of_the_reference_and_attempted():
 def test_the_first_case_tells_all_mistakes_apart():
     mistaken = [
         load_reference(old, new).simulate(*CASES[0])
-        for _, old, new, _ in MISTAKES
+        for old, new, _ in MISTAKES.values()
     ]
     mistaken.append(load_reference().simulate(*CASES[0]))
     for i, states in enumerate(mistaken):
@@ -194,11 +193,12 @@ def test_the_first_case_tells_all_mistakes_apart():
 
 
 def test_a_mistake_is_named_where_it_can_be_made_and_told_from_others():
-    right, lost = load_reference(), load_reference(*MISTAKES[8][1:3])
+    name, (old, new, _) = [*MISTAKES.items()][8]
+    right, lost = load_reference(), load_reference(old, new)
     assert name_mistake(right.simulate(*CASES[0]), *CASES[0]) is None
     assert name_mistake(1 - right.simulate(*CASES[0]), *CASES[0]) is None
     nothing = lost.simulate(*CASES[0])
-    assert name_mistake(nothing, *CASES[0], stage=2) == MISTAKES[8][0]
+    assert name_mistake(nothing, *CASES[0], stage=2) == name
     assert name_mistake(nothing, *CASES[0], stage=8) is None
     small = (30, 5, 7)
     assert name_mistake(lost.simulate(*small), *small, stage=2) is None
@@ -213,7 +213,7 @@ def check_file(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("COLUMNS", str(columns))
         path = tmp_path / "attempt.py"
         path.write_text(body, encoding="utf-8")
-        outcome = run_examiner(TASKS[5], path, limits)
+        outcome = check.run_examiner(TASKS[5], path, limits)
         check.show_outcome(TASKS[5], outcome)
         printed, errors = capfd.readouterr()
         assert errors == ""

@@ -120,6 +120,14 @@ def test_hints_come_one_after_the_other(workshop):
     assert run_script(workshop, "hint", 5).stdout == said[0]
 
 
+def test_a_number_alone_needs_no_parser(workshop):
+    arguments = ("-X", "importtime", "stages/workshop", "hint", 5)
+    done = run_python(*arguments, cwd=workshop)
+    assert done.stdout.startswith("Hint 1 of 3")
+    assert "tomllib" in done.stderr
+    assert "tyro" not in done.stderr
+
+
 def progress(workshop):
     """What is said of all exercises, in one sentence."""
     done = run_script(workshop, "progress", columns=200)

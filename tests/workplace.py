@@ -15,7 +15,7 @@ def copy_workshop(folder: Path) -> Path:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     shutil.copytree(ROOT / "requirements", folder / "requirements")
-    for name in ("Makefile", "README.md", "requirements.txt"):
+    for name in ("ERRORS.md", "Makefile", "README.md", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
     return folder
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while importing
@@ -66,7 +68,10 @@ def call_command(name: str, arguments: list[str]) -> int | None:
     rest: list[str] = []
     if name in SCRIPTS:
         arguments, rest = arguments[:1], arguments[1:]
-    if arguments or command.__annotations__.keys() > {"return"}:
+    takes = command.__annotations__
+    if takes.get("n") is int and re.fullmatch(r"\d+", " ".join(arguments)):
+        command = partial(command, int(arguments[0]))  # a parser takes 0.1 s
+    elif arguments or takes.keys() > {"return"}:
         command = parse(command, arguments=arguments, prog=name)
     return command(*rest)
 

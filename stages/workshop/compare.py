@@ -51,76 +51,65 @@ CASES = [
 # computed, not stored. What it does, the text in stage 0, the text instead,
 # and the stages in which it can be made.
 BY_PAD, BY_SCAN, ALL = range(2, 8), (5, 8, 9), range(2, 10)
-MISTAKES = [
-    (
-        "the edges are not wrapped: beyond them all is dead",
+MISTAKES = {
+    "the edges are not wrapped: beyond them all is dead": (
         'mode="wrap"',
         'mode="constant"',
         ALL,
     ),
-    (
-        "mirrored, not periodic: beyond the edge is the edge cell itself",
+    "mirrored, not periodic: beyond the edge is the edge cell itself": (
         'mode="wrap"',
         'mode="symmetric"',
         BY_PAD,
     ),
-    (
-        "mirrored, not periodic: beyond the edge is the cell before it",
+    "mirrored, not periodic: beyond the edge is the cell before it": (
         'mode="wrap"',
         'mode="reflect"',
         BY_PAD,
     ),
-    (
-        "the bits of the rule are reversed: entry 0 is the lowest bit",
+    "the bits of the rule are reversed: entry 0 is the lowest bit": (
         'bitorder="little"',
         'bitorder="big"',
         ALL,
     ),
-    (
-        "left and right are swapped",
+    "left and right are swapped": (
         "rule_table[left, center, right]",
         "rule_table[right, center, left]",
         ALL,
     ),
-    (
-        "row 0 is missing: record the state first, then advance it",
+    "row 0 is missing: record the state first, then advance it": (
         "np.stack(states)",
         "np.stack([*states[1:], state])",
         ALL,
     ),
-    (
-        "one step too many: row 0 counts as one of num_steps",
+    "one step too many: row 0 counts as one of num_steps": (
         "range(num_steps)",
         "range(num_steps + 1)",
         ALL,
     ),
-    (
-        "one step too few: num_steps counts rows, row 0 is one of them",
+    "one step too few: num_steps counts rows, row 0 is one of them": (
         "range(num_steps)",
         "range(num_steps - 1)",
         ALL,
     ),
-    (
-        "the live cell is lost: `.at[i].set(1)` returns a new array, use it",
+    "the live cell is lost: `.at[i].set(1)` returns a new array, use it": (
         "state[width // 2] = 1",
         "state[width // 2]",
         (2,),
     ),
-    (
-        "the pair is swapped: the body of a scan returns the next carry"
-        " first, then what to record",
+    "the pair is swapped: the body of a scan returns the next carry first,"
+    " then what to record": (
         "states.append(state)\n        state = step(state, rule_table)",
         "states.append(step(state, rule_table))",
         BY_SCAN,
     ),
-    (
-        "the carry was taken for the states: scan returns the last carry"
-        " first, then what was recorded",
+    "the carry was taken for the states: scan returns the last carry first,"
+    " then what was recorded": (
         "np.stack(states)",
         "state",
         BY_SCAN,
     ),
-]
+}
 
 
 def some_cases(
@@ -201,6 +190,16 @@ def load_reference(old: str = "", new: str = "") -> ModuleType:
     return reference
 
 
+def run_from(
+    state: np.ndarray, rule_table: np.ndarray, num_steps: int
+) -> np.ndarray:
+    """The states of stage 0 from any first one."""
+    states = [state]
+    while len(states) < num_steps:
+        states.append(load_reference().step(states[-1], rule_table))
+    return np.stack(states)
+
+
 def name_mistake(
     states: np.ndarray, rule: int, width: int, num_steps: int, stage: int = 0
 ) -> str | None:
@@ -214,7 +213,7 @@ def name_mistake(
         return None
     named = [
         name
-        for name, old, new, stages in MISTAKES
+        for name, (old, new, stages) in MISTAKES.items()
         if np.array_equal(
             states, load_reference(old, new).simulate(rule, width, num_steps)
         )

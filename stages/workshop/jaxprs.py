@@ -43,6 +43,11 @@ def equations(jaxpr: Any) -> Iterator[Any]:
             yield from equations(inner)
 
 
+def primitives(jaxpr: Any) -> set[str]:
+    """The names of all that it does."""
+    return {equation.primitive.name for equation in equations(jaxpr)}
+
+
 def loops(jaxpr: Any) -> Iterator[Any]:
     """Its loops, those within others included."""
     for equation in equations(jaxpr):

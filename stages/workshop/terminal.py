@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import errno
 import functools
-import inspect
 import io
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -91,6 +89,8 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def page(text: str) -> None:
     """Print a text; on a terminal through the user's pager, as git does."""
+    import subprocess
+
     pager = shlex.split(os.environ.get("PAGER", "less"))
     if sys.stdout.isatty() and pager and shutil.which(pager[0]):
         environment = {"LESS": "FRX", **os.environ}
@@ -189,6 +189,7 @@ def defer(function: Callable) -> Callable:
 
     Its positional arguments are called by their names in the help.
     """
+    import inspect
     from typing import Annotated, get_type_hints
 
     from tyro.conf import arg

@@ -1,14 +1,18 @@
 """Check an attendee's file: does it do what the stage is about?
 
-One thing is said at a time: the first that is not right.
+It is examined in a process of its own, which may take only so long and so much
+memory. One thing is said at a time: the first that is not right.
 """
 
+import dataclasses
+import os
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
-from workshop.exercises.limits import Limits, check_limits
-from workshop.exercises.sandbox import Outcome, run_examiner
+from workshop.devices import stray_variables
+from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.exercises.tasks import (
     Task,
     find_task,
@@ -22,6 +26,26 @@ from workshop.stages import find_stages
 from workshop.terminal import fail, say, terminal_size
 
 DEFAULT = Limits()
+EXAMINE = "workshop.exercises.examine"
+NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was looked at, the last thing still undecided, and the verdict."""
+
+    steps: list[str]
+    fact: str = ""
+    """What was found, if all is right."""
+    why: str = ""
+    """What is not right with the last step, if that is so."""
+    printed: str = ""
+    """The last lines that the file itself printed."""
+
+    @property
+    def verdict(self) -> str:
+        """It passes, or what it does not pass."""
+        return f"FAIL {self.steps[-1]}" if self.why else "it passes"
 
 
 def check(
@@ -69,6 +93,26 @@ def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
     outcome = run_examiner(task, task.path, limits)
     remember(task.number, passed=None if outcome.why else mark)
     return outcome
+
+
+def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
+    """Start examine.py, wait for it within the limits, read its report.
+
+    The same for all: CPU devices, and no settings from outside.
+    """
+    environment = dict(os.environ)
+    for name in stray_variables():
+        del environment[name]
+    environment["JAX_PLATFORMS"] = "cpu"
+    environment["JAX_NUM_CPU_DEVICES"] = str(NUM_DEVICES)
+    with tempfile.TemporaryDirectory() as folder:
+        found = run_within(
+            *(limits, EXAMINE, str(task.number)),
+            path=path.resolve(),
+            folder=Path(folder),
+            environment=environment,
+        )
+    return Outcome(**found)
 
 
 def show_outcome(task: Task, outcome: Outcome) -> None:

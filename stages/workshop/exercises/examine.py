@@ -1,4 +1,4 @@
-"""Examine an attendee's file, in a process of its own: sandbox.py starts it.
+"""Examine an attendee's file, in a process of its own: check.py starts it.
 
 It tells each step when it begins, and how the last ended: the fact that was
 found, or why it is not right.
@@ -17,13 +17,9 @@ import jax
 
 from workshop.compare import CASES, some_cases
 from workshop.exercises.errors import ErrorRow, find_row
+from workshop.exercises.expect import NotYet
 from workshop.exercises.limits import report
-from workshop.exercises.points import (
-    COMPARE,
-    POINTS,
-    NotYet,
-    compare_at,
-)
+from workshop.exercises.points import COMPARE, POINTS, compare_at
 from workshop.exercises.tasks import Task, find_tasks, shown
 from workshop.stages import failure, find_stages, stage_before
 
@@ -48,17 +44,13 @@ def examine(task: Task, path: Path, begin: Callable[[str], None]) -> str:
     begin("runs")
     module.simulate(*CASES[0])
     for name in filter(COMPARE.get, task.functions):
-        begin("states equal stage 0's" + of_function(name))
+        of_name = "" if name == "simulate" else f", those of {name}"
+        begin(f"states equal stage 0's{of_name}")
         for number, case in enumerate(some_cases()):
             by_keyword = number % 2 == 0
             compare_at(module, name, task.number, case, by_keyword)
     begin(task.point)
     return POINTS[task.point](module)
-
-
-def of_function(name: str) -> str:
-    """Nothing for simulate."""
-    return "" if name == "simulate" else f", those of {name}"
 
 
 def import_file(path: Path) -> ModuleType:
@@ -102,7 +94,7 @@ def describe(error: BaseException, task: Task | None) -> str:
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if row is None or (task is not None and is_about(task, row)):
+    if row is None or (task and is_about(task, row)):
         return message
     return (
         f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}.\n"

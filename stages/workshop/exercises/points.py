@@ -11,7 +11,6 @@ import ast
 import contextlib
 import math
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,16 +20,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from workshop.compare import explain_difference, load_reference, name_mistake
+from workshop.compare import (
+    explain_difference,
+    load_reference,
+    name_mistake,
+    run_from,
+)
+from workshop.exercises import expect
 from workshop.jaxprs import (
     compiled_part,
-    count_compilations,
-    count_equations,
-    equations,
     largest_value,
     loop_depth,
     loop_results,
     loops,
+    primitives,
     takes_a_gradient,
     trace_call,
 )
@@ -38,11 +41,12 @@ from workshop.stages import find_stages, load_stage
 
 SHAPES = ((16, 20), (33, 7))  # width, num_steps
 ALL_RULES = np.arange(256, dtype=np.uint8)
+NUMPY = r"import (.*, )?numpy\b|from numpy\b"
 GRADIENTS = r"(grad|vjp|jvp|jacrev|jacfwd|linearize|hessian)\("
-
-
-class NotYet(Exception):
-    """What is missing, in words for the attendee."""
+NOTHING_SENT = (
+    "Its program sends nothing from a device to its neighbors: each must have"
+    " a share of the ring and get from them what it lacks."
+)
 
 
 def compare_states(
@@ -53,31 +57,26 @@ def compare_states(
         why = f"It returns a {type(states).__name__}, want an array of uint8."
         if isinstance(states, tuple) and stage >= 5:
             why += " scan returns two: the last carry, then what was recorded."
-        raise NotYet(why)
+        raise expect.NotYet(why)
     states = np.asarray(states)
     expected = load_reference().simulate(rule, width, num_steps)
     difference = explain_difference(states, expected)
     if difference:
         mistake = name_mistake(states, rule, width, num_steps, stage)
         guess = f"\nIt looks like this: {mistake}." if mistake else ""
-        raise NotYet(difference + guess)
+        raise expect.NotYet(difference + guess)
 
 
 def compare_rules(
     states: Any, stage: int, rules: np.ndarray, width: int, num_steps: int
 ) -> None:
     """Raises NotYet unless these are the states of these rules, in order."""
-    if not isinstance(states, jax.Array):
-        kind = type(states).__name__
-        raise NotYet(f"It returns a {kind}, want a JAX array.")
-    states = np.asarray(states)
+    expect.jax_array(states, "It returns")
     simulate = load_reference().simulate
     expected = np.stack([simulate(r, width, num_steps) for r in rules])
-    if states.shape != expected.shape:
-        raise NotYet(explain_difference(states, expected))
-    for rule, got, want in zip(rules, states, expected, strict=True):
-        if difference := explain_difference(got, want):
-            raise NotYet(f"rule {rule}: {difference}")
+    expect.shape(states, expected.shape, "states")
+    for i, rule in enumerate(rules):
+        expect.states(states[i], expected[i], f"rule {rule}")
 
 
 def compare_packed(
@@ -88,25 +87,25 @@ def compare_packed(
     In which bit a cell stands is free.
     """
     words = np.asarray(words)
-    if words.dtype != np.uint32 or len(words) != num_steps:
-        raise NotYet(
-            f"It returns {len(words)} rows of {words.dtype}, want"
-            f" {num_steps} of uint32."
-        )
+    expect.that(
+        words.dtype == np.uint32 and len(words) == num_steps,
+        f"It returns {len(words)} rows of {words.dtype}, want {num_steps} of"
+        " uint32.",
+    )
     expected = load_reference().simulate(rule, width, num_steps)
-    if words.nbytes * 4 > expected.nbytes + 64 * num_steps:
-        raise NotYet(
-            f"Its result is as large as {words.nbytes} bytes for"
-            f" {expected.size} cells: keep them packed, a bit for each."
-        )
+    expect.that(
+        words.nbytes * 4 <= expected.nbytes + 64 * num_steps,
+        f"Its result is as large as {words.nbytes} bytes for {expected.size}"
+        " cells: keep them packed, a bit for each.",
+    )
     octets = np.ascontiguousarray(words.reshape(num_steps, -1)).view(np.uint8)
     bits = set(map(bytes, np.unpackbits(octets, axis=1).T))
     for cell, states in enumerate(expected.T):
-        if states.tobytes() not in bits:
-            raise NotYet(
-                f"No bit of its words is that of cell {cell}:"
-                f" {''.join(map(str, states[:20]))} from row to row."
-            )
+        expect.that(
+            states.tobytes() in bits,
+            f"No bit of its words is that of cell {cell}:"
+            f" {''.join(map(str, states[:20]))} from row to row.",
+        )
 
 
 COMPARE = {
@@ -138,86 +137,69 @@ def compare_at(
         call = f"{name}({shown}, {width}, {num_steps})"
     try:
         COMPARE[name](result, stage, first, width, num_steps)
-    except NotYet as reason:
-        raise NotYet(f"{call}\n{reason}") from None
+    except expect.NotYet as reason:
+        raise expect.NotYet(f"{call}\n{reason}") from None
 
 
 def no_numpy_left(module: ModuleType) -> str:
     """NumPy is not imported, and the states are a JAX array."""
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        if any(name.split(".")[0] == "numpy" for name in names):
-            raise NotYet(
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            expect.that(
+                not re.match(NUMPY, ast.unparse(node)),
                 f"Line {node.lineno} imports NumPy: {ast.unparse(node)}\n"
-                "The states are right, but all of it can be jax.numpy."
+                "The states are right, but all of it can be jax.numpy.",
             )
-    states = module.simulate(30, *SHAPES[0])
-    if not isinstance(states, jax.Array):
-        raise NotYet(f"simulate returns a {type(states)}, not a jax.Array.")
+    expect.jax_array(module.simulate(30, *SHAPES[0]), "simulate returns")
     return "the states are a jax.Array"
 
 
 def one_program_for_two_rules(module: ModuleType) -> str:
     """It is compiled, once for a shape, whatever the rule."""
-    for width, num_steps in ((18, 3), (9, 11)):  # not yet seen
-        jax.block_until_ready(module.simulate(30, width, num_steps))
-        with count_compilations() as seconds:
-            jax.block_until_ready(module.simulate(30, width, num_steps))
-        if seconds:
-            raise NotYet(
-                "The same call as before was compiled again: it is compiled"
-                " again every time. It makes a new jit at each call; make it"
-                " once, where the function is defined."
-            )
-        require_compiled(module.simulate, "simulate", 30, width, num_steps)
-        with count_compilations() as seconds:
-            jax.block_until_ready(module.simulate(110, width, num_steps))
-        if seconds:
-            raise NotYet(
-                "simulate(30, ...) was compiled, and simulate(110, ...) of the"
-                " same shape was traced again. The rule is data, not a shape:"
-                " leave it out of the static arguments."
-            )
+    simulate = module.simulate
+    for shape in ((18, 3), (9, 11)):  # not yet seen
+        first = {"simulate(30, ...)": (30, *shape)}
+        expect.one_program(
+            simulate,
+            first | {"The same call as before": (30, *shape)},
+            " every time: it makes a new jit at each call. Make it once, where"
+            " the function is defined",
+        )
+        require_compiled(module, "simulate", 30, *shape)
+        expect.one_program(
+            simulate,
+            first | {"simulate(110, ...) of the same shape": (110, *shape)},
+            " after simulate(30, ...). The rule is data, not a shape: leave it"
+            " out of the static arguments",
+        )
     return "the second rule used the compiled program of the first"
 
 
-def require_compiled(function: Callable, name: str, *args: Any) -> Any:
+def require_compiled(module: ModuleType, name: str, *args: Any) -> Any:
     """Its program. NotYet unless most of it is in one jitted function."""
-    program = trace_call(function, *args)
-    if program is None or compiled_part(program) < 0.5:
-        raise NotYet(f"{name} as a whole is not compiled: put jax.jit on it.")
+    program = trace_call(getattr(module, name), *args)
+    expect.that(
+        program is not None and compiled_part(program) >= 0.5,
+        f"{name} as a whole is not compiled: put jax.jit on it.",
+    )
     return program
 
 
 def no_growth_with_num_steps(module: ModuleType) -> str:
     """The program of twice as many rows is not larger."""
     for width, few in ((16, 8), (33, 512), (5, 10_000)):
-        programs = [
-            require_compiled(module.simulate, "simulate", 30, width, num_steps)
-            for num_steps in (few, 2 * few)
-        ]
-        sizes = list(map(count_equations, programs))
-        if sizes[1] > 1.4 * sizes[0]:
-            raise NotYet(
-                f"The program has {sizes[0]} equations for {few} rows,"
-                f" {sizes[1]} for {2 * few}: {cause_of_growth(programs)}. More"
-                " rows add more copies of `step`."
-            )
-    found = f"{sizes[0]} equations for {few} rows, {sizes[1]} for {2 * few}"
-    return found + lesser_loop(programs[1])
-
-
-def cause_of_growth(programs: list[Any]) -> str:
-    """Why the second program is larger than the first."""
-    few, many = (largest_unroll(program) for program in programs)
-    if many > few:
-        return f"unroll={many} writes the loop out when it is compiled"
-    return "the loop still runs in Python while jit traces"
+        programs = {
+            f"{n} rows": require_compiled(module, "simulate", 30, width, n)
+            for n in (few, 2 * few)
+        }
+        unrolled, unroll = map(largest_unroll, programs.values())
+        cause = "the loop still runs in Python while jit traces"
+        if unroll > unrolled:
+            cause = f"unroll={unroll} writes the loop out when it is compiled"
+        cause += ". More rows add more copies of `step`"
+        found = expect.no_larger(programs, cause, slack=1.4)
+    return found + lesser_loop(programs[f"{2 * few} rows"])
 
 
 def largest_unroll(program: Any) -> int:
@@ -228,9 +210,7 @@ def largest_unroll(program: Any) -> int:
 
 def lesser_loop(program: Any) -> str:
     """A word on what works and is not what the stage is about."""
-    results = [
-        result for loop in loops(program) for result in loop_results(loop)
-    ]
+    results = (x for loop in loops(program) for x in loop_results(loop))
     if not any(stacked for _, stacked in results):
         return (
             ". It passes; your loop carries all rows along and writes into"
@@ -252,16 +232,13 @@ def one_call_for_all_rules(module: ModuleType) -> str:
     states = module.simulate_rules(ALL_RULES, *SHAPES[0])
     compare_rules(states, 6, ALL_RULES, *SHAPES[0])
     for shape in SHAPES:
-        few, many = (
-            require_whole(module.simulate_rules, rules, *shape)
-            for rules in (ALL_RULES[:2], ALL_RULES[:8])
+        few, many = (require_whole(module, n, shape) for n in (2, 8))
+        expect.no_larger(
+            {"2 rules": few, "8 rules": many},
+            "a Python loop copies `simulate` for each. Map over all rules in"
+            " one call",
+            slack=1.5,
         )
-        if count_equations(many) > 1.5 * count_equations(few):
-            raise NotYet(
-                f"The program has {count_equations(few)} equations for 2"
-                f" rules, {count_equations(many)} for 8: a Python loop copies"
-                " `simulate` for each. Map over all rules in one call."
-            )
     one = trace_call(module.simulate, 30, *SHAPES[0])
     if one and loop_depth(many) > loop_depth(one):
         return (
@@ -272,18 +249,17 @@ def one_call_for_all_rules(module: ModuleType) -> str:
     return "one program for any number of rules"
 
 
-def require_whole(
-    simulate_rules: Callable, rules: np.ndarray, *shape: int
-) -> Any:
+def require_whole(module: ModuleType, num_rules: int, shape: tuple) -> Any:
     """Its program. NotYet unless that computes the states of all rules."""
-    program = trace_call(simulate_rules, rules, *shape)
+    rules = ALL_RULES[:num_rules]
+    program = trace_call(module.simulate_rules, rules, *shape)
     results = program.outvars if program else []
     largest = max((result.aval.size for result in results), default=0)
-    if largest < len(rules) * math.prod(shape):
-        raise NotYet(
-            "simulate_rules takes the rules one by one, in a Python loop. Map"
-            " over all rules in one call."
-        )
+    expect.that(
+        largest >= num_rules * math.prod(shape),
+        "simulate_rules takes the rules one by one, in a Python loop. Map over"
+        " all rules in one call.",
+    )
     return program
 
 
@@ -291,17 +267,17 @@ def gradient_by_jax(module: ModuleType) -> str:
     """JAX differentiates, and learn_rule finds the table of each rule."""
     for rule, width, num_steps in ((30, 64, 16), (110, 37, 41)):
         require_learned(module, rule, width, num_steps)
-    if not uses_gradient(module):
-        raise NotYet(
-            "There is no gradient of JAX's in learn_rule: let JAX"
-            " differentiate the loss, instead of finite differences."
-        )
+    expect.that(
+        uses_gradient(module),
+        "There is no gradient of JAX's in learn_rule: let JAX differentiate"
+        " the loss, instead of finite differences.",
+    )
     learned, _ = learn(module, np.zeros((4, 16), dtype=np.uint8))
-    if learned.flat[0] > 0.5 or np.any(learned.flat[1:] != 0.5):
-        raise NotYet(
-            "Where all cells are dead, only neighborhood 0 0 0 occurs. The"
-            f" other entries must stay 0.5, got {learned.flat[1:].round(2)}."
-        )
+    expect.that(
+        learned.flat[0] <= 0.5 and np.all(learned.flat[1:] == 0.5),
+        "Where all cells are dead, only neighborhood 0 0 0 occurs. The other"
+        f" entries must stay 0.5, got {learned.flat[1:].round(2)}.",
+    )
     return "rules 30 and 110 learned, by a gradient of JAX's"
 
 
@@ -310,30 +286,28 @@ def require_learned(
 ) -> None:
     """NotYet unless the loss falls, and each entry comes near the rule's."""
     states = simulate_random_ring(rule, width, num_steps)
-    learned, losses = learn(module, states)
-    first, last = losses[0], losses[-1]
-    why = ""
-    if not last <= first:  # nor is NaN
-        why = (
-            "It grows: downhill is against the gradient, and a learning rate"
-            " that is too large jumps over the valley. If the loss is a sum"
-            " over all cells, so is the gradient: divide by their number"
-        )
-    elif last > first / 10:
-        why = "It falls: more updates, or a larger learning rate"
-    if why:
-        raise NotYet(
-            f"learn_rule, from states of rule {rule}: the loss goes from"
-            f" {first:.2g} to {last:.2g}, want it near 0. {why}."
-        )
+    learned, (first, *_, last) = learn(module, states)
+    call = f"learn_rule, from states of rule {rule}"
+    found = f"{call}: the loss goes from {first:.2g} to {last:.2g}, want it"
+    expect.that(
+        last <= first,  # NaN is not
+        f"{found} near 0. It grows: downhill is against the gradient, and a"
+        " learning rate that is too large jumps over the valley. If the loss"
+        " is a sum over all cells, so is the gradient: divide by their"
+        " number.",
+    )
+    expect.that(
+        last <= first / 10,
+        f"{found} near 0. It falls: more updates, or a larger learning rate.",
+    )
     table = load_reference().make_rule_table(rule)
     for entry in range(8):
         got, want = learned.flat[entry], table.flat[entry]
-        if not abs(got - want) < 0.25:
-            raise NotYet(
-                f"learn_rule, from states of rule {rule}: entry {entry}"
-                f" of the table is {got:.2f}, want it near {want}"
-            )
+        expect.that(
+            abs(got - want) < 0.25,
+            f"{call}: entry {entry} of the table is {got:.2f}, want it near"
+            f" {want}",
+        )
 
 
 def learn(
@@ -341,29 +315,22 @@ def learn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table and the losses that learn_rule returns."""
     result = module.learn_rule(jnp.asarray(states))
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise NotYet("learn_rule must return two: the rule table, the losses.")
+    expect.tuple_of(result, "rule_table, losses", "learn_rule")
     table, losses = map(np.asarray, result)
-    if table.shape != (2, 2, 2):
-        raise NotYet(
-            f"The rule table has shape {table.shape}, want (2, 2, 2)."
-        )
-    if losses.ndim != 1 or len(losses) < 2:
-        raise NotYet(
-            f"The losses have shape {losses.shape}, want one for each update."
-        )
+    expect.shape(table, (2, 2, 2), "The rule table")
+    expect.that(
+        losses.ndim == 1 and len(losses) > 1,
+        f"The losses have shape {losses.shape}, want one for each update.",
+    )
     return table, losses
 
 
 def simulate_random_ring(rule: int, width: int, num_steps: int) -> np.ndarray:
     """States of stage 0 in which every neighborhood occurs."""
-    reference = load_reference()
-    rule_table = reference.make_rule_table(rule)
     random = np.random.default_rng(seed=0)
-    states = [random.integers(2, size=width, dtype=np.uint8)]
-    while len(states) < num_steps:
-        states.append(reference.step(states[-1], rule_table))
-    return np.stack(states)
+    state = random.integers(2, size=width, dtype=np.uint8)
+    table = load_reference().make_rule_table(rule)
+    return run_from(state, table, num_steps)
 
 
 def uses_gradient(module: ModuleType) -> bool:
@@ -378,55 +345,46 @@ def uses_gradient(module: ModuleType) -> bool:
 
 def a_bit_for_each_cell(module: ModuleType) -> str:
     """What the loop carries is packed, and never unpacked to take a step."""
-    unpacked = load_stage(find_stages()[5]).simulate
+    unpacked = load_stage(find_stages()[5])
     for width in (4160, 1024):
         before = carry_bytes(unpacked, width)
-        now = carry_bytes(module.simulate, width)
-        if now * 5 > before:
-            raise NotYet(
-                f"For {width} cells the loop carries {now} bytes, {before} in"
-                " stage 5. A bit for each cell makes it 8 times less."
-            )
-        program = require_compiled(
-            module.simulate_packed, "simulate_packed", 30, width, 8
+        now = carry_bytes(module, width)
+        expect.that(
+            now * 5 <= before,
+            f"For {width} cells the loop carries {now} bytes, {before} in"
+            " stage 5. A bit for each cell makes it 8 times less.",
         )
+        program = require_compiled(module, "simulate_packed", 30, width, 8)
         largest = max(map(largest_value, loops(program)), default=0)
-        if largest >= width:
-            raise NotYet(
-                f"The loop of simulate_packed has values of {largest} elements"
-                f" for {width} cells: it unpacks them to take a step. Look all"
-                " cells of a word up at once, by bitwise operations."
-            )
+        expect.that(
+            largest < width,
+            f"The loop of simulate_packed has values of {largest} elements for"
+            f" {width} cells: it unpacks them to take a step. Look all cells"
+            " of a word up at once, by bitwise operations.",
+        )
     return f"{now} bytes for {width} cells, {before} in stage 5"
 
 
-def carry_bytes(simulate: Callable, width: int) -> int:
-    """The bytes that its loop carries from turn to turn.
+def carry_bytes(module: ModuleType, width: int) -> int:
+    """The bytes that the loop of simulate carries from turn to turn.
 
     Of a carry that has room for the rows, only what does not grow with them.
     """
-    few, many = (
-        largest_carry(
-            require_compiled(simulate, "simulate", 30, width, num_steps)
-        )
-        for num_steps in (8, 16)
-    )
+    largest = []
+    for num_steps in (8, 16):
+        program = require_compiled(module, "simulate", 30, width, num_steps)
+        carries = [
+            sum(
+                value.size * value.dtype.itemsize
+                for value, stacked in loop_results(loop)
+                if not stacked
+            )
+            for loop in loops(program)
+        ]
+        expect.that(carries, "There is no loop in simulate any more.")
+        largest.append(max(carries))
+    few, many = largest
     return 2 * few - many
-
-
-def largest_carry(program: Any) -> int:
-    """The most bytes that one of its loops carries."""
-    carries = [
-        sum(
-            value.size * value.dtype.itemsize
-            for value, stacked in loop_results(loop)
-            if not stacked
-        )
-        for loop in loops(program)
-    ]
-    if not carries:
-        raise NotYet("There is no loop in simulate any more.")
-    return max(carries)
 
 
 def share_on_each_device(module: ModuleType) -> str:
@@ -436,45 +394,17 @@ def share_on_each_device(module: ModuleType) -> str:
         width, num_steps = (48 * asked, 90) if asked else (6, 11)
         num_devices = asked or math.gcd(width, available)
         call = partial(module.simulate, 30, width, num_steps)
+        shown = f"simulate(30, {width}, {num_steps}, num_devices={asked})"
         states = call(num_devices=asked)
         try:
             if num_devices > 1:
-                require_neighbors(trace_call(call, num_devices=asked))
-            require_shares(states, num_devices)
+                program = expect.program(call, num_devices=asked)
+                expect.that("ppermute" in primitives(program), NOTHING_SENT)
+            expect.shares(states, num_devices)
             compare_states(states, 9, 30, width, num_steps)
-        except NotYet as reason:
-            raise NotYet(
-                f"simulate(30, {width}, {num_steps}, num_devices={asked})\n"
-                f"{reason}"
-            ) from None
+        except expect.NotYet as reason:
+            raise expect.NotYet(f"{shown}\n{reason}") from None
     return f"a share of the states on each of {available} devices"
-
-
-def require_neighbors(program: Any) -> None:
-    """NotYet unless neighbors send, and nobody gathers."""
-    sent = {
-        equation.primitive.name
-        for equation in (equations(program) if program else ())
-    }
-    if "ppermute" not in sent:
-        raise NotYet(
-            "Its program sends nothing from a device to its neighbors: each"
-            " must have a share of the ring and get from them what it lacks."
-        )
-    if "all_gather" in sent:
-        raise NotYet("Every device gets the whole ring: ask neighbors alone.")
-
-
-def require_shares(states: Any, num_devices: int) -> None:
-    """NotYet if the states are not spread evenly over so many devices."""
-    largest = max(shard.data.nbytes for shard in states.addressable_shards)
-    used = len(states.sharding.device_set)
-    if used != num_devices or largest * num_devices > states.nbytes:
-        raise NotYet(
-            f"The states of {states.nbytes} bytes lie on {used} devices, up to"
-            f" {largest} bytes on one; num_devices is {num_devices}, and each"
-            " must keep its share and no more."
-        )
 
 
 POINTS = {

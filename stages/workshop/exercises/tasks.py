@@ -1,10 +1,10 @@
 """The exercises: their texts, their files, and how far an attendee is."""
 
-import dataclasses
 import hashlib
 import json
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 from workshop.stages import STAGES_FOLDER, find_stages
 from workshop.terminal import fail, say, write_whole
@@ -14,8 +14,7 @@ FOLDER = STAGES_FOLDER.parent / "exercises"
 PROGRESS = FOLDER / "progress.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What to do to get to stage `number` from the one that it changes."""
 
     number: int
@@ -37,22 +36,15 @@ def find_tasks() -> dict[int, Task]:
     """All exercises, by the number of their stage, in order."""
     texts = tomllib.loads(TEXTS.read_text(encoding="utf-8"))["stage"]
     return {
-        int(number): Task(
-            int(number),
-            text["title"],
-            tuple(text["functions"]),
-            text["point"],
-            one_paragraph(text["task"]),
-            tuple(map(one_paragraph, text["hints"])),
-            one_paragraph(text["notice"]),
-            text["try"],
-        )
-        for number, text in texts.items()
+        int(number): Task(int(number), **{k: unfold(t) for k, t in it.items()})
+        for number, it in texts.items()
     }
 
 
-def one_paragraph(text: str) -> str:
-    """The text in one line, to be wrapped where it is shown."""
+def unfold(text: str | list[str]) -> str | tuple[str, ...]:
+    """Each text in one line, to be wrapped where it is shown."""
+    if isinstance(text, list):
+        return tuple(map(unfold, text))
     return " ".join(text.split())
 
 
