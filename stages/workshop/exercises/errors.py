@@ -55,8 +55,8 @@ ROWS = [
     ErrorRow(
         "TracerBoolConversionError",
         "Attempted boolean conversion of traced array",
-        "`if` on a traced value",
-        "`jnp.where`, or make it static",
+        "`if`, `while` or `and` on a traced value",
+        "`jnp.where`, `jax.lax.while_loop`, `&`, or make it static",
         "stage 3",
     ),
     ErrorRow(
@@ -70,7 +70,8 @@ ROWS = [
         "ConcretizationTypeError",
         "Abstract tracer value encountered where concrete value is expected",
         "`float(x)` or `int(x)` of a traced value, or a length that is one",
-        "compute with `x` itself, convert it outside jit, or make it static",
+        "compute with `x` itself, convert it outside jit, make it static, or"
+        " give `size=`",
         "stages 3, 5",
     ),
     ErrorRow(
@@ -79,6 +80,28 @@ ROWS = [
         "`x[mask]` under jit: how many it picks depends on their values",
         "`jnp.where(mask, x, y)` keeps the shape; sums take `where=mask`",
         "stage 3",
+    ),
+    ErrorRow(
+        "IndexError",
+        "static",
+        "a slice, `x[:n]`, whose length depends on a traced value",
+        "make `n` static, or keep the shape: `jnp.where`",
+        "stage 4",
+    ),
+    ErrorRow(
+        "TypeError",
+        "must have __hash__",
+        "a traced number of keys, in `jax.random.split(key, n)` say",
+        "make `n` static",
+        "stage 4",
+    ),
+    ErrorRow(
+        "TypeError",
+        "PRNG key",
+        "a draw by `jax.random` without a key",
+        "a key comes first, a new one for each draw:"
+        " `key, subkey = jax.random.split(key)`",
+        "notebook 5",
     ),
     ErrorRow(
         "AttributeError",
@@ -97,8 +120,8 @@ ROWS = [
     ErrorRow(
         "ValueError",
         "Non-hashable static arguments are not supported",
-        "a list as a static argument, or one that an outer jit traces",
-        "pass a tuple; make it static in the outer jit as well",
+        "a list or array as static argument, or one that an outer jit traces",
+        "pass a tuple, leave arrays traced; static in the outer jit, too",
         "stages 4, 6",
     ),
     ErrorRow(
@@ -134,9 +157,9 @@ ROWS = [
     ),
     ErrorRow(
         "TypeError",
-        "carry input and carry output must have equal types",
-        "a carry that changes its dtype or shape",
-        "`.astype` it back",
+        "carry input and carry output must have",
+        "a carry that changes its dtype, shape or structure",
+        "`.astype` it back; what the body returns first is the next carry",
         "stage 5",
     ),
     ErrorRow(

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-MANY = 8  # calls of one function in a call: a loop in Python
-FEW = 4  # operations outside of jit that do not matter
+MANY = 8  # so much sent in one call is more than one step
+FEW = 4  # calls of one function are a loop; fewer operations do not matter
 TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
 LARGE = 1_000_000  # bytes
 Found = Iterator[tuple[str, float, dict[str, Any]]]
@@ -230,7 +230,7 @@ def sending(seen: SimpleNamespace) -> Found:
         row, asked = asking("one by one", seen, 1)
         yield row, seen.running * eager / seen.sent, values | asked
     for name, number in seen.calls.items():
-        if number < MANY:
+        if number < FEW:
             continue
         share = number / seen.sent
         if eager <= 2 * number:  # they are in the loop, too

@@ -3,7 +3,9 @@
 import contextlib
 import math
 import re
+import traceback
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -37,11 +39,12 @@ def look(
         watch.watch_numpy(program.load())
         if later < math.inf:
             program.call()
-            known = summed_up(watch.traces)
+            known, watch.traces = summed_up(watch.traces), []
+        if later < PATIENCE:
             watch.forget_counts()
             with count_compilations(programs) as seconds:
                 program.call()
-        elif trace(program) is None:
+        elif later == math.inf and trace(program) is None:
             return {}
         facts = counts(watch) | {"traced_first": known}
         facts["compiling"] = sum(seconds)
@@ -71,11 +74,53 @@ def trace(program: Any, what: str = "call") -> Any:
         return jax.make_jaxpr(lambda: program.call(what)[0])()
 
 
-def draws_numbers(program: Any) -> bool:
-    """Whether the port asks JAX for random numbers, as far as it is known."""
-    jaxpr = trace(program)
-    names = {e.primitive.name for e in equations(jaxpr)} if jaxpr else ()
-    return any(re.search("random|threefry", name) for name in names)
+def look_for_mistakes(program: Any) -> dict[str, Any]:
+    """What may make the port differ: random numbers, and lines of mistakes."""
+    folder, programs = str(program.path.parent), [trace(program)]
+    if programs == [None]:
+        jax.clear_caches()
+        with count_compilations(programs := []):
+            program.call()
+    names = {e.primitive.name for p in programs for e in equations(p)}
+    draws = any(re.search("random|threefry", name) for name in names)
+    unused = (dropped(body, folder) for p in programs for body in bodies(p))
+    return {
+        "draws": draws,
+        "dropped": next(filter(None, unused), None),
+        "reused": reused_key(program) if draws else None,
+    }
+
+
+def dropped(body: Any, folder: str) -> str | None:
+    """The line in which .at or a sort makes a new array that nobody uses."""
+    used = {id(v) for e in body.eqns for v in e.invars}
+    used |= {id(v) for v in body.outvars}
+    unused = (e for e in body.eqns if not used & set(map(id, e.outvars)))
+    return next(
+        (
+            line_of(e, folder)
+            for e in unused
+            if e.primitive.name.startswith(("scatter", "sort"))
+        ),
+        None,
+    )
+
+
+def reused_key(program: Any) -> str | None:
+    """The line in which a key is used that has been used before."""
+    program.load()
+    try:
+        with jax.debug_key_reuse(True):
+            try:
+                program.call()
+            except jax.errors.KeyReuseError:  # inside of jit without a line
+                with jax.disable_jit():
+                    program.call()
+    except jax.errors.KeyReuseError as error:
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename == str(program.path):
+                return f"{frame.filename}:{frame.lineno}"
+    return None
 
 
 def summed_up(traces: list[dict]) -> list[dict]:
@@ -145,8 +190,7 @@ def unrolled(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     """The run of operations that is repeated most, and how often."""
     best = {"times": 0}
     for name, jaxpr in programs.items():
-        inner = (jaxprs_in_params(e.params) for e in equations(jaxpr))
-        for body in [jaxpr, *(body for bodies in inner for body in bodies)]:
+        for body in bodies(jaxpr):
             times, line = repeated(body, folder)
             if times > best["times"]:
                 best = {"times": times, "name": name, "line": line}
@@ -154,15 +198,21 @@ def unrolled(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     return best
 
 
+def bodies(jaxpr: Any) -> Iterator[Any]:
+    """It, and all the programs inside it."""
+    yield getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in equations(jaxpr):
+        yield from jaxprs_in_params(equation.params)
+
+
 def repeated(body: Any, folder: str) -> tuple[int, str | None]:
     """How often the same operations are half of it or more, and a line."""
     places = [place_of(equation, folder) for equation in body.eqns]
     times = Counter(places)
-    covered = Counter(times[p] for p in places if times[p] >= AGAIN)
-    for often, number in covered.most_common(1):
-        if 2 * number >= len(places):
-            i = next(i for i, p in enumerate(places) if times[p] == often)
-            return often, line_of(body.eqns[i], folder)
+    for often in sorted(set(times.values()), reverse=True):
+        alike = [i for i, p in enumerate(places) if times[p] % often == 0]
+        if often >= AGAIN and 2 * len(alike) >= len(places):
+            return often, line_of(body.eqns[alike[0]], folder)
     return 0, None
 
 

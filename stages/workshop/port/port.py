@@ -15,13 +15,19 @@ from workshop.exercises.check import item, show
 from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
 from workshop.jaxprs import COMPILING
-from workshop.port.findings import find, show_bytes, show_seconds
+from workshop.port.findings import at, find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
 CHILD = "workshop.port.child"
 Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
 
 # What a difference comes from.
+MISTAKES = {
+    "dropped": "A new array is made and not used, in{}JAX changes none in"
+    " place: x = x.at[i].set(v), x = jnp.sort(x).",
+    "reused": "A key is used again, and draws the same numbers again, in{}Take"
+    " a new one for each draw: key, subkey = jax.random.split(key).",
+}
 OTHER_NUMBERS = (
     "JAX and NumPy draw different numbers, and JAX the same ones for the same"
     " key. Draw them once by NumPy with a fixed seed, in --setup, and pass"
@@ -47,8 +53,7 @@ KEPT = (
 )
 PRECISION = (
     "Precision, not a mistake: with 64 bits the port is right, {} there, want"
-    " {}. If 32 bits are enough, allow for it: --rtol 0.01, say; if not, set"
-    " JAX_ENABLE_X64=1."
+    " {}. Set JAX_ENABLE_X64=1."
 )
 
 
@@ -190,14 +195,19 @@ def find_cause(
         where = {"where": (differs["path"], differs["index"])}
         if pair := run(request | where, "wide", path).get("wide"):
             cause = PRECISION.format(*pair)
+            if allow := new["allow"]:
+                cause += f" If 32 bits are enough: --rtol {allow}."
     if cause:
         print()
-        say(cause)
+        show(cause)
     return cause
 
 
 def name_cause(old: dict, new: dict) -> str:
     """What the difference comes from, "" if the calls do not show it."""
+    for mistake, text in MISTAKES.items():
+        if line := new[mistake]:
+            return text.format(at(line))
     if not old["repeats"]:
         frozen = new["repeats"] and not new["draws"]
         return OLD_DRAWS + FROZEN * frozen + OTHER_NUMBERS
@@ -230,6 +240,11 @@ def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
             f" many bytes as the result: {show_seconds(facts['floor'])}; the"
             f" port takes {show_seconds(facts['later'])}."
         )
+        if facts["later"] > facts["old"]:
+            say(
+                "NumPy does as well here, with work of this kind and size: try"
+                " the size that you need, and the device."
+            )
 
 
 def show_gain(facts: dict[str, Any]) -> None:

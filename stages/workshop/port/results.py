@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jax import tree_util
+from jax.core import Tracer
 from jax.numpy import finfo
 
 from workshop.terminal import terminal_size
@@ -47,6 +48,8 @@ def flatten(result: Any) -> dict[str, np.ndarray]:
                 f"{name} is a {type(leaf).__name__}: only arrays, numbers and"
                 " tuples, lists and dicts of them can be compared"
             )
+        if isinstance(leaf, Tracer):
+            leaf += 0  # fails: it has left the function that was traced
         arrays[name] = np.array(leaf)
     return arrays
 
