@@ -21,7 +21,10 @@ CALLED = (
     " Python."
 )
 READ = "{often} a value is brought to the host{waiting} in{at}"
-SCAN = "jax.lax.scan or jax.lax.fori_loop: the program holds one step."
+SCAN = (
+    "jax.lax.scan or jax.lax.fori_loop: the program holds one step. If none"
+    " needs the one before: jax.vmap."
+)
 ROWS: dict[str, tuple[str, str, int | None]] = {
     "no jax": (
         "Nothing of JAX is in it: no operation is sent to a device.",
@@ -233,7 +236,7 @@ def sending(seen: SimpleNamespace) -> Found:
         if number < FEW:
             continue
         share = number / seen.sent
-        if eager <= 2 * number:  # they are in the loop, too
+        if eager <= 4 * number:  # they are in the loop, too
             share = 1
         row, asked = asking("loop of calls", seen, number // 2)
         if not (asked or seen.chained.get(name)):

@@ -20,6 +20,8 @@ from unittest.mock import patch
 import jax
 import numpy as np
 
+from workshop.jaxprs import TRACED, count_compilations
+
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
 
@@ -30,8 +32,8 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         """Nothing yet."""
         self.folder = str(folder)
-        self.tracing = 0
-        self.bodies: dict = {}
+        self.inside = False
+        self.traced: list[float] = []
         self.programs: dict[str, Any] = {}
         self.seen: dict = defaultdict(list)
         self.results: dict = defaultdict(list)
@@ -57,7 +59,11 @@ class Watch:
         array = type(jax.numpy.zeros(()))
         reading = {k: self.reading(getattr(array, k)) for k in READS}
         jit = functools.wraps(jax.jit)(functools.partial(self.jit, jax.jit))
-        with patch.object(jax, "jit", jit), patch.multiple(array, **reading):
+        with (
+            patch.object(jax, "jit", jit),
+            patch.multiple(array, **reading),
+            count_compilations(what=TRACED) as self.traced,
+        ):
             yield
 
     def reading(self, method: Callable) -> Callable:
@@ -88,48 +94,32 @@ class Watch:
         self, line: str, jit: Callable, function: Callable, **kwargs: Any
     ) -> Callable:
         """The compiled function that was made in that line, watched."""
-        body, traced = self.watched_body(function)
-        made = jit(body, **kwargs)
+        made = jit(function, **kwargs)
+        named = getattr(function, "func", function)  # of a partial
+        made.__name__ = getattr(named, "__name__", "it")
 
         @functools.wraps(made)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if self.tracing:
+            if self.inside:  # what is called while it is traced is in it
                 return made(*args, **kwargs)
-            traced.clear()
-            signature = sign(function, args, kwargs)
-            self.note_call(made, args, kwargs)
-            result = made(*args, **kwargs)
-            if traced:
-                self.note_trace(line, body, signature)
-            self.results[body.__name__] = jax.tree.leaves(result)
+            self.inside = True
+            try:
+                signature, before = (
+                    sign(function, args, kwargs),
+                    len(self.traced),
+                )
+                self.note_call(made, args, kwargs)
+                result = made(*args, **kwargs)
+            finally:
+                self.inside = False
+            if len(self.traced) > before:
+                self.note_trace(line, made.__name__, function, signature)
+            self.results[made.__name__] = jax.tree.leaves(result)
             return result
 
         for method in ("lower", "trace", "eval_shape", "clear_cache"):
             setattr(call, method, getattr(made, method, None))
         return call
-
-    def watched_body(self, function: Callable) -> tuple[Callable, list]:
-        """The function, and a list that grows each time that it is traced.
-
-        One for each function: jit knows again what it has compiled before.
-        """
-        if function in self.bodies:
-            return self.bodies[function]
-        traced: list[int] = []
-        named = getattr(function, "func", function)  # of a partial
-
-        def body(*args: Any, **kwargs: Any) -> Any:
-            traced.append(1)
-            self.tracing += 1
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.tracing -= 1
-
-        body.__name__ = getattr(named, "__name__", "it")
-        body.__wrapped__ = function  # has the signature
-        self.bodies[function] = body, traced
-        return body, traced
 
     def note_call(self, made: Callable, args: tuple, kwargs: dict) -> None:
         """Count it, and whether it takes what the call before returned.
@@ -146,13 +136,15 @@ class Watch:
             with contextlib.suppress(Exception):  # the call itself will fail
                 self.programs[name] = made.trace(*args, **kwargs)
 
-    def note_trace(self, line: str, body: Callable, signature: dict) -> None:
+    def note_trace(
+        self, line: str, name: str, function: Callable, signature: dict
+    ) -> None:
         """Keep why it was traced: what is new since it was traced before."""
-        before = self.seen[line, body]
-        others = {where for where, other in self.seen if other is not body}
+        before = self.seen[line, function]
+        others = {where for where, other in self.seen if other != function}
         self.traces.append(
             {
-                "name": body.__name__,
+                "name": name,
                 "line": line,
                 "fresh": not before and line in others,
                 "why": differences(signature, before),

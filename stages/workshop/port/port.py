@@ -5,6 +5,7 @@ import functools
 import json as json_format
 import math
 import os
+import re
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -50,6 +51,10 @@ KEPT = (
     "The first call is right and the second, like it, is not: something is"
     " kept from one call to the next, a global or a value that jit has seen"
     " when it traced."
+)
+ENDLESS = (
+    " No line of the file is at work then, but compiled code: does each"
+    " jax.lax.while_loop come to its end?"
 )
 PRECISION = (
     "Precision, not a mistake: with 64 bits the port is right, {} there, want"
@@ -156,7 +161,7 @@ def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
     facts |= {"same": same, "call": request["call"], "old": before["old"]}
     if "differs" in facts and fine:
         facts["verdict"] = find_cause(request, before, facts, new, run)
-    elif COMPILING in facts.get("why", ""):
+    elif re.search(f"{COMPILING}|of memory", facts.get("why", "")):
         facts = run(request, "trace", new) | facts
     if facts.get("stands"):
         facts["findings"] = find(facts)
@@ -178,7 +183,8 @@ def show_steps(facts: dict[str, Any]) -> bool:
     if wrong:
         item("FAIL", last)
         print()
-        show(facts.get("why") or facts["differs"]["text"])
+        why = facts.get("why") or facts["differs"]["text"]
+        show(why + ENDLESS * why.endswith("seconds."))
     if "why" in facts and facts["printed"]:
         print()
         say("The last lines that were printed:")
