@@ -5,6 +5,7 @@ or as the port that is not compiled (trace). What is found is told at once.
 """
 
 import contextlib
+import functools
 import json
 import pickle
 import time
@@ -21,12 +22,7 @@ from workshop.exercises.examine import explain_error, import_file
 from workshop.exercises.limits import report
 from workshop.harness import time_call
 from workshop.port.look import look, look_for_mistakes
-from workshop.port.results import (
-    Difference,
-    compare_results,
-    flatten,
-    tolerance,
-)
+from workshop.port.results import compare_results, flatten, tolerance
 
 SINGLE = tolerance(np.zeros(1, np.float32))
 RTOLS = 1e-4, 1e-3, 0.01, 0.1
@@ -41,6 +37,10 @@ class Program:
     def __init__(self, request: dict) -> None:
         """Import the file."""
         self.request, self.path = request, Path(request["path"])
+        # A Python float has 64 bits, what it was made from perhaps had 32.
+        self.compare = functools.partial(
+            compare_results, rtol=request["rtol"], least=SINGLE
+        )
         self.load()
 
     def load(self) -> ModuleType:
@@ -71,13 +71,6 @@ class Program:
             if spent > (BUDGET if number >= MIN_LATER else PATIENCE):
                 return
             yield self.call()[1]
-
-    def compare(self, got: Arrays, want: Arrays) -> Difference | None:
-        """The first difference, for what JAX computes in single precision.
-
-        A Python float has 64 bits, but what it was made from may have had 32.
-        """
-        return compare_results(got, want, self.request["rtol"], SINGLE)
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
@@ -124,11 +117,6 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
         tell(stands=look(program, first, later))
 
 
-def run_trace(program: Program, results: Path, tell: Tell) -> None:
-    """Look at the port without compiling it."""
-    tell(stands=look(program))
-
-
 def run_wide(program: Program, results: Path, tell: Tell) -> None:
     """Whether the port is right with 64 bits; its value where it was not."""
     want, _ = pickle.loads(results.read_bytes())
@@ -156,10 +144,13 @@ def work(tell: Tell, mode: str, request: str, path: Path) -> None:
     """Tell what is found, and why it fails if it does."""
     content = json.loads(request) | {"path": path}
     run = {"old": run_old, "new": run_new, "wide": run_wide}
-    run |= {"trace": run_trace}
     try:
         tell(step="imports")
-        run[mode](Program(content), Path(content["results"]), tell)
+        program = Program(content)
+        if mode == "trace":  # not compiled
+            tell(stands=look(program))
+        else:
+            run[mode](program, Path(content["results"]), tell)
     except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         files = [f.filename for f in frames]

@@ -236,7 +236,7 @@ def sending(seen: SimpleNamespace) -> Found:
         if number < FEW:
             continue
         share = number / seen.sent
-        if eager <= 4 * number:  # they are in the loop, too
+        if eager <= MANY * number:  # they are in the loop, too
             share = 1
         row, asked = asking("loop of calls", seen, number // 2)
         if not (asked or seen.chained.get(name)):

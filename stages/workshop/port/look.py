@@ -19,7 +19,7 @@ from workshop.jaxprs import (
     largest_value,
     loops,
 )
-from workshop.port.observe import Watch, count_dispatches, narrowings
+from workshop.port.observe import Watch, narrowings
 
 PATIENCE = 20  # seconds that a call may take to be looked at again
 SMALL = 1000  # values that a step computes
@@ -33,8 +33,8 @@ def look(
 
     Without the seconds that calls take none is made, it is only traced.
     """
-    watch, programs, seconds = Watch(program.path.parent), [], []
-    known: list[dict] = []
+    watch = Watch(program.path.parent)
+    programs, seconds, known = [], [], []
     with watch.installed(), narrowings() as narrowed:
         watch.watch_numpy(program.load())
         if later < math.inf:
@@ -46,26 +46,21 @@ def look(
                 program.call()
         elif later == math.inf and trace(program) is None:
             return {}
-        facts = counts(watch) | {"traced_first": known}
-        facts["compiling"] = sum(seconds)
-        facts["compiled"] = [p.jaxpr.debug_info.func_name for p in programs]
-        jaxpr = trace(program)
-        facts |= dispatches(program, watch, jaxpr, later)
+        facts = {
+            "calls": dict(watch.calls),
+            "chained": dict(watch.chained),
+            "reads": {k: n for k, n in watch.reads.most_common() if k},
+            "traced": summed_up(watch.traces),
+            "traced_first": known,
+            "compiling": sum(seconds),
+            "compiled": [p.jaxpr.debug_info.func_name for p in programs],
+        }
+        with watch.answered():
+            jaxpr = trace(program)
+        facts |= dispatches(watch, jaxpr)
         facts |= inside(program, watch, jaxpr)
-    programs = watch.programs if first < PATIENCE else {}
-    memory = {name: memory_of(traced) for name, traced in programs.items()}
-    facts["memory"] = {name: found for name, found in memory.items() if found}
+    facts["memory"] = memory(watch.programs if first < PATIENCE else {})
     return facts | {"narrowed": sorted(set(narrowed))}
-
-
-def counts(watch: Watch) -> dict[str, Any]:
-    """What was counted so far."""
-    return {
-        "calls": dict(watch.calls),
-        "chained": dict(watch.chained),
-        "traced": summed_up(watch.traces),
-        "reads": {k: n for k, n in watch.reads.most_common() if k},
-    }
 
 
 def trace(program: Any, what: str = "call") -> Any:
@@ -93,17 +88,13 @@ def look_for_mistakes(program: Any) -> dict[str, Any]:
 
 def dropped(body: Any, folder: str) -> str | None:
     """The line in which .at or a sort makes a new array that nobody uses."""
-    used = {id(v) for e in body.eqns for v in e.invars}
-    used |= {id(v) for v in body.outvars}
-    unused = (e for e in body.eqns if not used & set(map(id, e.outvars)))
-    return next(
-        (
-            line_of(e, folder)
-            for e in unused
-            if e.primitive.name.startswith(("scatter", "sort"))
-        ),
-        None,
-    )
+    used = {*map(id, body.outvars)}
+    used |= {id(v) for e in body.eqns for v in e.invars}
+    for equation in body.eqns:
+        makes = equation.primitive.name.startswith(("scatter", "sort"))
+        if makes and not used & {*map(id, equation.outvars)}:
+            return line_of(equation, folder)
+    return None
 
 
 def reused_key(program: Any) -> str | None:
@@ -130,20 +121,15 @@ def summed_up(traces: list[dict]) -> list[dict]:
     return [trace | {"times": times[line]} for line, trace in last.items()]
 
 
-def dispatches(
-    program: Any, watch: Watch, jaxpr: Any, later: float
-) -> dict[str, Any]:
+def dispatches(watch: Watch, jaxpr: Any) -> dict[str, Any]:
     """How many operations are sent one by one, and from which lines."""
-    lines: Counter = Counter()
-    if jaxpr is not None:
-        named = [(e, e.params.get("name")) for e in jaxpr.eqns]
-        eager = [e for e, name in named if name not in watch.programs]
-        lines.update(line_of(equation, watch.folder) for equation in eager)
-        lines.pop(None, None)
-    else:
-        patient = later < PATIENCE
-        sent = count_dispatches(program.call) if patient else []
-        eager = [name for name in sent if name not in watch.programs]
+    eager = [
+        equation
+        for equation in (jaxpr.eqns if jaxpr else ())
+        if equation.params.get("name") not in watch.programs
+    ]
+    lines = Counter(line_of(equation, watch.folder) for equation in eager)
+    lines.pop(None, None)
     return {"eager": len(eager), "lines": dict(lines.most_common(3))}
 
 
@@ -216,15 +202,18 @@ def repeated(body: Any, folder: str) -> tuple[int, str | None]:
     return 0, None
 
 
-def memory_of(traced: Any) -> dict[str, int]:
-    """Bytes that a compiled program takes, and that it could take over.
+def memory(programs: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """What each of them takes, where JAX can say so."""
+    found = {}
+    for name, traced in programs.items():
+        with contextlib.suppress(Exception):
+            found[name] = memory_of(traced)
+    return found
 
-    Empty where JAX cannot say so.
-    """
-    try:
-        analysis = traced.lower().compile().memory_analysis()
-    except Exception:
-        return {}
+
+def memory_of(traced: Any) -> dict[str, int]:
+    """Bytes that a compiled program takes, and that it could take over."""
+    analysis = traced.lower().compile().memory_analysis()
     outputs = {(a.shape, a.dtype) for a in jax.tree.leaves(traced.out_info)}
     alike = [a for a in traced.jaxpr.in_avals if (a.shape, a.dtype) in outputs]
     return {

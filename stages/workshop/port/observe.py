@@ -8,7 +8,6 @@ import contextlib
 import functools
 import inspect
 import sys
-import tempfile
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -45,6 +44,8 @@ class Watch:
         self.calls: Counter = Counter()
         self.chained: Counter = Counter()
         self.reads: Counter = Counter()
+        self.answers: list = []
+        self.known: Iterator | None = None
 
     def line(self) -> str | None:
         """The user's line that asks for something, as FILE:NUMBER, if any."""
@@ -56,12 +57,17 @@ class Watch:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Inside the block, what the user's files do is seen."""
-        array = type(jax.numpy.zeros(()))
-        reading = {k: self.reading(getattr(array, k)) for k in READS}
+        reading = [
+            patch.multiple(
+                kind, **{k: self.reading(getattr(kind, k)) for k in READS}
+            )
+            for kind in (type(jax.numpy.zeros(())), jax.core.Tracer)
+        ]
         jit = functools.wraps(jax.jit)(functools.partial(self.jit, jax.jit))
         with (
             patch.object(jax, "jit", jit),
-            patch.multiple(array, **reading),
+            reading[0],
+            reading[1],
             count_compilations(what=TRACED) as self.traced,
         ):
             yield
@@ -71,10 +77,36 @@ class Watch:
 
         @functools.wraps(method)
         def read(*args: Any, **kwargs: Any) -> Any:
-            self.reads[self.line()] += 1
-            return method(*args, **kwargs)
+            return self.answer(self.line(), method, *args, **kwargs)
 
         return read
+
+    def answer(
+        self, line: str | None, ask: Callable, *args: Any, **kwargs: Any
+    ) -> Any:
+        """What Python asks of JAX's arrays in that line; or asked before."""
+        if line is None or self.inside:
+            return ask(*args, **kwargs)
+        if self.known is not None:
+            return next(self.known)
+        self.reads[line] += 1
+        answer = ask(*args, **kwargs)
+        if ask.__name__ != "__array__":
+            self.answers.append(answer)
+        return answer
+
+    @contextlib.contextmanager
+    def answered(self) -> Iterator[None]:
+        """Inside the block Python gets the answers of the call before.
+
+        So that a call can be traced that has to know values. What NumPy takes
+        without asking, into an array of its own say, is 0 then.
+        """
+        self.known = iter(self.answers)
+        zeros = functools.partialmethod(lambda x, *_, **__: np.zeros(x.shape))
+        with patch.object(jax.core.Tracer, "__array__", zeros):
+            yield
+        self.known = None
 
     def watch_numpy(self, module: ModuleType) -> None:
         """See what of JAX's the module gives to NumPy, which reads it."""
@@ -169,12 +201,10 @@ class WatchedNumPy:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What NumPy's function returns; counted if JAX's arrays go in."""
-        if any(
-            isinstance(leaf, jax.Array)
-            and not isinstance(leaf, jax.core.Tracer)
-            for leaf in jax.tree.leaves((args, kwargs))
-        ):
-            self.watch.reads[self.watch.line()] += 1
+        leaves = jax.tree.leaves((args, kwargs))
+        if any(isinstance(leaf, jax.Array) for leaf in leaves):
+            line = self.watch.line()
+            return self.watch.answer(line, self.inner, *args, **kwargs)
         return self.inner(*args, **kwargs)
 
 
@@ -216,38 +246,6 @@ def differences(signature: dict, before: list[dict]) -> list[str]:
         for old in before
     )
     return min(against, key=len, default=[])
-
-
-def count_dispatches(run: Callable[[], Any]) -> list[str]:
-    """The names of all that is sent to the device during a call.
-
-    The outermost calls of compiled functions: JAX's own are such, too. Empty
-    where this version or system has no profiler.
-    """
-    names: list[str] = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with contextlib.suppress(AttributeError, TypeError):
-            options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0
-            options.host_tracer_level = 2
-            with jax.profiler.trace(folder, profiler_options=options):
-                run()
-        for file in Path(folder).rglob("*.xplane.pb"):
-            profile = jax.profiler.ProfileData.from_file(str(file))
-            lines = (line for plane in profile.planes for line in plane.lines)
-            for line in lines:
-                events = sorted(line.events, key=lambda e: e.start_ns)
-                names += outermost(events)
-    return names
-
-
-def outermost(events: list) -> Iterator[str]:
-    """The names of compiled functions that no other of them has called."""
-    end = 0.0
-    for event in events:
-        if event.name.startswith("PjitFunction(") and event.start_ns >= end:
-            yield event.name[len("PjitFunction(") : -1]
-            end = event.start_ns + event.duration_ns
 
 
 @contextlib.contextmanager

@@ -168,7 +168,4 @@ def neighbors(
 
 def number(value: Any) -> str:
     """A value in few characters."""
-    if isinstance(value, np.str_ | np.bool_ | np.integer):
-        return str(value)
-    kind = complex if isinstance(value, np.complexfloating) else float
-    return f"{kind(value):.6g}"
+    return f"{value:.6g}" if isinstance(value, np.inexact) else str(value)
