@@ -163,7 +163,7 @@ DIFFERS = [
         OLD.replace("return x", "return np.random.default_rng(0).random(3)"),
     ),
     (
-        "Two like calls of the port differ",
+        "Two like calls of the new program differ",
         STEP
         + "KEYS = iter(jax.random.split(jax.random.key(0), 99))"
         + loop(returned="jax.random.normal(next(KEYS), 50)"),

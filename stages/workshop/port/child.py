@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import pickle
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -44,7 +45,13 @@ class Program:
         self.load()
 
     def load(self) -> ModuleType:
-        """Import the file anew."""
+        """Import the file anew, and those beside it."""
+        for name, module in list(sys.modules.items()):
+            if (
+                Path(getattr(module, "__file__", None) or "").parent
+                == self.path.parent
+            ):
+                del sys.modules[name]
         module = import_file(self.path)
         self.names = vars(module)
         return module
@@ -106,7 +113,9 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
         tell(step="same at the second call")
         difference = program.compare(got[1], want[1])
     if difference:
-        tell(differs=vars(difference), repeats=compare_results(*got) is None)
+        tell(
+            differs=difference._asdict(), repeats=compare_results(*got) is None
+        )
         rtols = (r for r in RTOLS if not compare_results(got[0], want[0], r))
         tell(allow=next(rtols, None), **look_for_mistakes(program))
         return

@@ -19,7 +19,7 @@ from workshop.jaxprs import (
     largest_value,
     loops,
 )
-from workshop.port.observe import Watch, narrowings
+from workshop.port.observe import Watch, is_own, narrowings
 
 PATIENCE = 20  # seconds that a call may take to be looked at again
 SMALL = 1000  # values that a step computes
@@ -71,14 +71,16 @@ def trace(program: Any, what: str = "call") -> Any:
 
 def look_for_mistakes(program: Any) -> dict[str, Any]:
     """What may make the port differ: random numbers, and lines of mistakes."""
-    folder, programs = str(program.path.parent), [trace(program)]
-    if programs == [None]:
-        jax.clear_caches()
-        with count_compilations(programs := []):
-            program.call()
-    names = {e.primitive.name for p in programs for e in equations(p)}
+    watch = Watch(program.path.parent)
+    with watch.installed():
+        watch.watch_numpy(program.load())
+        program.call()
+        with watch.answered():
+            jaxpr = trace(program)
+    found = [*bodies(jaxpr)] if jaxpr else []
+    names = {e.primitive.name for body in found for e in body.eqns}
     draws = any(re.search("random|threefry", name) for name in names)
-    unused = (dropped(body, folder) for p in programs for body in bodies(p))
+    unused = (dropped(body, watch.folder) for body in found)
     return {
         "draws": draws,
         "dropped": next(filter(None, unused), None),
@@ -161,13 +163,13 @@ def inside(program: Any, watch: Watch, jaxpr: Any) -> dict[str, Any]:
 def line_of(equation: Any, folder: str) -> str | None:
     """The user's line that an equation comes from, as FILE:NUMBER."""
     found = re.match(r"(.+?:\d+)(:\d+)? \(", summarize(equation.source_info))
-    return found[1] if found and found[1].startswith(folder) else None
+    return found[1] if found and is_own(found[1], folder) else None
 
 
 def place_of(equation: Any, folder: str) -> Any:
     """The operation, and all the user's lines through which it was asked."""
     frames = getattr(equation.source_info.traceback, "frames", ())
-    lines = [f.line_num for f in frames if f.file_name.startswith(folder)]
+    lines = [f.line_num for f in frames if is_own(f.file_name, folder)]
     place = summarize(equation.source_info), *lines
     return place, equation.primitive.name
 

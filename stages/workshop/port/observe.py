@@ -5,6 +5,7 @@ from the text of the program.
 """
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import sys
@@ -50,26 +51,22 @@ class Watch:
     def line(self) -> str | None:
         """The user's line that asks for something, as FILE:NUMBER, if any."""
         frame = sys._getframe(2)
-        if frame.f_code.co_filename.startswith(self.folder):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        return None
+        file = frame.f_code.co_filename
+        return (
+            f"{file}:{frame.f_lineno}" if is_own(file, self.folder) else None
+        )
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Inside the block, what the user's files do is seen."""
-        reading = [
-            patch.multiple(
-                kind, **{k: self.reading(getattr(kind, k)) for k in READS}
-            )
-            for kind in (type(jax.numpy.zeros(())), jax.core.Tracer)
-        ]
         jit = functools.wraps(jax.jit)(functools.partial(self.jit, jax.jit))
-        with (
-            patch.object(jax, "jit", jit),
-            reading[0],
-            reading[1],
-            count_compilations(what=TRACED) as self.traced,
-        ):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(patch.object(jax, "jit", jit))
+            for kind in type(jax.numpy.zeros(())), jax.core.Tracer:
+                reading = {k: self.reading(getattr(kind, k)) for k in READS}
+                stack.enter_context(patch.multiple(kind, **reading))
+            counted = count_compilations(what=TRACED)
+            self.traced = stack.enter_context(counted)
             yield
 
     def reading(self, method: Callable) -> Callable:
@@ -136,15 +133,13 @@ class Watch:
                 return made(*args, **kwargs)
             self.inside = True
             try:
-                signature, before = (
-                    sign(function, args, kwargs),
-                    len(self.traced),
-                )
+                signature = sign(function, args, kwargs)
+                self.traced.clear()
                 self.note_call(made, args, kwargs)
                 result = made(*args, **kwargs)
             finally:
                 self.inside = False
-            if len(self.traced) > before:
+            if self.traced:
                 self.note_trace(line, made.__name__, function, signature)
             self.results[made.__name__] = jax.tree.leaves(result)
             return result
@@ -185,12 +180,12 @@ class Watch:
         before.append(signature)
 
 
+@dataclasses.dataclass
 class WatchedNumPy:
-    """NumPy, in which each function tells when it is given JAX's arrays."""
+    """NumPy, or of it one function: tells when it is given JAX's arrays."""
 
-    def __init__(self, watch: Watch, inner: Any = np) -> None:
-        """As NumPy, or as one of its functions."""
-        self.watch, self.inner = watch, inner
+    watch: Watch
+    inner: Any = np
 
     def __getattr__(self, name: str) -> Any:
         """As it is there, its functions watched."""
@@ -208,13 +203,16 @@ class WatchedNumPy:
         return self.inner(*args, **kwargs)
 
 
+def is_own(file: str, folder: str) -> bool:
+    """Whether the user wrote it; the packages may lie in the folder, too."""
+    return file.startswith(folder) and "site-packages" not in file
+
+
 def sign(function: Callable, args: tuple, kwargs: dict) -> dict[str, str]:
     """The shape and dtype of each argument, or the value of what has none."""
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-        named = dict(bound.arguments)
-    except (TypeError, ValueError):
-        named = {str(i): arg for i, arg in enumerate(args)} | kwargs
+    named = {str(i): arg for i, arg in enumerate(args)} | kwargs
+    with contextlib.suppress(TypeError, ValueError):
+        named = inspect.signature(function).bind(*args, **kwargs).arguments
     leaves, _ = jax.tree_util.tree_flatten_with_path(named)
     signature = {
         f"{path[0].key}{jax.tree_util.keystr(path[1:])}": describe(leaf)

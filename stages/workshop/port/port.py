@@ -35,17 +35,13 @@ OTHER_NUMBERS = (
     " them (or the initial state) into both programs; or, if only the average"
     " counts, allow for it: --rtol 0.05."
 )
-OLD_DRAWS = (
-    "Two like calls of the old program differ: it draws random numbers or"
+DRAWS = (
+    "Two like calls of the {} program differ: it draws random numbers, or"
     " keeps something from one call to the next. "
 )
 FROZEN = (
     "The port gives the same at each call: what NumPy or Python draw while"
     " jit traces is drawn once, and then a constant. "
-)
-PORT_DRAWS = (
-    "Two like calls of the port differ, too: it draws other random numbers"
-    " each time. "
 )
 KEPT = (
     "The first call is right and the second, like it, is not: something is"
@@ -216,10 +212,10 @@ def name_cause(old: dict, new: dict) -> str:
             return text.format(at(line))
     if not old["repeats"]:
         frozen = new["repeats"] and not new["draws"]
-        return OLD_DRAWS + FROZEN * frozen + OTHER_NUMBERS
+        return DRAWS.format("old") + FROZEN * frozen + OTHER_NUMBERS
     if not new["repeats"]:
         second = new["steps"][-1] == "same at the second call"
-        return KEPT if second else PORT_DRAWS + OTHER_NUMBERS
+        return KEPT if second else DRAWS.format("new") + OTHER_NUMBERS
     return OTHER_NUMBERS if new["draws"] else ""
 
 

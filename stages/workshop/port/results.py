@@ -3,9 +3,8 @@
 What a program returns: arrays and numbers, and tuples, lists, dicts of them.
 """
 
-import dataclasses
 import numbers
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax import tree_util
@@ -19,15 +18,12 @@ KINDS = {"b": "boolean", "u": "integer", "i": "integer", "f": "inexact"}
 KINDS |= {"V": "inexact", "c": "inexact complex"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """The first difference between two results."""
+class Difference(NamedTuple):
+    """The first difference between two results, and where it is."""
 
     text: str
     path: str = ""
-    """Which array of the result it is in."""
-    index: tuple[int, ...] | None = None
-    """Which value of the array; None if all of it is another one."""
+    index: tuple[int, ...] | None = None  # None if it is all of the array
 
 
 def flatten(result: Any) -> dict[str, np.ndarray]:
