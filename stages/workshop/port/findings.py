@@ -200,7 +200,8 @@ def compiling(seen: SimpleNamespace) -> Found:
         yield "compiled again", seen.compiling, {"names": names[:60]}
     for trace in seen.traced_first:
         if trace["times"] > 2 and not again:
-            yield "traced often", seen.first / 10, explain(trace)
+            seconds = seen.later if trace["fresh"] else seen.first / 10
+            yield "traced often", seconds, explain(trace)
 
 
 def explain(trace: dict) -> dict[str, str]:
@@ -283,7 +284,7 @@ def the_rest(seen: SimpleNamespace) -> Found:
     for line in seen.narrowed[:1]:
         yield "narrowed", 0, {"at": at(line)}
     for name, size in seen.constants.items():
-        if size >= LARGE:
+        if size >= LARGE / 10:
             yield "constants", 0, {"name": name, "size": show_bytes(size)}
     for name, memory in seen.memory.items():
         size = 0 if memory["donated"] else memory["alike"]

@@ -244,8 +244,8 @@ def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
         )
         if facts["later"] > facts["old"]:
             say(
-                "NumPy does as well here, with work of this kind and size: try"
-                " the size that you need, and the device."
+                "NumPy is as fast with work of this kind and size: try the"
+                " size that you need, on the device that you will use."
             )
 
 

@@ -44,10 +44,13 @@ def flatten(result: Any) -> dict[str, np.ndarray]:
                 f"{name} is a {type(leaf).__name__}: only arrays, numbers and"
                 " tuples, lists and dicts of them can be compared"
             )
-        if isinstance(leaf, Tracer):
-            leaf += 0  # fails: it has left the function that was traced
-        arrays[name] = np.array(leaf)
+        arrays[name] = np.array(tree_util.tree_map(touch, leaf))
     return arrays
+
+
+def touch(value: Any) -> Any:
+    """The same; what has left the function that traced it fails, JAX's way."""
+    return value + 0 if isinstance(value, Tracer) else value
 
 
 def stacked_shape(node: Any) -> tuple[int, ...] | None:
