@@ -13,141 +13,91 @@ TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
 LARGE = 1_000_000  # bytes
 Found = Iterator[tuple[str, float, dict[str, Any]]]
 
-# Where a port stands, what to do about it, and the stage that shows it. What
-# is behind a colon tells rows apart that say the same.
-SENT = "{operations} sent one by one{place}"
-CALLED = (
-    "`{name}` is compiled, but called {number:,} times in one call: a loop in"
-    " Python."
-)
-READ = "{often} a value is brought to the host{waiting} in{at}"
-SCAN = (
-    "jax.lax.scan or jax.lax.fori_loop: the program holds one step. If none"
-    " needs the one before: jax.vmap."
-)
-ROWS: dict[str, tuple[str, str, int | None]] = {
-    "no jax": (
-        "Nothing of JAX is in it: no operation is sent to a device.",
-        "Write jnp for np, by `import jax.numpy as jnp`, and see what fails.",
-        1,
-    ),
-    "traced again": (
-        "`{name}` is traced and compiled again{often} at every like call:"
-        " {why}",
-        "{mend}",
-        4,
-    ),
-    "compiled again": (
-        "{names} is compiled again at every like call. A loop outside of jit"
-        " is, if its body is a new function each time.",
-        "Put jax.jit on {function}, and make no function to compile at each"
-        " call.",
-        4,
-    ),
-    "traced often": (
-        "`{name}` is traced and compiled{often} in the first call: {why}",
-        "{mend}",
-        4,
-    ),
-    "too small": (
-        "The old program takes {old}. That is too little work: sending one"
-        " operation to a device and waiting for it takes JAX as long,"
-        " whatever it computes.",
-        "Try the call with arrays of the size that you need, or with many"
-        " problems at once: jax.vmap.",
-        6,
-    ),
-    "one by one": (
-        SENT,
-        "Put jax.jit on {function}; a size or a number of steps goes into"
-        " static_argnames.",
-        3,
-    ),
-    "one by one: a value is asked for": (
-        SENT,
-        "Put jax.jit on the body of the loop. Python asks for a value in{at}"
-        "Leave the conversion out, or use jnp.where or jax.lax.while_loop"
-        " there.",
-        3,
-    ),
-    "loop of calls": (
-        CALLED,
-        "Each call takes what the one before returned: jax.lax.scan.",
-        5,
-    ),
-    "loop of calls: a value is asked for": (
-        CALLED,
-        "jax.lax.scan. Python asks for a value each time, in{at}If it is to"
-        " be kept, the scan returns it; if it decides when to stop:"
-        " jax.lax.while_loop.",
-        5,
-    ),
-    "loop of calls: on their own": (
-        CALLED,
-        "One call for all: jax.vmap. If each needs the one before:"
-        " jax.lax.scan.",
-        6,
-    ),
-    "unrolled": (
-        "A loop is unrolled in `{name}`: the same operations {times:,} times,"
-        " {equations:,} in all, from{at}",
-        SCAN,
-        5,
-    ),
-    "unrolled: it grows": (
-        "A loop is unrolled in the program: it has {before:,} operations,"
-        " {after:,} for the larger call.",
-        SCAN,
-        5,
-    ),
-    "slow loop": (
-        "It is compiled and still slower: it has a loop whose steps, one"
-        " after the other, each do little.",
-        "What does not need the step before, compute for all at once:"
-        " jax.vmap, or an operation on the whole array.",
-        6,
-    ),
-    "values read": (
-        READ,
-        "Keep it in JAX until the end: jnp for np, jnp.where for if,"
-        " jax.lax.while_loop for while.",
-        5,
-    ),
-    "values read: hardly": (
-        READ,
-        "That is well if it is the last step. If not, write jnp for np in"
-        " what follows: it runs outside of JAX.",
-        1,
-    ),
-    "callbacks": (
-        "The compiled program calls Python back: {names}.",
-        "Take it out where time counts; jax.debug.print is one, too.",
-        3,
-    ),
-    "narrowed": (
-        "64 bits are asked for and 32 given, in{at}",
-        "Ask for 32, or set JAX_ENABLE_X64=1 for all of the program.",
-        None,
-    ),
-    "constants": (
-        "{size} of constants are built into `{name}`.",
-        "Pass large arrays as arguments.",
-        None,
-    ),
-    "donate": (
-        "`{name}` writes {size} anew at each call, though what it got is not"
-        " needed any more.",
-        "Donate it: jax.jit(donate_argnums=0), say.",
-        None,
-    ),
-}
+# What can be said: the stage that shows it, a name, where a port stands and
+# what to do about it. What is behind a colon tells apart rows of one name.
+TABLE = """
+1 no jax
+    Nothing of JAX is in it: no operation is sent to a device.
+    => Write jnp for np, by `import jax.numpy as jnp`, and see what fails.
+4 traced again
+    `{name}` is traced and compiled again{often} at every like call: {why}
+    => {mend}
+4 compiled again
+    {names} is compiled again at every like call. A loop outside of jit is, if
+    its body is a new function each time.
+    => Put jax.jit on {function}, and make no function to compile at each call.
+4 traced often
+    `{name}` is traced and compiled{often} in the first call: {why}
+    => {mend}
+6 too small
+    The old program takes {old}. That is too little work: sending one operation
+    to a device and waiting for it takes JAX as long, whatever it computes.
+    => Try the call with arrays of the size that you need, or with many
+    problems at once: jax.vmap.
+3 one by one
+    {operations} sent one by one{place}
+    => Put jax.jit on {function}; a size or a number of steps goes into
+    static_argnames.
+3 one by one: a value is asked for
+    {operations} sent one by one{place}
+    => Put jax.jit on the body of the loop. Python asks for a value in{at}Leave
+    the conversion out, or use jnp.where or jax.lax.while_loop there.
+5 loop of calls
+    `{name}` is compiled, but called {number:,} times in one call: a loop in
+    Python.
+    => Each call takes what the one before returned: jax.lax.scan.
+5 loop of calls: a value is asked for
+    `{name}` is compiled, but called {number:,} times in one call: a loop in
+    Python.
+    => jax.lax.scan. Python asks for a value each time, in{at}If it is to be
+    kept, the scan returns it; if it decides when to stop: jax.lax.while_loop.
+6 loop of calls: on their own
+    `{name}` is compiled, but called {number:,} times in one call: a loop in
+    Python.
+    => One call for all: jax.vmap. If each needs the one before: jax.lax.scan.
+5 unrolled
+    A loop is unrolled in `{name}`: the same operations {times:,} times,
+    {equations:,} in all, from{at}
+    => jax.lax.scan or jax.lax.fori_loop: the program holds one step. If none
+    needs the one before: jax.vmap.
+5 unrolled: it grows
+    A loop is unrolled in the program: it has {before:,} operations, {after:,}
+    for the larger call.
+    => jax.lax.scan or jax.lax.fori_loop: the program holds one step.
+6 slow loop
+    It is compiled and still slower: it has a loop whose steps, one after the
+    other, each do little.
+    => What does not need the step before, compute for all at once: jax.vmap,
+    or an operation on the whole array.
+5 values read
+    {often} a value is brought to the host, and waited for, in{at}
+    => Keep it in JAX until the end: jnp for np, jnp.where for if,
+    jax.lax.while_loop for while.
+1 values read: hardly
+    {often} a value is brought to the host in{at}
+    => That is well if it is the last step. If not, write jnp for np in what
+    follows: it runs outside of JAX.
+3 callbacks
+    The compiled program calls Python back: {names}.
+    => Take it out where time counts; jax.debug.print is one, too.
+0 narrowed
+    64 bits are asked for and 32 given, in{at}
+    => Ask for 32, or set JAX_ENABLE_X64=1 for all of the program.
+0 constants
+    {size} of constants are built into `{name}`.
+    => Pass large arrays as arguments.
+0 donate
+    `{name}` writes {size} anew at each call, though what it got is not needed
+    any more.
+    => Donate it: jax.jit(donate_argnums=0), say.
+"""
 NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
 NOTEBOOKS |= {6: "3_transform"}
 
 # What is said of why a function was traced once more; what to do about it.
 ANEW = "jax.jit gets a new function each time"
 MEND = {
-    ANEW: ("Call jax.jit once, on a function at the top of the file."),
+    ANEW: "Call jax.jit once, on a function at the top of the file.",
     "form of the call": (
         "Call it in one way: each argument always by name, or never."
     ),
@@ -170,18 +120,30 @@ def find(facts: dict[str, Any]) -> list[dict[str, Any]]:
     )
     seen.sent = seen.eager + sum(seen.calls.values())
     seen.running = max(0, seen.later - seen.compiling)
-    rows = [*compiling(seen), *sending(seen), *running(seen), *the_rest(seen)]
+    said = [*compiling(seen), *sending(seen), *running(seen), *the_rest(seen)]
     if not (facts.get("is_jax", True) or seen.sent or seen.reads):
-        rows = [("no jax", 0, {})]
-    found = []
-    for row, seconds, values in sorted(rows, key=lambda row: -row[1]):
-        stands, todo, stage = ROWS[row]
+        said = [("no jax", 0, {})]
+    found, rows = [], read_table(TABLE)
+    for row, seconds, values in sorted(said, key=lambda row: -row[1]):
+        stage, stands, todo = rows[row]
         finding = {"name": row.partition(":")[0], "seconds": seconds}
         finding["stands"] = stands.format(**values)
         finding["todo"] = todo.format(**values, function=called(seen.call))
-        finding |= {"stage": stage, "notebook": NOTEBOOKS.get(stage, "")}
+        finding |= {"stage": stage, "notebook": NOTEBOOKS.get(stage)}
         found.append(finding)
     return found
+
+
+def read_table(table: str) -> dict[str, tuple[int, str, str]]:
+    """Its rows by their names: the stage, and both texts."""
+    rows = re.findall(r"^(\d) (.+)\n((?: {4}.+\n)+)", table, flags=re.M)
+    texts = (" ".join(text.split()).partition(" => ") for *_, text in rows)
+    return {
+        name: (int(stage), stands, todo)
+        for (stage, name, _), (stands, _, todo) in zip(
+            rows, texts, strict=True
+        )
+    }
 
 
 def called(call: str) -> str:
@@ -277,7 +239,6 @@ def the_rest(seen: SimpleNamespace) -> Found:
     for line, number in [*seen.reads.items()][:1]:
         often = number > 2
         values = {"often": times(number).capitalize(), "at": at(line)}
-        values["waiting"] = ", and waited for," * often
         yield "values read" + ": hardly" * (not often), some * often, values
     if seen.callbacks:
         yield "callbacks", some, {"names": ", ".join(seen.callbacks)}

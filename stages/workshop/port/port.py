@@ -16,46 +16,53 @@ from workshop.exercises.check import item, show
 from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
 from workshop.jaxprs import COMPILING
-from workshop.port.findings import at, find, show_bytes, show_seconds
+from workshop.port.findings import (
+    at,
+    find,
+    read_table,
+    show_bytes,
+    show_seconds,
+)
 from workshop.terminal import fail, say, write_whole
 
 CHILD = "workshop.port.child"
 Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
 
-# What a difference comes from.
-MISTAKES = {
-    "dropped": "A new array is made and not used, in{}JAX changes none in"
-    " place: x = x.at[i].set(v), x = jnp.sort(x).",
-    "reused": "A key is used again, and draws the same numbers again, in{}Take"
-    " a new one for each draw: key, subkey = jax.random.split(key).",
-}
-OTHER_NUMBERS = (
-    "JAX and NumPy draw different numbers, and JAX the same ones for the same"
-    " key. Draw them once by NumPy with a fixed seed, in --setup, and pass"
-    " them (or the initial state) into both programs; or, if only the average"
-    " counts, allow for it: --rtol 0.05."
-)
-DRAWS = (
-    "Two like calls of the {} program differ: it draws random numbers, or"
-    " keeps something from one call to the next. "
-)
-FROZEN = (
-    "The port gives the same at each call: what NumPy or Python draw while"
-    " jit traces is drawn once, and then a constant. "
-)
-KEPT = (
-    "The first call is right and the second, like it, is not: something is"
-    " kept from one call to the next, a global or a value that jit has seen"
-    " when it traced."
-)
-ENDLESS = (
-    " No line of the file is at work then, but compiled code: does each"
-    " jax.lax.while_loop come to its end?"
-)
-PRECISION = (
-    "Precision, not a mistake: with 64 bits the port is right, {} there, want"
-    " {}. Set JAX_ENABLE_X64=1."
-)
+# What a difference comes from, or a long time.
+CAUSES = read_table("""
+0 dropped
+    A new array is made and not used, in{}JAX changes none in place: x =
+    x.at[i].set(v), x = jnp.sort(x).
+0 reused
+    A key is used again, and draws the same numbers again, in{}Take a new one
+    for each draw: key, subkey = jax.random.split(key).
+0 other numbers
+    JAX and NumPy draw different numbers, and JAX the same ones for the same
+    key. Draw them once by NumPy with a fixed seed, in --setup, and pass them
+    (or the initial state) into both programs; or, if only the average counts,
+    allow for it: --rtol 0.05.
+0 draws
+    Two like calls of the {} program differ: it draws random numbers, or keeps
+    something from one call to the next.
+0 frozen
+    The port gives the same at each call: what NumPy or Python draw while jit
+    traces is drawn once, and then a constant.
+0 kept
+    The first call is right and the second, like it, is not: something is kept
+    from one call to the next, a global or a value that jit has seen when it
+    traced.
+0 precision
+    Precision, not a mistake: with 64 bits the port is right, {} there, want
+    {}. Set JAX_ENABLE_X64=1.
+0 endless
+    No line of the file is at work then, but compiled code: does each
+    jax.lax.while_loop come to its end?
+""")
+
+
+def cause(name: str, *values: str) -> str:
+    """A sentence of what a difference comes from, or a long time."""
+    return CAUSES[name][1].format(*values) + " "
 
 
 def port(
@@ -180,7 +187,8 @@ def show_steps(facts: dict[str, Any]) -> bool:
         item("FAIL", last)
         print()
         why = facts.get("why") or facts["differs"]["text"]
-        show(why + ENDLESS * why.endswith("seconds."))
+        endless = " " + cause("endless") if why.endswith("seconds.") else ""
+        show(why + endless)
     if "why" in facts and facts["printed"]:
         print()
         say("The last lines that were printed:")
@@ -192,31 +200,34 @@ def find_cause(
     request: dict, old: dict, new: dict, path: Path, run: Run
 ) -> str:
     """Print what the first difference comes from, if known; return that."""
-    cause, differs = name_cause(old, new), new["differs"]
-    if not cause and differs["index"] is not None:
+    named, differs = name_cause(old, new), new["differs"]
+    if not named and differs["index"] is not None:
         where = {"where": (differs["path"], differs["index"])}
         if pair := run(request | where, "wide", path).get("wide"):
-            cause = PRECISION.format(*pair)
+            named = cause("precision", *pair)
             if allow := new["allow"]:
-                cause += f" If 32 bits are enough: --rtol {allow}."
-    if cause:
+                named += f"If 32 bits are enough: --rtol {allow}."
+    if named:
         print()
-        show(cause)
-    return cause
+        show(named)
+    return named
 
 
 def name_cause(old: dict, new: dict) -> str:
     """What the difference comes from, "" if the calls do not show it."""
-    for mistake, text in MISTAKES.items():
+    for mistake in "dropped", "reused":
         if line := new[mistake]:
-            return text.format(at(line))
+            return cause(mistake, at(line))
+    said = ""
     if not old["repeats"]:
-        frozen = new["repeats"] and not new["draws"]
-        return DRAWS.format("old") + FROZEN * frozen + OTHER_NUMBERS
-    if not new["repeats"]:
-        second = new["steps"][-1] == "same at the second call"
-        return KEPT if second else DRAWS.format("new") + OTHER_NUMBERS
-    return OTHER_NUMBERS if new["draws"] else ""
+        said = cause("draws", "old")
+        if new["repeats"] and not new["draws"]:
+            said += cause("frozen")
+    elif not new["repeats"]:
+        if new["steps"][-1] == "same at the second call":
+            return cause("kept")
+        said = cause("draws", "new")
+    return said + cause("other numbers") if said or new["draws"] else ""
 
 
 def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
