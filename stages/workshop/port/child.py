@@ -22,6 +22,7 @@ import numpy as np
 from workshop.exercises.examine import explain_error, import_file
 from workshop.exercises.limits import report
 from workshop.harness import time_call
+from workshop.jaxprs import count_compilations
 from workshop.port.look import look, look_for_mistakes
 from workshop.port.results import compare_results, flatten, tolerance
 
@@ -107,7 +108,8 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     got = [flatten(result)]
     tell(step="same result", dtypes=widths(got[0], want[0]))
     difference = program.compare(got[0], want[0])
-    result, second = program.call()
+    with count_compilations() as again:
+        result, second = program.call()
     got.append(flatten(result))
     if difference is None:
         tell(step="same at the second call")
@@ -123,7 +125,7 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     tell(first=first, later=later, floor=time_floor(got[0]), is_jax=is_jax)
     tell(step="what JAX makes of it")
     with contextlib.suppress(Exception):  # what cannot be seen is left out
-        tell(stands=look(program, first, later))
+        tell(stands=look(program, first, later, bool(again)))
 
 
 def run_wide(program: Program, results: Path, tell: Tell) -> None:

@@ -11,6 +11,7 @@ MANY = 8  # so much sent in one call is more than one step
 FEW = 4  # calls of one function are a loop; fewer operations do not matter
 TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
 LARGE = 1_000_000  # bytes
+UNCALLED = {"first": 0, "later": 0, "compiling": 0, "traced_first": []}
 Found = Iterator[tuple[str, float, dict[str, Any]]]
 
 # What can be said: the stage that shows it, a name, where a port stands and
@@ -115,9 +116,7 @@ def find(facts: dict[str, Any]) -> list[dict[str, Any]]:
 
     "seconds" are those of a later call that it may gain, about.
     """
-    seen = SimpleNamespace(
-        **{"first": 0, "later": 0} | facts | facts["stands"]
-    )
+    seen = SimpleNamespace(**UNCALLED | facts | facts["stands"])
     seen.sent = seen.eager + sum(seen.calls.values())
     seen.running = max(0, seen.later - seen.compiling)
     said = [*compiling(seen), *sending(seen), *running(seen), *the_rest(seen)]

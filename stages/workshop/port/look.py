@@ -27,40 +27,60 @@ AGAIN = 8  # so often a run of operations is a loop
 
 
 def look(
-    program: Any, first: float = math.inf, later: float = math.inf
+    program: Any,
+    first: float = math.inf,
+    later: float = math.inf,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Run the file again, watched: what was seen in the second like call.
 
-    Without the seconds that calls take none is made, it is only traced.
+    Without the seconds that calls take none is made, it is only traced. It is
+    told whether a like call compiles something again.
     """
-    watch = Watch(program.path.parent)
-    programs, seconds, known = [], [], []
+    watch, facts = Watch(program.path.parent), {}
     with watch.installed(), narrowings() as narrowed:
         watch.watch_numpy(program.load())
         if later < math.inf:
-            program.call()
-            known, watch.traces = summed_up(watch.traces), []
-        if later < PATIENCE:
-            watch.forget_counts()
-            with count_compilations(programs) as seconds:
-                program.call()
-        elif later == math.inf and trace(program) is None:
+            facts = call_watched(program, watch, later < PATIENCE, again)
+        elif trace(program) is None:
             return {}
-        facts = {
-            "calls": dict(watch.calls),
-            "chained": dict(watch.chained),
-            "reads": {k: n for k, n in watch.reads.most_common() if k},
-            "traced": summed_up(watch.traces),
-            "traced_first": known,
-            "compiling": sum(seconds),
-            "compiled": [p.jaxpr.debug_info.func_name for p in programs],
-        }
+        facts |= {"calls": dict(watch.calls), "chained": dict(watch.chained)}
+        facts |= {"reads": dict(watch.reads.most_common())}
+        facts |= {"traced": summed_up(watch.traces)}
         with watch.answered():
             jaxpr = trace(program)
         facts |= dispatches(watch, jaxpr)
         facts |= inside(program, watch, jaxpr)
     facts["memory"] = memory(watch.programs if first < PATIENCE else {})
     return facts | {"narrowed": sorted(set(narrowed))}
+
+
+def call_watched(
+    program: Any, watch: Watch, patient: bool, again: bool
+) -> dict[str, Any]:
+    """What the first call traces, what the next compiles, in what seconds.
+
+    A slow one is called once, as if it were the next one if that compiles.
+    """
+    programs: list = []
+    with count_compilations(programs) as seconds:
+        program.call()
+    known = summed_up(watch.traces)
+    if patient:
+        watch.forget_counts()
+        programs.clear()
+        with count_compilations(programs) as seconds:
+            program.call()
+    elif again:
+        known = []
+    else:
+        watch.traces, seconds = [], []
+    names = [p.jaxpr.debug_info.func_name for p in programs]
+    return {
+        "traced_first": known,
+        "compiling": sum(seconds),
+        "compiled": names,
+    }
 
 
 def trace(program: Any, what: str = "call") -> Any:
