@@ -15,7 +15,8 @@ UNCALLED = {"first": 0, "later": 0, "compiling": 0, "traced_first": []}
 Found = Iterator[tuple[str, float, dict[str, Any]]]
 
 # What can be said: the stage that shows it, a name, where a port stands and
-# what to do about it. What is behind a colon tells apart rows of one name.
+# what to do about it. What is behind a colon tells apart rows of one name. At
+# the end: what a difference comes from, or a long time.
 TABLE = """
 1 no jax
     Nothing of JAX is in it: no operation is sent to a device.
@@ -91,7 +92,40 @@ TABLE = """
     `{name}` writes {size} anew at each call, though what it got is not needed
     any more.
     => Donate it: jax.jit(donate_argnums=0), say.
+0 dropped
+    A new array is made and not used, in{}JAX changes none in place: x =
+    x.at[i].set(v), x = jnp.sort(x).
+0 reused
+    A key is used again, and draws the same numbers again, in{}Take a new one
+    for each draw: key, subkey = jax.random.split(key).
+0 other numbers
+    JAX and NumPy draw different numbers, and JAX the same ones for the same
+    key. Draw them once by NumPy with a fixed seed, in --setup, and pass them
+    (or the initial state) into both programs; or, if only the average counts,
+    allow for it: --rtol 0.05.
+0 draws
+    Two like calls of the {} program differ: it draws random numbers, or keeps
+    something from one call to the next.
+0 frozen
+    The port gives the same at each call: what NumPy or Python draw while jit
+    traces is drawn once, and then a constant.
+0 kept
+    The first call is right and the second, like it, is not: something is kept
+    from one call to the next, a global or a value that jit has seen when it
+    traced.
+0 precision
+    Precision, not a mistake: with 64 bits the port is right, {} there, want
+    {}. Set JAX_ENABLE_X64=1.
+0 endless
+    No line of the file is at work then, but compiled code: does each
+    jax.lax.while_loop come to its end?
 """
+ROWS = {
+    name: (int(stage), *" ".join(text.split()).partition(" => ")[::2])
+    for stage, name, text in re.findall(
+        r"^(\d) (.+)\n((?: {4}.+\n)+)", TABLE, flags=re.MULTILINE
+    )
+}
 NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
 NOTEBOOKS |= {6: "3_transform"}
 
@@ -122,9 +156,9 @@ def find(facts: dict[str, Any]) -> list[dict[str, Any]]:
     said = [*compiling(seen), *sending(seen), *running(seen), *the_rest(seen)]
     if not (facts.get("is_jax", True) or seen.sent or seen.reads):
         said = [("no jax", 0, {})]
-    found, rows = [], read_table(TABLE)
+    found = []
     for row, seconds, values in sorted(said, key=lambda row: -row[1]):
-        stage, stands, todo = rows[row]
+        stage, stands, todo = ROWS[row]
         finding = {"name": row.partition(":")[0], "seconds": seconds}
         finding["stands"] = stands.format(**values)
         finding["todo"] = todo.format(**values, function=called(seen.call))
@@ -133,16 +167,9 @@ def find(facts: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def read_table(table: str) -> dict[str, tuple[int, str, str]]:
-    """Its rows by their names: the stage, and both texts."""
-    rows = re.findall(r"^(\d) (.+)\n((?: {4}.+\n)+)", table, flags=re.M)
-    texts = (" ".join(text.split()).partition(" => ") for *_, text in rows)
-    return {
-        name: (int(stage), stands, todo)
-        for (stage, name, _), (stands, _, todo) in zip(
-            rows, texts, strict=True
-        )
-    }
+def cause(name: str, *values: str) -> str:
+    """A sentence of what a difference comes from, or a long time."""
+    return ROWS[name][1].format(*values) + " "
 
 
 def called(call: str) -> str:

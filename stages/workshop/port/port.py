@@ -16,53 +16,11 @@ from workshop.exercises.check import item, show
 from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
 from workshop.jaxprs import COMPILING
-from workshop.port.findings import (
-    at,
-    find,
-    read_table,
-    show_bytes,
-    show_seconds,
-)
+from workshop.port.findings import at, cause, find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
 CHILD = "workshop.port.child"
 Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
-
-# What a difference comes from, or a long time.
-CAUSES = read_table("""
-0 dropped
-    A new array is made and not used, in{}JAX changes none in place: x =
-    x.at[i].set(v), x = jnp.sort(x).
-0 reused
-    A key is used again, and draws the same numbers again, in{}Take a new one
-    for each draw: key, subkey = jax.random.split(key).
-0 other numbers
-    JAX and NumPy draw different numbers, and JAX the same ones for the same
-    key. Draw them once by NumPy with a fixed seed, in --setup, and pass them
-    (or the initial state) into both programs; or, if only the average counts,
-    allow for it: --rtol 0.05.
-0 draws
-    Two like calls of the {} program differ: it draws random numbers, or keeps
-    something from one call to the next.
-0 frozen
-    The port gives the same at each call: what NumPy or Python draw while jit
-    traces is drawn once, and then a constant.
-0 kept
-    The first call is right and the second, like it, is not: something is kept
-    from one call to the next, a global or a value that jit has seen when it
-    traced.
-0 precision
-    Precision, not a mistake: with 64 bits the port is right, {} there, want
-    {}. Set JAX_ENABLE_X64=1.
-0 endless
-    No line of the file is at work then, but compiled code: does each
-    jax.lax.while_loop come to its end?
-""")
-
-
-def cause(name: str, *values: str) -> str:
-    """A sentence of what a difference comes from, or a long time."""
-    return CAUSES[name][1].format(*values) + " "
 
 
 def port(
@@ -200,7 +158,7 @@ def find_cause(
     request: dict, old: dict, new: dict, path: Path, run: Run
 ) -> str:
     """Print what the first difference comes from, if known; return that."""
-    named, differs = name_cause(old, new), new["differs"]
+    named, differs = name_cause(old, new).rstrip(), new["differs"]
     if not named and differs["index"] is not None:
         where = {"where": (differs["path"], differs["index"])}
         if pair := run(request | where, "wide", path).get("wide"):
