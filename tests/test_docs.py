@@ -95,6 +95,11 @@ PROVOKE = {
     "The numpy.ndarray conv": lambda: jax.jit(np.asarray)(3),
     "Abstract tracer value": lambda: jax.jit(float)(3.0),
     "boolean indices": lambda: jax.jit(lambda x: x[x > 1])(jnp.ones(3)),
+    "static": lambda: jax.jit(lambda n: jnp.ones(3)[:n])(2),
+    "must have __hash__": lambda: jax.jit(jax.random.split)(
+        jax.random.key(0), 2
+    ),
+    "PRNG key": lambda: jax.random.normal((3,)),
     "'numpy.ndarray' object": lambda: np.ones(3).at,
     "unsupported format": lambda: jax.jit(lambda rule: f"{rule:08b}")(110),
     "Non-hashable static": lambda: jax.jit(id, static_argnums=0)([1]),

@@ -12,7 +12,9 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
+TRACED = "/jax/core/compile/jaxpr_trace_duration"
 COMPILING = "XLA is compiling"
+LONG = 100  # equations; fewer are no loop that was unrolled
 
 
 def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
@@ -131,7 +133,7 @@ def describe_compilation() -> str:
     while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back
     program = find_program(frame)
-    if program is None:
+    if program is None or count_equations(program) < LONG:
         return ""
     return (
         f"{COMPILING} a program of {count_equations(program):,}"
@@ -142,16 +144,17 @@ def describe_compilation() -> str:
 
 @contextlib.contextmanager
 def count_compilations(
-    programs: list[ClosedJaxpr] | None = None,
+    programs: list[ClosedJaxpr] | None = None, what: str = COMPILED
 ) -> Iterator[list[float]]:
     """List the seconds of everything that JAX compiles inside the block.
 
-    Into the other list, if there is one, go the programs.
+    Or of what else JAX tells. Into the other list, if there is one, go the
+    programs.
     """
     seconds: list[float] = []
 
     def listen(event: str, duration: float, **_: Any) -> None:
-        if event != COMPILED:
+        if event != what:
             return
         seconds.append(duration)
         program = find_program(sys._getframe())

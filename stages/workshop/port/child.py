@@ -5,9 +5,12 @@ or as the port that is not compiled (trace). What is found is told at once.
 """
 
 import contextlib
+import functools
 import json
 import pickle
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,15 +22,12 @@ import numpy as np
 from workshop.exercises.examine import explain_error, import_file
 from workshop.exercises.limits import report
 from workshop.harness import time_call
-from workshop.port.look import draws_numbers, look
-from workshop.port.results import (
-    Difference,
-    compare_results,
-    flatten,
-    tolerance,
-)
+from workshop.jaxprs import count_compilations
+from workshop.port.look import look, look_for_mistakes
+from workshop.port.results import compare_results, flatten, tolerance
 
 SINGLE = tolerance(np.zeros(1, np.float32))
+RTOLS = 1e-4, 1e-3, 0.01, 0.1
 MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
 Arrays = dict[str, np.ndarray]
@@ -39,41 +39,46 @@ class Program:
     def __init__(self, request: dict) -> None:
         """Import the file."""
         self.request, self.path = request, Path(request["path"])
+        # A Python float has 64 bits, what it was made from perhaps had 32.
+        self.compare = functools.partial(
+            compare_results, rtol=request["rtol"], least=SINGLE
+        )
         self.load()
 
     def load(self) -> ModuleType:
-        """Import the file anew."""
+        """Import the file anew, and those beside it."""
+        for name, module in list(sys.modules.items()):
+            if (
+                Path(getattr(module, "__file__", None) or "").parent
+                == self.path.parent
+            ):
+                del sys.modules[name]
         module = import_file(self.path)
         self.names = vars(module)
-        if self.request["setup"]:
-            self.names.setdefault("np", np)
         return module
 
     def call(self, what: str = "call") -> tuple[Any, float]:
         """The result, and the seconds until it is there.
 
         What is to be done before is done again before each call: the program
-        may have changed its arguments.
+        may have changed its arguments. There np is NumPy, whatever the
+        program calls so.
         """
-        exec(compile(self.request["setup"], "--setup", "exec"), self.names)
+        names, own = self.names, self.names.get("np", np)
+        names["np"] = np
+        exec(compile(self.request["setup"], "--setup", "exec"), names)
+        names["np"] = own
         code = compile(self.request[what], f"--{what}", "eval")
-        return time_call(eval, code, self.names)
+        return time_call(eval, code, names, {"np": np})
 
-    def later_calls(self) -> Iterator[float]:
-        """Seconds of further calls: some, one if it takes very long."""
-        start = time.monotonic()
-        for number in range(1, MAX_LATER + 1):
-            yield self.call()[1]
+    def later_calls(self, spent: float) -> Iterator[float]:
+        """Seconds of further calls: some, none if one takes very long."""
+        start = time.monotonic() - spent
+        for number in range(MAX_LATER):
             spent = time.monotonic() - start
             if spent > (BUDGET if number >= MIN_LATER else PATIENCE):
                 return
-
-    def compare(self, got: Arrays, want: Arrays) -> Difference | None:
-        """The first difference, for what JAX computes in single precision.
-
-        A Python float has 64 bits, but what it was made from may have had 32.
-        """
-        return compare_results(got, want, self.request["rtol"], SINGLE)
+            yield self.call()[1]
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
@@ -89,7 +94,8 @@ def run_old(program: Program, results: Path, tell: Tell) -> None:
     result, second = program.call()
     kept.append(flatten(result))
     results.write_bytes(pickle.dumps(kept))
-    seconds = float(np.median([first, second, *program.later_calls()]))
+    later = program.later_calls(second)
+    seconds = float(np.median([first, second, *later]))
     tell(old=seconds, repeats=compare_results(*kept) is None)
 
 
@@ -102,24 +108,24 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     got = [flatten(result)]
     tell(step="same result", dtypes=widths(got[0], want[0]))
     difference = program.compare(got[0], want[0])
-    got.append(flatten(program.call()[0]))
+    with count_compilations() as again:
+        result, second = program.call()
+    got.append(flatten(result))
     if difference is None:
         tell(step="same at the second call")
         difference = program.compare(got[1], want[1])
     if difference:
-        repeats, draws = compare_results(*got) is None, draws_numbers(program)
-        tell(differs=vars(difference), repeats=repeats, draws=draws)
+        tell(
+            differs=difference._asdict(), repeats=compare_results(*got) is None
+        )
+        rtols = (r for r in RTOLS if not compare_results(got[0], want[0], r))
+        tell(allow=next(rtols, None), **look_for_mistakes(program))
         return
-    later = float(np.median(list(program.later_calls())))
+    later = float(np.median([second, *program.later_calls(second)]))
     tell(first=first, later=later, floor=time_floor(got[0]), is_jax=is_jax)
     tell(step="what JAX makes of it")
     with contextlib.suppress(Exception):  # what cannot be seen is left out
-        tell(stands=look(program, first, later))
-
-
-def run_trace(program: Program, results: Path, tell: Tell) -> None:
-    """Look at the port without compiling it."""
-    tell(stands=look(program))
+        tell(stands=look(program, first, later, bool(again)))
 
 
 def run_wide(program: Program, results: Path, tell: Tell) -> None:
@@ -149,12 +155,19 @@ def work(tell: Tell, mode: str, request: str, path: Path) -> None:
     """Tell what is found, and why it fails if it does."""
     content = json.loads(request) | {"path": path}
     run = {"old": run_old, "new": run_new, "wide": run_wide}
-    run |= {"trace": run_trace}
     try:
         tell(step="imports")
-        run[mode](Program(content), Path(content["results"]), tell)
+        program = Program(content)
+        if mode == "trace":  # not compiled
+            tell(stands=look(program))
+        else:
+            run[mode](program, Path(content["results"]), tell)
     except BaseException as error:
-        tell(why=explain_error(error, path))
+        frames = traceback.extract_tb(error.__traceback__)
+        files = [f.filename for f in frames]
+        ours = [file for file in files if file.startswith("--")]
+        where = f"In {ours[-1]}: " if ours and str(path) not in files else ""
+        tell(why=where + explain_error(error, path))
 
 
 if __name__ == "__main__":

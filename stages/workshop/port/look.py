@@ -3,7 +3,9 @@
 import contextlib
 import math
 import re
+import traceback
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,7 +19,7 @@ from workshop.jaxprs import (
     largest_value,
     loops,
 )
-from workshop.port.observe import Watch, count_dispatches, narrowings
+from workshop.port.observe import Watch, is_own, narrowings
 
 PATIENCE = 20  # seconds that a call may take to be looked at again
 SMALL = 1000  # values that a step computes
@@ -25,43 +27,59 @@ AGAIN = 8  # so often a run of operations is a loop
 
 
 def look(
-    program: Any, first: float = math.inf, later: float = math.inf
+    program: Any,
+    first: float = math.inf,
+    later: float = math.inf,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Run the file again, watched: what was seen in the second like call.
 
-    Without the seconds that calls take none is made, it is only traced.
+    Without the seconds that calls take none is made, it is only traced. It is
+    told whether a like call compiles something again.
     """
-    watch, programs, seconds = Watch(program.path.parent), [], []
-    known: list[dict] = []
+    watch, facts = Watch(program.path.parent), {}
     with watch.installed(), narrowings() as narrowed:
         watch.watch_numpy(program.load())
         if later < math.inf:
-            program.call()
-            known = summed_up(watch.traces)
-            watch.forget_counts()
-            with count_compilations(programs) as seconds:
-                program.call()
+            facts = call_watched(program, watch, later < PATIENCE, again)
         elif trace(program) is None:
             return {}
-        facts = counts(watch) | {"traced_first": known}
-        facts["compiling"] = sum(seconds)
-        facts["compiled"] = [p.jaxpr.debug_info.func_name for p in programs]
-        jaxpr = trace(program)
-        facts |= dispatches(program, watch, jaxpr, later)
+        facts |= {"calls": dict(watch.calls), "chained": dict(watch.chained)}
+        facts |= {"reads": dict(watch.reads.most_common())}
+        facts |= {"traced": summed_up(watch.traces)}
+        with watch.answered():
+            jaxpr = trace(program)
+        facts |= dispatches(watch, jaxpr)
         facts |= inside(program, watch, jaxpr)
-    programs = watch.programs if first < PATIENCE else {}
-    memory = {name: memory_of(traced) for name, traced in programs.items()}
-    facts["memory"] = {name: found for name, found in memory.items() if found}
+    facts["memory"] = memory(watch.programs if first < PATIENCE else {})
     return facts | {"narrowed": sorted(set(narrowed))}
 
 
-def counts(watch: Watch) -> dict[str, Any]:
-    """What was counted so far."""
+def call_watched(
+    program: Any, watch: Watch, patient: bool, again: bool
+) -> dict[str, Any]:
+    """What the first call traces, what the next compiles, in what seconds.
+
+    A slow one is called once, as if it were the next one if that compiles.
+    """
+    programs: list = []
+    with count_compilations(programs) as seconds:
+        program.call()
+    known = summed_up(watch.traces)
+    if patient:
+        watch.forget_counts()
+        programs.clear()
+        with count_compilations(programs) as seconds:
+            program.call()
+    elif again:
+        known = []
+    else:
+        watch.traces, seconds = [], []
+    names = [p.jaxpr.debug_info.func_name for p in programs]
     return {
-        "calls": dict(watch.calls),
-        "chained": dict(watch.chained),
-        "traced": summed_up(watch.traces),
-        "reads": {k: n for k, n in watch.reads.most_common() if k},
+        "traced_first": known,
+        "compiling": sum(seconds),
+        "compiled": names,
     }
 
 
@@ -71,11 +89,51 @@ def trace(program: Any, what: str = "call") -> Any:
         return jax.make_jaxpr(lambda: program.call(what)[0])()
 
 
-def draws_numbers(program: Any) -> bool:
-    """Whether the port asks JAX for random numbers, as far as it is known."""
-    jaxpr = trace(program)
-    names = {e.primitive.name for e in equations(jaxpr)} if jaxpr else ()
-    return any(re.search("random|threefry", name) for name in names)
+def look_for_mistakes(program: Any) -> dict[str, Any]:
+    """What may make the port differ: random numbers, and lines of mistakes."""
+    watch = Watch(program.path.parent)
+    with watch.installed():
+        watch.watch_numpy(program.load())
+        program.call()
+        with watch.answered():
+            jaxpr = trace(program)
+    found = [*bodies(jaxpr)] if jaxpr else []
+    names = {e.primitive.name for body in found for e in body.eqns}
+    draws = any(re.search("random|threefry", name) for name in names)
+    unused = (dropped(body, watch.folder) for body in found)
+    return {
+        "draws": draws,
+        "dropped": next(filter(None, unused), None),
+        "reused": reused_key(program) if draws else None,
+    }
+
+
+def dropped(body: Any, folder: str) -> str | None:
+    """The line in which .at or a sort makes a new array that nobody uses."""
+    used = {*map(id, body.outvars)}
+    used |= {id(v) for e in body.eqns for v in e.invars}
+    for equation in body.eqns:
+        makes = equation.primitive.name.startswith(("scatter", "sort"))
+        if makes and not used & {*map(id, equation.outvars)}:
+            return line_of(equation, folder)
+    return None
+
+
+def reused_key(program: Any) -> str | None:
+    """The line in which a key is used that has been used before."""
+    program.load()
+    try:
+        with jax.debug_key_reuse(True):
+            try:
+                program.call()
+            except jax.errors.KeyReuseError:  # inside of jit without a line
+                with jax.disable_jit():
+                    program.call()
+    except jax.errors.KeyReuseError as error:
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename == str(program.path):
+                return f"{frame.filename}:{frame.lineno}"
+    return None
 
 
 def summed_up(traces: list[dict]) -> list[dict]:
@@ -85,20 +143,15 @@ def summed_up(traces: list[dict]) -> list[dict]:
     return [trace | {"times": times[line]} for line, trace in last.items()]
 
 
-def dispatches(
-    program: Any, watch: Watch, jaxpr: Any, later: float
-) -> dict[str, Any]:
+def dispatches(watch: Watch, jaxpr: Any) -> dict[str, Any]:
     """How many operations are sent one by one, and from which lines."""
-    lines: Counter = Counter()
-    if jaxpr is not None:
-        named = [(e, e.params.get("name")) for e in jaxpr.eqns]
-        eager = [e for e, name in named if name not in watch.programs]
-        lines.update(line_of(equation, watch.folder) for equation in eager)
-        lines.pop(None, None)
-    else:
-        patient = later < PATIENCE
-        sent = count_dispatches(program.call) if patient else []
-        eager = [name for name in sent if name not in watch.programs]
+    eager = [
+        equation
+        for equation in (jaxpr.eqns if jaxpr else ())
+        if equation.params.get("name") not in watch.programs
+    ]
+    lines = Counter(line_of(equation, watch.folder) for equation in eager)
+    lines.pop(None, None)
     return {"eager": len(eager), "lines": dict(lines.most_common(3))}
 
 
@@ -130,13 +183,13 @@ def inside(program: Any, watch: Watch, jaxpr: Any) -> dict[str, Any]:
 def line_of(equation: Any, folder: str) -> str | None:
     """The user's line that an equation comes from, as FILE:NUMBER."""
     found = re.match(r"(.+?:\d+)(:\d+)? \(", summarize(equation.source_info))
-    return found[1] if found and found[1].startswith(folder) else None
+    return found[1] if found and is_own(found[1], folder) else None
 
 
 def place_of(equation: Any, folder: str) -> Any:
     """The operation, and all the user's lines through which it was asked."""
     frames = getattr(equation.source_info.traceback, "frames", ())
-    lines = [f.line_num for f in frames if f.file_name.startswith(folder)]
+    lines = [f.line_num for f in frames if is_own(f.file_name, folder)]
     place = summarize(equation.source_info), *lines
     return place, equation.primitive.name
 
@@ -145,8 +198,7 @@ def unrolled(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     """The run of operations that is repeated most, and how often."""
     best = {"times": 0}
     for name, jaxpr in programs.items():
-        inner = (jaxprs_in_params(e.params) for e in equations(jaxpr))
-        for body in [jaxpr, *(body for bodies in inner for body in bodies)]:
+        for body in bodies(jaxpr):
             times, line = repeated(body, folder)
             if times > best["times"]:
                 best = {"times": times, "name": name, "line": line}
@@ -154,27 +206,36 @@ def unrolled(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     return best
 
 
+def bodies(jaxpr: Any) -> Iterator[Any]:
+    """It, and all the programs inside it."""
+    yield getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in equations(jaxpr):
+        yield from jaxprs_in_params(equation.params)
+
+
 def repeated(body: Any, folder: str) -> tuple[int, str | None]:
     """How often the same operations are half of it or more, and a line."""
     places = [place_of(equation, folder) for equation in body.eqns]
     times = Counter(places)
-    covered = Counter(times[p] for p in places if times[p] >= AGAIN)
-    for often, number in covered.most_common(1):
-        if 2 * number >= len(places):
-            i = next(i for i, p in enumerate(places) if times[p] == often)
-            return often, line_of(body.eqns[i], folder)
+    for often in sorted(set(times.values()), reverse=True):
+        alike = [i for i, p in enumerate(places) if times[p] % often == 0]
+        if often >= AGAIN and 2 * len(alike) >= len(places):
+            return often, line_of(body.eqns[alike[0]], folder)
     return 0, None
 
 
-def memory_of(traced: Any) -> dict[str, int]:
-    """Bytes that a compiled program takes, and that it could take over.
+def memory(programs: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """What each of them takes, where JAX can say so."""
+    found = {}
+    for name, traced in programs.items():
+        with contextlib.suppress(Exception):
+            found[name] = memory_of(traced)
+    return found
 
-    Empty where JAX cannot say so.
-    """
-    try:
-        analysis = traced.lower().compile().memory_analysis()
-    except Exception:
-        return {}
+
+def memory_of(traced: Any) -> dict[str, int]:
+    """Bytes that a compiled program takes, and that it could take over."""
+    analysis = traced.lower().compile().memory_analysis()
     outputs = {(a.shape, a.dtype) for a in jax.tree.leaves(traced.out_info)}
     alike = [a for a in traced.jaxpr.in_avals if (a.shape, a.dtype) in outputs]
     return {

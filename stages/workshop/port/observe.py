@@ -5,10 +5,10 @@ from the text of the program.
 """
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import sys
-import tempfile
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -20,6 +20,8 @@ from unittest.mock import patch
 import jax
 import numpy as np
 
+from workshop.jaxprs import TRACED, count_compilations
+
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
 
@@ -30,8 +32,8 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         """Nothing yet."""
         self.folder = str(folder)
-        self.tracing = 0
-        self.bodies: dict = {}
+        self.inside = False
+        self.traced: list[float] = []
         self.programs: dict[str, Any] = {}
         self.seen: dict = defaultdict(list)
         self.results: dict = defaultdict(list)
@@ -43,21 +45,28 @@ class Watch:
         self.calls: Counter = Counter()
         self.chained: Counter = Counter()
         self.reads: Counter = Counter()
+        self.answers: list = []
+        self.known: Iterator | None = None
 
     def line(self) -> str | None:
         """The user's line that asks for something, as FILE:NUMBER, if any."""
         frame = sys._getframe(2)
-        if frame.f_code.co_filename.startswith(self.folder):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        return None
+        file = frame.f_code.co_filename
+        return (
+            f"{file}:{frame.f_lineno}" if is_own(file, self.folder) else None
+        )
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Inside the block, what the user's files do is seen."""
-        array = type(jax.numpy.zeros(()))
-        reading = {k: self.reading(getattr(array, k)) for k in READS}
         jit = functools.wraps(jax.jit)(functools.partial(self.jit, jax.jit))
-        with patch.object(jax, "jit", jit), patch.multiple(array, **reading):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(patch.object(jax, "jit", jit))
+            for kind in type(jax.numpy.zeros(())), jax.core.Tracer:
+                reading = {k: self.reading(getattr(kind, k)) for k in READS}
+                stack.enter_context(patch.multiple(kind, **reading))
+            counted = count_compilations(what=TRACED)
+            self.traced = stack.enter_context(counted)
             yield
 
     def reading(self, method: Callable) -> Callable:
@@ -65,10 +74,36 @@ class Watch:
 
         @functools.wraps(method)
         def read(*args: Any, **kwargs: Any) -> Any:
-            self.reads[self.line()] += 1
-            return method(*args, **kwargs)
+            return self.answer(self.line(), method, *args, **kwargs)
 
         return read
+
+    def answer(
+        self, line: str | None, ask: Callable, *args: Any, **kwargs: Any
+    ) -> Any:
+        """What Python asks of JAX's arrays in that line; or asked before."""
+        if line is None or self.inside:
+            return ask(*args, **kwargs)
+        if self.known is not None:
+            return next(self.known)
+        self.reads[line] += 1
+        answer = ask(*args, **kwargs)
+        if ask.__name__ != "__array__":
+            self.answers.append(answer)
+        return answer
+
+    @contextlib.contextmanager
+    def answered(self) -> Iterator[None]:
+        """Inside the block Python gets the answers of the call before.
+
+        So that a call can be traced that has to know values. What NumPy takes
+        without asking, into an array of its own say, is 0 then.
+        """
+        self.known = iter(self.answers)
+        zeros = functools.partialmethod(lambda x, *_, **__: np.zeros(x.shape))
+        with patch.object(jax.core.Tracer, "__array__", zeros):
+            yield
+        self.known = None
 
     def watch_numpy(self, module: ModuleType) -> None:
         """See what of JAX's the module gives to NumPy, which reads it."""
@@ -88,48 +123,30 @@ class Watch:
         self, line: str, jit: Callable, function: Callable, **kwargs: Any
     ) -> Callable:
         """The compiled function that was made in that line, watched."""
-        body, traced = self.watched_body(function)
-        made = jit(body, **kwargs)
+        made = jit(function, **kwargs)
+        named = getattr(function, "func", function)  # of a partial
+        made.__name__ = getattr(named, "__name__", "it")
 
         @functools.wraps(made)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if self.tracing:
+            if self.inside:  # what is called while it is traced is in it
                 return made(*args, **kwargs)
-            traced.clear()
-            signature = sign(function, args, kwargs)
-            self.note_call(made, args, kwargs)
-            result = made(*args, **kwargs)
-            if traced:
-                self.note_trace(line, body, signature)
-            self.results[body.__name__] = jax.tree.leaves(result)
+            self.inside = True
+            try:
+                signature = sign(function, args, kwargs)
+                self.traced.clear()
+                self.note_call(made, args, kwargs)
+                result = made(*args, **kwargs)
+            finally:
+                self.inside = False
+            if self.traced:
+                self.note_trace(line, made.__name__, function, signature)
+            self.results[made.__name__] = jax.tree.leaves(result)
             return result
 
         for method in ("lower", "trace", "eval_shape", "clear_cache"):
             setattr(call, method, getattr(made, method, None))
         return call
-
-    def watched_body(self, function: Callable) -> tuple[Callable, list]:
-        """The function, and a list that grows each time that it is traced.
-
-        One for each function: jit knows again what it has compiled before.
-        """
-        if function in self.bodies:
-            return self.bodies[function]
-        traced: list[int] = []
-        named = getattr(function, "func", function)  # of a partial
-
-        def body(*args: Any, **kwargs: Any) -> Any:
-            traced.append(1)
-            self.tracing += 1
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.tracing -= 1
-
-        body.__name__ = getattr(named, "__name__", "it")
-        body.__wrapped__ = function  # has the signature
-        self.bodies[function] = body, traced
-        return body, traced
 
     def note_call(self, made: Callable, args: tuple, kwargs: dict) -> None:
         """Count it, and whether it takes what the call before returned.
@@ -146,13 +163,15 @@ class Watch:
             with contextlib.suppress(Exception):  # the call itself will fail
                 self.programs[name] = made.trace(*args, **kwargs)
 
-    def note_trace(self, line: str, body: Callable, signature: dict) -> None:
+    def note_trace(
+        self, line: str, name: str, function: Callable, signature: dict
+    ) -> None:
         """Keep why it was traced: what is new since it was traced before."""
-        before = self.seen[line, body]
-        others = {where for where, other in self.seen if other is not body}
+        before = self.seen[line, function]
+        others = {where for where, other in self.seen if other != function}
         self.traces.append(
             {
-                "name": body.__name__,
+                "name": name,
                 "line": line,
                 "fresh": not before and line in others,
                 "why": differences(signature, before),
@@ -161,12 +180,12 @@ class Watch:
         before.append(signature)
 
 
+@dataclasses.dataclass
 class WatchedNumPy:
-    """NumPy, in which each function tells when it is given JAX's arrays."""
+    """NumPy, or of it one function: tells when it is given JAX's arrays."""
 
-    def __init__(self, watch: Watch, inner: Any = np) -> None:
-        """As NumPy, or as one of its functions."""
-        self.watch, self.inner = watch, inner
+    watch: Watch
+    inner: Any = np
 
     def __getattr__(self, name: str) -> Any:
         """As it is there, its functions watched."""
@@ -177,22 +196,23 @@ class WatchedNumPy:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What NumPy's function returns; counted if JAX's arrays go in."""
-        if any(
-            isinstance(leaf, jax.Array)
-            and not isinstance(leaf, jax.core.Tracer)
-            for leaf in jax.tree.leaves((args, kwargs))
-        ):
-            self.watch.reads[self.watch.line()] += 1
+        leaves = jax.tree.leaves((args, kwargs))
+        if any(isinstance(leaf, jax.Array) for leaf in leaves):
+            line = self.watch.line()
+            return self.watch.answer(line, self.inner, *args, **kwargs)
         return self.inner(*args, **kwargs)
+
+
+def is_own(file: str, folder: str) -> bool:
+    """Whether the user wrote it; the packages may lie in the folder, too."""
+    return file.startswith(folder) and "site-packages" not in file
 
 
 def sign(function: Callable, args: tuple, kwargs: dict) -> dict[str, str]:
     """The shape and dtype of each argument, or the value of what has none."""
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-        named = dict(bound.arguments)
-    except (TypeError, ValueError):
-        named = {str(i): arg for i, arg in enumerate(args)} | kwargs
+    named = {str(i): arg for i, arg in enumerate(args)} | kwargs
+    with contextlib.suppress(TypeError, ValueError):
+        named = inspect.signature(function).bind(*args, **kwargs).arguments
     leaves, _ = jax.tree_util.tree_flatten_with_path(named)
     signature = {
         f"{path[0].key}{jax.tree_util.keystr(path[1:])}": describe(leaf)
@@ -224,38 +244,6 @@ def differences(signature: dict, before: list[dict]) -> list[str]:
         for old in before
     )
     return min(against, key=len, default=[])
-
-
-def count_dispatches(run: Callable[[], Any]) -> list[str]:
-    """The names of all that is sent to the device during a call.
-
-    The outermost calls of compiled functions: JAX's own are such, too. Empty
-    where this version or system has no profiler.
-    """
-    names: list[str] = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with contextlib.suppress(AttributeError, TypeError):
-            options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0
-            options.host_tracer_level = 2
-            with jax.profiler.trace(folder, profiler_options=options):
-                run()
-        for file in Path(folder).rglob("*.xplane.pb"):
-            profile = jax.profiler.ProfileData.from_file(str(file))
-            lines = (line for plane in profile.planes for line in plane.lines)
-            for line in lines:
-                events = sorted(line.events, key=lambda e: e.start_ns)
-                names += outermost(events)
-    return names
-
-
-def outermost(events: list) -> Iterator[str]:
-    """The names of compiled functions that no other of them has called."""
-    end = 0.0
-    for event in events:
-        if event.name.startswith("PjitFunction(") and event.start_ns >= end:
-            yield event.name[len("PjitFunction(") : -1]
-            end = event.start_ns + event.duration_ns
 
 
 @contextlib.contextmanager

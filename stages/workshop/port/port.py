@@ -5,6 +5,7 @@ import functools
 import json as json_format
 import math
 import os
+import re
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -15,41 +16,11 @@ from workshop.exercises.check import item, show
 from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
 from workshop.jaxprs import COMPILING
-from workshop.port.findings import find, show_bytes, show_seconds
+from workshop.port.findings import at, cause, find, show_bytes, show_seconds
 from workshop.terminal import fail, say, write_whole
 
 CHILD = "workshop.port.child"
 Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
-
-# What a difference comes from.
-OTHER_NUMBERS = (
-    "JAX and NumPy draw different numbers, and JAX the same ones for the same"
-    " key. Draw them once by NumPy with a fixed seed, in --setup, and pass"
-    " them (or the initial state) into both programs; or, if only the average"
-    " counts, allow for it: --rtol 0.05."
-)
-OLD_DRAWS = (
-    "Two like calls of the old program differ: it draws random numbers or"
-    " keeps something from one call to the next. "
-)
-FROZEN = (
-    "The port gives the same at each call: what NumPy or Python draw while"
-    " jit traces is drawn once, and then a constant. "
-)
-PORT_DRAWS = (
-    "Two like calls of the port differ, too: it draws other random numbers"
-    " each time. "
-)
-KEPT = (
-    "The first call is right and the second, like it, is not: something is"
-    " kept from one call to the next, a global or a value that jit has seen"
-    " when it traced."
-)
-PRECISION = (
-    "Precision, not a mistake: with 64 bits the port is right, {} there, want"
-    " {}. If 32 bits are enough, allow for it: --rtol 0.01, say; if not, set"
-    " JAX_ENABLE_X64=1."
-)
 
 
 def port(
@@ -151,7 +122,7 @@ def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
     facts |= {"same": same, "call": request["call"], "old": before["old"]}
     if "differs" in facts and fine:
         facts["verdict"] = find_cause(request, before, facts, new, run)
-    elif COMPILING in facts.get("why", ""):
+    elif re.search(f"{COMPILING}|of memory", facts.get("why", "")):
         facts = run(request, "trace", new) | facts
     if facts.get("stands"):
         facts["findings"] = find(facts)
@@ -173,7 +144,9 @@ def show_steps(facts: dict[str, Any]) -> bool:
     if wrong:
         item("FAIL", last)
         print()
-        show(facts.get("why") or facts["differs"]["text"])
+        why = facts.get("why") or facts["differs"]["text"]
+        endless = " " + cause("endless") if why.endswith("seconds.") else ""
+        show(why + endless)
     if "why" in facts and facts["printed"]:
         print()
         say("The last lines that were printed:")
@@ -185,26 +158,34 @@ def find_cause(
     request: dict, old: dict, new: dict, path: Path, run: Run
 ) -> str:
     """Print what the first difference comes from, if known; return that."""
-    cause, differs = name_cause(old, new), new["differs"]
-    if not cause and differs["index"] is not None:
+    named, differs = name_cause(old, new).rstrip(), new["differs"]
+    if not named and differs["index"] is not None:
         where = {"where": (differs["path"], differs["index"])}
         if pair := run(request | where, "wide", path).get("wide"):
-            cause = PRECISION.format(*pair)
-    if cause:
+            named = cause("precision", *pair)
+            if allow := new["allow"]:
+                named += f"If 32 bits are enough: --rtol {allow}."
+    if named:
         print()
-        say(cause)
-    return cause
+        show(named)
+    return named
 
 
 def name_cause(old: dict, new: dict) -> str:
     """What the difference comes from, "" if the calls do not show it."""
+    for mistake in "dropped", "reused":
+        if line := new[mistake]:
+            return cause(mistake, at(line))
+    said = ""
     if not old["repeats"]:
-        frozen = new["repeats"] and not new["draws"]
-        return OLD_DRAWS + FROZEN * frozen + OTHER_NUMBERS
-    if not new["repeats"]:
-        second = new["steps"][-1] == "same at the second call"
-        return KEPT if second else PORT_DRAWS + OTHER_NUMBERS
-    return OTHER_NUMBERS if new["draws"] else ""
+        said = cause("draws", "old")
+        if new["repeats"] and not new["draws"]:
+            said += cause("frozen")
+    elif not new["repeats"]:
+        if new["steps"][-1] == "same at the second call":
+            return cause("kept")
+        said = cause("draws", "new")
+    return said + cause("other numbers") if said or new["draws"] else ""
 
 
 def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
@@ -230,6 +211,11 @@ def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
             f" many bytes as the result: {show_seconds(facts['floor'])}; the"
             f" port takes {show_seconds(facts['later'])}."
         )
+        if facts["later"] > facts["old"]:
+            say(
+                "NumPy is as fast with work of this kind and size: try the"
+                " size that you need, on the device that you will use."
+            )
 
 
 def show_gain(facts: dict[str, Any]) -> None:

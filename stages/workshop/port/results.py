@@ -3,12 +3,12 @@
 What a program returns: arrays and numbers, and tuples, lists, dicts of them.
 """
 
-import dataclasses
 import numbers
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax import tree_util
+from jax.core import Tracer
 from jax.numpy import finfo
 
 from workshop.terminal import terminal_size
@@ -18,15 +18,12 @@ KINDS = {"b": "boolean", "u": "integer", "i": "integer", "f": "inexact"}
 KINDS |= {"V": "inexact", "c": "inexact complex"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """The first difference between two results."""
+class Difference(NamedTuple):
+    """The first difference between two results, and where it is."""
 
     text: str
     path: str = ""
-    """Which array of the result it is in."""
-    index: tuple[int, ...] | None = None
-    """Which value of the array; None if all of it is another one."""
+    index: tuple[int, ...] | None = None  # None if it is all of the array
 
 
 def flatten(result: Any) -> dict[str, np.ndarray]:
@@ -47,8 +44,13 @@ def flatten(result: Any) -> dict[str, np.ndarray]:
                 f"{name} is a {type(leaf).__name__}: only arrays, numbers and"
                 " tuples, lists and dicts of them can be compared"
             )
-        arrays[name] = np.array(leaf)
+        arrays[name] = np.array(tree_util.tree_map(touch, leaf))
     return arrays
+
+
+def touch(value: Any) -> Any:
+    """The same; what has left the function that traced it fails, JAX's way."""
+    return value + 0 if isinstance(value, Tracer) else value
 
 
 def stacked_shape(node: Any) -> tuple[int, ...] | None:
@@ -165,7 +167,4 @@ def neighbors(
 
 def number(value: Any) -> str:
     """A value in few characters."""
-    if isinstance(value, np.str_ | np.bool_ | np.integer):
-        return str(value)
-    kind = complex if isinstance(value, np.complexfloating) else float
-    return f"{kind(value):.6g}"
+    return f"{value:.6g}" if isinstance(value, np.inexact) else str(value)
