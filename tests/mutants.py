@@ -1,6 +1,6 @@
 """Break the code on purpose, one edit at a time: do the tests notice?
 
-python tests/mutants.py --jobs 2 --only rendering
+python tests/mutants.py --only rendering
 
 The edits stand in mutants.txt. Each is made in a copy of the files that git
 tracks, as they are now; this folder is left alone. An edit is "killed" if the
@@ -19,12 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import IO, NamedTuple, NoReturn
+from typing import IO, NamedTuple
 
 import psutil
 import tyro
@@ -34,7 +31,6 @@ TABLE = Path(__file__).with_suffix(".txt")
 PYTEST = ["-m", "pytest", "--slow", "-x", "-q", "-p", "no:cacheprovider"]
 MARK = "WORKSHOP_MUTANT"  # in the environment of what tests of a copy start
 MAX_SECONDS = 900  # for tests of unbroken code
-INTERRUPTED = Event()  # by Ctrl-C
 SHORT = 36  # characters of an edit that are shown
 
 
@@ -121,8 +117,6 @@ def run_tests(
             status = run_pytest(folder, tests, limit, output)
             output.seek(0)
             printed = output.read().decode(errors="replace")
-    if INTERRUPTED.is_set():
-        sys.exit()  # this thread
     seconds = time.monotonic() - start
     failed = re.search(r"^(?:FAILED|ERROR) (?:\S+::)?(.+)$", printed, re.M)
     why = failed[1].partition(" - ")[0] if failed else status
@@ -134,7 +128,7 @@ def run_pytest(
 ) -> str:
     """How it ended; nothing that the tests have started is left running."""
     process = subprocess.Popen(
-        [sys.executable, *PYTEST, "-n", "0", *tests],
+        [sys.executable, *PYTEST, *tests],
         cwd=folder,
         env={**os.environ, MARK: folder},
         stdin=subprocess.DEVNULL,
@@ -189,35 +183,13 @@ def say(verdict: str, seconds: float, what: str) -> None:
     print(f"{verdict:8}  {seconds:4.0f} s  {what}", flush=True)
 
 
-def judge_all(names: list[str], places: dict[Edit, str], jobs: int) -> int:
-    """Judge all edits, in so many processes; how many are killed."""
-    selections = dict.fromkeys(edit.tests for edit in places)
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            return sum(pool.map(partial(judge, names, places), selections))
-        except KeyboardInterrupt:
-            INTERRUPTED.set()  # the tests that run get their own Ctrl-C
-            raise
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line and status 2."""
-    print(message, file=sys.stderr)
-    sys.exit(2)
-
-
-def main(
-    jobs: int = os.cpu_count() or 1, only: str = "", stale: bool = False
-) -> int:
+def main(only: str = "", stale: bool = False) -> int:
     """Break the code in many ways: do the tests notice?
 
     Args:
-        jobs: How many copies to test at a time.
         only: Judge only edits with this in their text, file or tests.
         stale: Run no tests; say which edits are stale.
     """
-    if jobs < 1:
-        fail(f"--jobs must be at least 1, got {jobs}")
     names, places, num_edits = tracked_files(), {}, 0
     for edit in read_edits():
         found = find_places(edit, names)
@@ -230,11 +202,12 @@ def main(
             what = f"{edit.files}: {shorten(edit)}"
             say("stale", 0, f"{what}  (found {len(found)} times)")
     if not num_edits:
-        fail(f"--only must be a part of some edit, got {only!r}")
+        sys.exit(f"--only must be a part of some edit, got {only!r}")
     if stale:
         print(f"{num_edits - len(places)} of {num_edits} stale")
         return int(len(places) < num_edits)
-    num_killed = judge_all(names, places, jobs)
+    selections = dict.fromkeys(edit.tests for edit in places)
+    num_killed = sum(judge(names, places, tests) for tests in selections)
     print(f"{num_killed} of {num_edits} killed")
     return int(num_killed < num_edits)
 

@@ -2,15 +2,24 @@
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from workshop.stages import failure, find_stages
 
 ROOT = Path(__file__).resolve().parents[1]
+DOOR = ROOT / "stages" / "workshop"
+ON_LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs /proc, /dev/full"
+)
+NOT_ON_WINDOWS = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no such signals and shell"
+)
 STAGES = find_stages()
 REFERENCE = importlib.import_module(STAGES[0].stem)
 
@@ -31,6 +40,21 @@ def run_from(state, rule, num_steps):
     while len(states) < num_steps:
         states.append(REFERENCE.step(states[-1], rule_table))
     return np.stack(states)
+
+
+def output_of(done: subprocess.CompletedProcess) -> str:
+    """What a command printed that ended well, without a word of complaint."""
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def assert_refused(
+    done: subprocess.CompletedProcess, said: str, status: int = 2
+) -> None:
+    """It ended with that status and one line that says so, nothing else."""
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def run_python(
@@ -75,3 +99,13 @@ def read_half_blocks(picture: list[str]) -> list[list[int]]:
     upper = [[int(c in "▀█") for c in line] for line in picture]
     lower = [[int(c in "▄█") for c in line] for line in picture]
     return [row for pair in zip(upper, lower, strict=True) for row in pair]
+
+
+def copy_workshop(folder: Path, *more: str) -> Path:
+    """The stages and what make needs, to work in, without exercises."""
+    for name in ("stages", "requirements", *more):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("Makefile", "README.md", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder

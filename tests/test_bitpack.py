@@ -57,25 +57,8 @@ def test_choose_takes_each_bit_from_one_of_two():
 def test_program_does_not_grow(name):
     """As many operations compiled for a large size as for a small one."""
     simulate = getattr(stage8_bitpack, name)
-
-    def num_operations(width, num_steps):
-        lowered = simulate.lower(110, width=width, num_steps=num_steps)
-        return lowered.as_text().count(" = ")
-
-    assert num_operations(97, 3) == num_operations(2**20 + 7, 100_000)
-
-
-def test_rules_share_a_compilation():
-    """The rule is data, not part of the program."""
-    stage8_bitpack.simulate.clear_cache()
-    for rule in (1, 2, 3):
-        stage8_bitpack.simulate(rule, 40, 4)
-    assert stage8_bitpack.simulate._cache_size() == 1
-
-
-def test_step_works_without_jit():
-    """Pasted into a notebook, it can be looked at step by step."""
-    with jax.disable_jit():
-        states = stage8_bitpack.simulate(90, 33, 2)
-    expected = stage0_numpy.simulate(90, 33, 2)
-    np.testing.assert_array_equal(states, expected)
+    texts = [
+        simulate.lower(110, width, num_steps).as_text()
+        for width, num_steps in [(97, 3), (2**20 + 7, 100_000)]
+    ]
+    assert len({text.count(" = ") for text in texts}) == 1

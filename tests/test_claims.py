@@ -6,7 +6,6 @@ Claims on speed are shown by the benchmark instead.
 import runpy
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,16 +40,6 @@ def num_equations(number, num_steps):
     return len(traced.jaxpr.eqns)
 
 
-def test_stage_2_at_set_leaves_the_array_as_it_is():
-    state = jnp.zeros(5, dtype=jnp.uint8)
-    changed = state.at[2].set(1)
-    np.testing.assert_array_equal(state, [0, 0, 0, 0, 0])
-    np.testing.assert_array_equal(changed, [0, 0, 1, 0, 0])
-    np.testing.assert_array_equal(
-        import_stage(2).make_initial_state(5), changed
-    )
-
-
 def test_stage_2_sends_hundreds_of_operations():
     """It is not compiled as a whole: each operation is sent when it runs."""
     assert not hasattr(import_stage(2).simulate, "lower")
@@ -83,7 +72,7 @@ def test_stage_3_calls_simulate_once_with_tracers():
     assert (width.shape, width.dtype) == ((), "int32")
 
 
-@pytest.mark.parametrize("number", [4, 5])
+@pytest.mark.parametrize("number", [4, 5, 8])
 def test_all_rules_share_one_compilation(number, monkeypatch):
     stage = import_stage(number)
     traces = count_calls(monkeypatch, stage, "make_rule_table")
@@ -97,8 +86,7 @@ def test_stage_4_compiles_once_for_each_pair_of_shapes(monkeypatch):
     traces = count_calls(monkeypatch, stage, "make_initial_state")
     for width, num_steps in [(5, 2), (5, 3), (6, 2), (5, 2), (6, 2)]:
         stage.simulate(110, width, num_steps)
-    assert len(traces) == 3
-    assert all(type(width) is int for (width,) in traces)
+    assert traces == [(5,), (5,), (6,)]
 
 
 def test_stage_4_holds_a_copy_of_step_for_every_row(monkeypatch):

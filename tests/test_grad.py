@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import stage7_grad
-from support import REFERENCE
+from support import REFERENCE, output_of
 
 
 def observe(rules):
@@ -110,11 +110,9 @@ def test_one_occurrence_among_many_cells(columns, moves):
     assert (moved[0, 1, 0] > 0.5) == moves
 
 
-def test_script_reports_what_it_learned(run_stage_here):
+def test_script_reports_what_it_learned(run_here):
     """The loss falls, the tables agree, the last line says so."""
-    status, out, err = run_stage_here(7, "--rule", "30", "--no-print-image")
-    assert (status, err) == (0, "")
-    lines = out.splitlines()
+    lines = output_of(run_here(7, "--rule", 30)).splitlines()
     losses = [
         float(line.split()[-1]) for line in lines if line.startswith("loss")
     ]
@@ -127,10 +125,9 @@ def test_script_reports_what_it_learned(run_stage_here):
     assert lines[-1] == "rule 30, as learned, reproduces the states exactly"
 
 
-def test_script_says_what_is_undetermined(run_stage_here):
+def test_script_says_what_is_undetermined(run_here):
     """One cell is its own neighborhood: six of eight never occur."""
-    status, out, err = run_stage_here(7, "--width", "1", "--no-print-image")
-    assert (status, err) == (0, "")
+    out = output_of(run_here(7, "--width", 1))
     assert out.count("] = ") == 16
     assert out.count(", undetermined\n") == 6
     assert out.splitlines()[-1] == (

@@ -73,11 +73,8 @@ def test_links_are_asked_and_those_that_do_not_answer_are_named(
         (tmp_path / "README.md").write_text(text, encoding="utf-8")
         return links.main(), capsys.readouterr().out
 
-    good, gone, none = (
-        f"{address}/there",
-        f"{address}/gone",
-        "http://0.0:9/",
-    )
+    good, gone = (f"{address}/{name}" for name in ("there", "gone"))
+    none = "http://0.0:9/"
     status, told = ask(f"[one]({good}), <{gone}>; [the first again]({good})")
     assert f"OK    {good}\nFAIL  {gone}\n      HTTP Error 404: " in told
     assert (status, told[-16:]) == (1, "1 do not answer\n")

@@ -61,7 +61,6 @@ def lists(planned):
     ("target", "groups"),
     [
         ("tour", []),
-        ("stage N=5", []),
         ("check N=5", []),
         ("lab", ["notebooks"]),
         ("bench", ["bench"]),
@@ -112,14 +111,11 @@ def test_an_exercise_is_made_again_only_by_force(make):
     assert "'5' --force" in make("-n", "exercise", "N=5", "FORCE=1")
 
 
-@pytest.mark.parametrize("n", ["", "*", "55", "[58]", "5 8", "five"])
-def test_n_is_the_number_of_a_stage(make, n):
-    told = make("diff", f"N={n}")
-    assert f"N must be the number of a stage, got '{n}': try make" in told
-    assert told.count("\n") == 1
-
-
-def test_gpu_is_a_kind_that_jax_knows(make):
+def test_n_is_the_number_of_a_stage_and_gpu_a_kind_that_jax_knows(make):
+    for n in ("", "*", "55", "[58]", "5 8", "five"):
+        told = make("diff", f"N={n}")
+        assert f"N must be the number of a stage, got '{n}': try make" in told
+        assert told.count("\n") == 1
     told = make("tour", "GPU=9")
     assert "GPU must be one of cuda12 cuda13 tpu, or empty, got '9'" in told
 

@@ -1,9 +1,6 @@
 """The notebooks run, their claims hold, and their exercises check answers."""
 
-import ast
-import functools
 import re
-import shutil
 import sys
 
 import jax
@@ -17,17 +14,20 @@ import convert
 import figures
 import kernel
 from running import NAMES, make_notebook, printed, write_pages
-from support import REFERENCE, ROOT, import_stage, run_python
+from support import (
+    REFERENCE,
+    ROOT,
+    assert_refused,
+    copy_workshop,
+    import_stage,
+    output_of,
+    run_python,
+)
 from workshop.stages import find_stages
 
-each_notebook = pytest.mark.parametrize("name", NAMES)
-SLOW = set(NAMES[1:])  # those that measure what is large
-each_run = pytest.mark.parametrize(
+each_run = pytest.mark.parametrize(  # slow: those that measure what is large
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
-        for name in NAMES
-    ],
+    [NAMES[0], *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES[1:])],
 )
 
 
@@ -72,43 +72,6 @@ def test_unsolved_exercises_fail_their_checks_and_solutions_pass(
         assert "jupyter" not in exercise.metadata
 
 
-@each_notebook
-def test_it_opens_with_what_to_expect_and_ends_with_a_summary_of_five(name):
-    cells = make_notebook(name).cells
-    first, last = cells[0].source, cells[-1].source
-    assert re.match(rf"# {name[0]} · \w+: ", first)
-    words = ["What you will do", "What you will learn", "What you need"]
-    parts = re.findall(r"^\*\*([\w ]+)\.\*\* \S", first, flags=re.M)
-    assert parts == [*words, "Minutes"]
-    assert re.search(r"\*\*Minutes\.\*\* \d+", first)
-    summary = last.split("## Summary\n")[1].split("\n## ")[0]
-    assert re.findall(r"^(\d)\. ", summary, flags=re.M) == list("12345")
-    numbers = re.findall(r"^### Exercise (\d+): ", read_text(name), re.M)
-    count = len(tagged(cells, "exercise"))
-    assert numbers == [str(1 + i) for i in range(count)]
-
-
-@each_notebook
-def test_it_asks_for_predictions_before_the_cell_that_answers(name):
-    cells = make_notebook(name).cells
-    asking = [
-        i
-        for i, cell in enumerate(cells)
-        if re.search(r"^\*\*Predict\.\*\* ", cell.source, flags=re.M)
-    ]
-    assert len(asking) >= 3
-    assert all(cells[i + 1].cell_type == "code" for i in asking)
-
-
-def test_the_first_notebook_ends_with_a_glossary_in_order():
-    last = make_notebook(NAMES[0]).cells[-1].source
-    glossary = last.split("## Glossary")[1]
-    first, *terms = re.findall(r"^\| ([\w -]+) \| ", glossary, re.M)
-    assert first == "term"
-    assert len(terms) > 15
-    assert terms == sorted(terms, key=str.lower)
-
-
 def test_all_stages_are_shown_and_none_is_restated():
     text = "\n".join(map(read_text, NAMES))
     shown = {int(n) for n in re.findall(r"^show_diff\((\d+)", text, re.M)}
@@ -116,72 +79,47 @@ def test_all_stages_are_shown_and_none_is_restated():
     assert "def simulate(" not in text
 
 
-def test_only_time_call_looks_at_the_clock():
-    for source in convert.SOURCES:
-        nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
-        imports = [node for node in nodes if isinstance(node, ast.Import)]
-        imported = {alias.name for node in imports for alias in node.names}
-        assert not imported & {"time", "timeit"}
-
-
 FIRST_CODE = make_notebook(NAMES[0]).cells[1].source
 
 
 def test_the_first_cell_is_the_same_everywhere_and_finds_the_stages(tmp_path):
-    assert {make_notebook(name).cells[1].source for name in NAMES} == {
-        FIRST_CODE
-    }
+    """In its folder, and beside a clone; it names a package too old."""
+    firsts = {make_notebook(name).cells[1].source for name in NAMES}
+    assert firsts == {FIRST_CODE}
+    right = "The right kernel"
     done = run_python("-c", FIRST_CODE, cwd=convert.FOLDER)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("The right kernel")
+    assert output_of(done).startswith(right)
+    copy_workshop(tmp_path / "clone", "notebooks")
+    old = tmp_path / "packages" / "jax-0.9.2.dist-info"
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Name: jax\nVersion: 0.9.2\n")
+    assert run_python("-c", FIRST_CODE, cwd=tmp_path).stdout.startswith(right)
+    env = {"PYTHONPATH": str(old.parent)}
+    told = run_python("-c", FIRST_CODE, cwd=tmp_path, env=env).stderr
+    assert "it has jax 0.9.2, 0.10 or later is needed" in told
+    assert str(tmp_path / "clone") in told
 
 
-def test_a_kernel_in_a_wrong_place_is_told_what_python_it_runs(monkeypatch):
+def test_in_a_wrong_place_the_first_cell_says_what_to_do(
+    tmp_path, monkeypatch
+):
+    done = run_python("-c", FIRST_CODE, cwd=tmp_path)
+    assert_refused(done, "git clone ADDRESS workshop", status=1)
+    done = run_python("-S", "-c", FIRST_CODE, cwd=convert.FOLDER)
+    assert done.returncode == 1
+    assert "has no jax" in done.stderr
+    assert "Change Kernel" in done.stderr
+    assert f'%pip install -r "{ROOT}/requirements.txt"' in done.stderr
+    assert "Traceback" not in done.stderr
     monkeypatch.setattr(kernel, "OLDEST_PYTHON", (4, 0))
     with pytest.raises(SystemExit, match=r"Python 3\..*, 4\.0 or later"):
         kernel.check_kernel()
 
 
-@pytest.mark.parametrize("wrong", ["folder", "kernel"])
-def test_in_a_wrong_place_the_first_cell_says_what_to_do(wrong, tmp_path):
-    if wrong == "folder":
-        done = run_python("-c", FIRST_CODE, cwd=tmp_path)
-        assert "make lab" in done.stderr
-        assert "git clone ADDRESS workshop" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-    else:
-        done = run_python("-S", "-c", FIRST_CODE, cwd=convert.FOLDER)
-        assert "has no jax" in done.stderr
-        assert "Change Kernel" in done.stderr
-        assert f'%pip install -r "{ROOT}/requirements.txt"' in done.stderr
-        assert str(ROOT) in done.stderr.splitlines()[-1]
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-
-
-def test_a_clone_in_the_folder_is_found_and_an_older_jax_named(tmp_path):
-    for name in ("stages", "notebooks"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=ignored)
-    old = tmp_path / "packages" / "jax-0.9.2.dist-info"
-    old.mkdir(parents=True)
-    (old / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: jax\nVersion: 0.9.2\n"
-    )
-    run = functools.partial(run_python, "-c", FIRST_CODE, cwd=tmp_path)
-    assert run().stdout.startswith("The right kernel")
-    told = run(env={"PYTHONPATH": str(old.parent)}).stderr
-    assert "it has jax 0.9.2, 0.10 or later is needed" in told
-    assert str(tmp_path / "clone") in told
-
-
-def test_every_notebook_is_what_its_source_makes():
-    convert.check_notebooks()
-
-
 def test_a_notebook_that_its_source_does_not_make_is_noticed(
     tmp_path, monkeypatch, capsys
 ):
+    convert.check_notebooks()  # those that there are
     source = tmp_path / "1_port.py"
     source.write_bytes((convert.FOLDER / "1_port.py").read_bytes())
     monkeypatch.setattr(convert, "SOURCES", [source])
@@ -196,9 +134,8 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
     convert.check_notebooks()
     with source.open("a", encoding="utf-8") as more:
         more.write("\n# %%\n1 + 1\n")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match="1"):
         convert.check_notebooks()
-    assert ended.value.code == 1
     assert "make notebooks" in capsys.readouterr().err
 
 

@@ -67,12 +67,9 @@ def test_stage_0_equals_the_definition():
 
 
 def test_rule_90_is_pascals_triangle_modulo_2():
-    center, num_steps = 40, 40  # one step before the triangle meets itself
-    for t, state in enumerate(simulate(90, 81, num_steps)):
+    for t, state in enumerate(simulate(90, 81, 40)):
         row = np.zeros(81, dtype=np.uint8)
-        row[center - t : center + t + 1 : 2] = [
-            comb(t, k) % 2 for k in range(t + 1)
-        ]
+        row[40 - t : 41 + t : 2] = [comb(t, k) % 2 for k in range(t + 1)]
         np.testing.assert_array_equal(state, row)
 
 
@@ -114,19 +111,11 @@ def test_every_compiled_program_is_lowered_for_other_devices(number, platform):
         assert lowered.out_avals[0].shape == shape
 
 
-def test_the_annotations_of_every_stage_are_checked():
+def test_annotations_are_checked_and_nothing_is_promoted_silently():
     for number in STAGES_TO_COMPARE:
         stage = import_stage(number)
         with pytest.raises(TypeCheckError):
             stage.make_rule_table("110")
-    stage = import_stage(5)
-    with pytest.raises(TypeCheckError):
-        stage.step(jnp.zeros(3, jnp.int32), stage.make_rule_table(110))
-
-
-def test_jax_promotes_nothing_silently_and_has_two_devices():
     with pytest.raises(ValueError, match="promotion"):
         jnp.uint8(1) + jnp.int32(1)
-    with pytest.raises(ValueError, match="rank"):
-        jnp.ones((2, 3)) + jnp.ones(3)
     assert jax.device_count() == 2
