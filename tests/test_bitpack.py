@@ -1,7 +1,5 @@
 """Stage 8: the layout of the words, and every form of the states."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -35,22 +33,6 @@ def test_every_form_equals_the_reference(width):
         )
         np.testing.assert_array_equal(last, packed[-1])
         assert nothing is None
-
-
-def test_vmap_over_rules_equals_the_reference():
-    """Transformations compose: words of several rules at once."""
-    simulate_rules = jax.vmap(stage8_bitpack.simulate, (0, None, None))
-    rules = np.array([30, 90, 110], dtype=np.uint8)
-    for rule, states in zip(rules, simulate_rules(rules, 65, 9), strict=True):
-        expected = stage0_numpy.simulate(int(rule), 65, 9)
-        np.testing.assert_array_equal(states, expected)
-
-
-def test_choose_takes_each_bit_from_one_of_two():
-    """All eight combinations of three bits, side by side."""
-    bits, dead, live = (jnp.array([n], jnp.uint32) for n in (240, 204, 170))
-    chosen = stage8_bitpack.choose(bits, dead, live)
-    assert int(chosen[0]) == (170 & 240) + (204 & 15)
 
 
 @pytest.mark.parametrize("name", ["simulate", "simulate_packed"])

@@ -1,14 +1,12 @@
 """The checker: what is right passes, what is wrong is named."""
 
-import contextlib
-import dataclasses
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +18,8 @@ from support import (
     NOT_ON_WINDOWS,
     STAGES,
     assert_refused,
-    clean_environment,
+    start_python,
+    wait_for,
 )
 from workshop.compare import (
     CASES,
@@ -44,26 +43,14 @@ def read_stage(number):
     return STAGES[number].read_text(encoding="utf-8")
 
 
-@dataclasses.dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """An edit of a stage, and what the check says of it."""
 
     number: int
     name: str
-    old: str
-    new: str
+    source: str
     passes: bool
     said: str
-
-    @property
-    def source(self):
-        """The stage with this edit; at its end, if there is no old text."""
-        source = read_stage(self.number)
-        if not self.old:
-            code = source.partition("\n\nif __name__")[0]
-            return f"{code}\n\n{self.new}\n"
-        assert source.count(self.old) == 1
-        return source.replace(self.old, self.new)
 
 
 def read_attempts():
@@ -71,13 +58,17 @@ def read_attempts():
     for block in re.split(r"\n\n(?=\d)", text)[1:]:
         title, *lines = block.strip("\n").splitlines()
         number, name = title.split(": ", 1)
-        old, new = (
+        old, new, right, wrong = (
             "\n".join(line[2:] for line in lines if line[0] == sign)
-            for sign in "-+"
+            for sign in "-+=?"
         )
-        mark, said = lines[-1][0], lines[-1][2:]
-        assert mark in "?="
-        yield Attempt(int(number), name, old, new, mark == "=", said)
+        source = read_stage(int(number))
+        if not old:  # at its end
+            old, new = "\n\nif __name__", f"\n\n{new}\n\nif __name__"
+        assert source.count(old) == 1
+        passes = "?" not in {line[0] for line in lines}
+        source = source.replace(old, new)
+        yield Attempt(int(number), name, source, passes, right or wrong)
 
 
 ATTEMPTS = list(read_attempts())
@@ -167,20 +158,6 @@ def test_the_stage_itself_passes(number, tmp_path):
     assert fact
 
 
-def test_the_cases_are_of_every_kind():
-    assert len(CASES) >= 24
-    rules, widths, _ = zip(*CASES, strict=True)
-    assert {1, 2, 3, 16, 31, 32, 33, 64, 96, 257} <= set(widths)
-    assert max(widths) > 1000
-    assert [w for _, w, n in CASES if w == n] == [17]
-    assert min(n / w for _, w, n in CASES) < 0.1
-    assert max(n / w for _, w, n in CASES) > 10
-    tables = [load_reference().make_rule_table(rule) for rule in set(rules)]
-    assert sum(not np.array_equal(t, t.T) for t in tables) > 5
-    first = list(some_cases(seconds=0, at_least=3))
-    assert first == CASES[:3]
-
-
 def test_each_classic_mistake_is_one_edit_of_the_reference_and_attempted():
     source = read_stage(0)
     said = " ".join(attempt.said for attempt in ATTEMPTS)
@@ -237,15 +214,10 @@ NO_SIMULATE = "There is no function `simulate` in the file."
     ("body", "limits", "end"),
     [
         (
-            "def simulate(rule, width, num_steps):\n    while True: pass\n",
+            "def simulate(*_):\n    while True: print('x' * 1000)\n",
             {"seconds": 1},
-            "FAIL  runs\n\nIt still runs after 1 seconds:\n"
-            "attempt.py, line 2, in simulate:\n    while True: pass\n",
-        ),
-        (
-            "while True:\n    print('x' * 1000)\n",
-            {"seconds": 1},
-            "line 2, in <module>:\n    print('x' * 1000)\n",
+            "FAIL  runs\n\nIt still runs after 1 seconds:\nattempt.py,"
+            " line 2, in simulate:\n    while True: print('x' * 1000)\n",
         ),
         (
             "rows = []\nwhile True:\n    rows.append(bytearray(10**7))\n",
@@ -278,21 +250,6 @@ def test_a_broken_file_gets_a_short_message_with_its_own_line(
     assert len(printed.splitlines()) <= 25
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("import sys\nsys.exit(3)\n", "The file ends the program here"),
-        ("def simulate(:\n    pass\n", "SyntaxError: invalid syntax"),
-        ("import numpy as np\nnp.ones(10**15)\n", "MemoryError: Unable to "),
-        ("", NO_SIMULATE),
-        ("def simulate(x): pass\n", "takes 1 positional argument but 3 were"),
-    ],
-)
-def test_what_is_wrong_with_a_broken_file_is_said(body, said, tmp_path):
-    _, _, why = examine_source(5, body, tmp_path)
-    assert said in why
-
-
 @NOT_ON_WINDOWS
 def test_what_the_file_has_started_ends_with_it(check_file, tmp_path):
     script = "import time; open('begun', 'w'); time.sleep(100)"
@@ -321,9 +278,9 @@ def test_nothing_runs_on_when_a_check_is_ended(name, tmp_path):
         "while True: pass\n",
         encoding="utf-8",
     )
-    process = subprocess.Popen(
-        [sys.executable, DOOR, "check", "--seconds", "999", "5", path],
-        env=clean_environment({"TMPDIR": str(temporary)}),
+    process = start_python(
+        *(DOOR, "check", "--seconds", 999, 5, path),
+        env={"TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
     )
     pids = wait_for(lambda: (tmp_path / "pids").read_text().split())
@@ -337,17 +294,6 @@ def runs(pid):
     if not psutil.pid_exists(pid):
         return False
     return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-def wait_for(condition, seconds=60):
-    """What it returns once it is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError, psutil.Error):
-            if found := condition():
-                return found
-        time.sleep(0.05)
-    pytest.fail("it took too long")
 
 
 def test_who_waits_for_xla_is_told_so():

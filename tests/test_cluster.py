@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,11 +19,10 @@ from support import (
     STAGES,
     assert_refused,
     output_of,
+    start_python,
 )
 from workshop import cluster, devices
 
-STAGE = str(STAGES[9])
-PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 GRACE_SECONDS = 15  # to start Python, and to end it
 IMPATIENT = """
 import runpy
@@ -39,19 +37,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def start(process_id, port, *arguments, program=(STAGE,)):
+def start(process_id, port, *arguments, program=(STAGES[9],)):
     """One process of two."""
-    command = [sys.executable, "-u", *program, "--num-processes", "2"]
-    command += ["--coordinator", f"127.0.0.1:{port}"]
-    command += ["--process-id", str(process_id), *arguments]
-    return subprocess.Popen(command, **PIPES)
+    cluster = "--num-processes", 2, "--coordinator", f"127.0.0.1:{port}"
+    which = "--process-id", process_id
+    return start_python("-u", *program, *cluster, *which, *arguments)
 
 
 def test_two_processes_equal_the_reference_and_process_0_prints(tmp_path):
     output = tmp_path / "states.png"
     options = {"width": 200, "num_steps": 50, "num_devices": 2}
     commands = cluster.make_commands(2, options, output)
-    processes = [subprocess.Popen(command, **PIPES) for command in commands]
+    processes = [start_python(*command[1:]) for command in commands]
     (first, err), (second, _) = (p.communicate(timeout=150) for p in processes)
     assert [process.returncode for process in processes] == [0, 0], err
     assert "devices: 4, processes: 2" in first
@@ -85,8 +82,7 @@ def test_the_command_compares_what_they_computed(monkeypatch, run_here):
 )
 def test_what_a_command_started_ends_with_it(ended):
     """Two processes in the middle of a long run."""
-    command = [sys.executable, "-u", DOOR, "cluster", "--num-steps", "400000"]
-    launcher = subprocess.Popen(command, **PIPES)
+    launcher = start_python("-u", DOOR, "cluster", "--num-steps", 400000)
     launcher.stdout.readline()
     while len(children := psutil.Process(launcher.pid).children()) < 2:
         pass
@@ -100,7 +96,7 @@ def test_what_a_command_started_ends_with_it(ended):
 
 def test_alone_each_ends_in_time():
     """Nobody listens, or nobody comes: one line, status 1."""
-    program = ["-c", IMPATIENT, str(Path(STAGE).parent), STAGE]
+    program = ["-c", IMPATIENT, DOOR.parent, STAGES[9]]
     alone = [start(i, cluster.free_port(), program=program) for i in (0, 1)]
     for process in alone:
         out, err = process.communicate(timeout=2 + GRACE_SECONDS)

@@ -4,7 +4,6 @@ import functools
 import re
 import signal
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -13,10 +12,10 @@ from support import (
     NOT_ON_WINDOWS,
     STAGES,
     assert_refused,
-    clean_environment,
     copy_workshop,
     output_of,
     run_python,
+    start_python,
 )
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.tasks import find_tasks
@@ -148,14 +147,8 @@ def test_progress_and_watch_follow_the_work(run, own, workshop):
 
 def watch(workshop, own):
     """Save the file in three states; each save is checked, until Ctrl-C."""
-    process = subprocess.Popen(
-        [sys.executable, "stages/workshop", "watch", "5"],
-        cwd=workshop,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    )
+    where = {"stderr": subprocess.STDOUT, "cwd": workshop}
+    process = start_python("stages/workshop", "watch", 5, **where)
     limit = threading.Timer(240, process.kill)
     limit.start()
 

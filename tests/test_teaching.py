@@ -16,9 +16,9 @@ from support import (
     FAILING,
     ROOT,
     STAGES,
-    clean_environment,
     copy_workshop,
     import_stage,
+    options,
     output_of,
     plain_environment,
     run_python,
@@ -53,11 +53,8 @@ def recipe(command, folder):
         pytest.skip("make is not installed")
     made = ("made", *map("has-{}".format, ("core", "notebooks", "all")))
     done = subprocess.run(
-        [
-            *shlex.split(command),
-            *("--dry-run", "--no-print-directory"),
-            *(f"--old-file=.venv/{name}" for name in made),
-        ],
+        [*shlex.split(command), "--dry-run", "--no-print-directory"]
+        + [f"--old-file=.venv/{name}" for name in made],
         cwd=folder,
         env=plain_environment(),
         capture_output=True,
@@ -98,14 +95,7 @@ def test_every_other_command_runs(command, tmp_path):
     line = command.replace("python", shlex.quote(sys.executable), 1)
     if command.startswith("make "):
         line = recipe(command, workshop)
-    done = subprocess.run(
-        line,
-        shell=True,
-        cwd=workshop,
-        env=clean_environment(),
-        capture_output=True,
-        encoding="utf-8",
-    )
+    done = subprocess.run(line, shell=True, **options(cwd=workshop))
     fails = "check" in command  # the exercise is as it was handed out
     assert (done.returncode, done.stderr) == (1 if fails else 0, "")
     assert done.stdout
