@@ -1,4 +1,4 @@
-"""Strict JAX, checked annotations, two devices: for every test."""
+"""Strict JAX, checked annotations, four devices: for every test."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ pytest.register_assert_rewrite("support")
 os.environ["NPROC"] = "1"
 
 jax.config.update("jax_enable_x64", False)
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

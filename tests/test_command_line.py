@@ -47,12 +47,6 @@ rule_table[1,1,1] = 0
 """
 
 
-def read_png(path):
-    """The cells of a saved picture: live cells are black."""
-    with Image.open(path) as image:
-        return 1 - np.asarray(image.convert("1"), dtype=np.uint8)
-
-
 def test_stage_0_prints_what_the_readme_shows_without_jax(tmp_path):
     """Not even by way of the harness does it need it."""
     blocker = tmp_path / "jax.py"
@@ -72,19 +66,17 @@ def test_every_flag_at_40_columns(number, tmp_path, monkeypatch, run_here):
     monkeypatch.setenv("COLUMNS", "40")
     size = "--width", 31, "--num-steps", 24
     pictures = "--print-image", "--save-image", "--output", "picture.png"
-    lines = output_of(run_here(number, "--rule", 30, *size, *pictures))
-    lines = lines.splitlines()
+    done = run_here(number, "--rule", 30, *size, *pictures)
+    lines = output_of(done).splitlines()
     assert max(map(len, lines)) <= 40
     assert "rule:  30 (0b00011110)" in lines
     assert "simulation complete!" in lines
     assert "wrote picture.png" in " ".join(lines)
     if number > 0:
-        of_what = (
-            r"call: +\d+\.\d+ seconds \((.+?), run\) second call: .*\(run\)"
-        )
-        (what,) = re.findall(of_what, " ".join(lines))
+        times = re.findall(r"\d\.\d+ seconds \((.+?)\)", " ".join(lines))
         eager = "compile every operation"
-        assert what == (eager if number == 2 else "trace, compile")
+        what = eager if number == 2 else "trace, compile"
+        assert times[:2] == [f"{what}, run", "run"]
     expected = REFERENCE.simulate(30, 31, 24)
     if number == 6:  # all rules: rule 16 row + column
         assert "256 rules x 24 steps x 31 cells: 190,464" in " ".join(lines)
@@ -94,7 +86,8 @@ def test_every_flag_at_40_columns(number, tmp_path, monkeypatch, run_here):
     else:
         shown = [s for s in lines if len(s) == 31 and s[0] in " ▀▄█"]
         np.testing.assert_array_equal(read_half_blocks(shown), expected)
-    np.testing.assert_array_equal(read_png(Path("picture.png")), expected)
+    with Image.open("picture.png") as image:
+        np.testing.assert_array_equal(np.asarray(image) == 0, expected)
 
 
 def test_nothing_but_text_unless_asked(tmp_path, monkeypatch, run_here):
@@ -117,7 +110,6 @@ BAD_INPUT = [  # the number of a stage, its arguments, what is said
     (0, "--no-such-flag", "--no-such-flag"),
     (0, "--save-image --output no/such.png", str(Path("no/such.png"))),
     (0, "--save-image --output picture.such", "got picture.such"),
-    (0, "--save-image --output picture", "got picture"),
     (0, "--save-image --output folder.png", "got the folder"),
     pytest.param(
         0, "--save-image --output /proc/x.png", "writable",
@@ -130,7 +122,6 @@ BAD_INPUT = [  # the number of a stage, its arguments, what is said
     (7, "--width 4096 --num-steps 4096", "at most 16,777,215 to learn from"),
     (9, "--num-devices 0", "num_devices must divide the width, 80, got 0"),
     (9, "--num-devices 81", "num_devices must divide the width, 80, got 81"),
-    (9, "--num-devices two", "--num-devices must be an integer, got 'two'"),
     (9, "--coordinator h:1", "must be given together, got only coordinator"),
     (9, f"{CLUSTER} 0 --coordinator h", "coordinator must be HOST:PORT, got"),
     (9, f"{CLUSTER} 0 --num-processes 0", "num_processes must be at least 1"),
@@ -344,11 +335,7 @@ def test_a_stage_says_where_it_ran_unless_on_a_cpu():
 def test_processes_on_one_machine_share_its_gpus(
     coordinator, num_devices, gpus
 ):
-    given = coordinator, 2, 1
-    names = ("coordinator", "num_processes", "process_id")
-    arguments = devices.DeviceArguments(
-        num_devices, **dict(zip(names, given, strict=True))
-    )
+    arguments = devices.DeviceArguments(num_devices, coordinator, 2, 1)
     assert devices.choose_gpus(arguments) == gpus
 
 

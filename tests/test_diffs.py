@@ -13,7 +13,6 @@ from workshop.stages import (
     diff_lines,
     find_stages,
     stage_before,
-    strip_docstring,
 )
 
 BUDGETS = {**dict.fromkeys(range(1, 7), 40), 7: 45, 8: 150, 9: 80}  # lines
@@ -37,31 +36,32 @@ def test_the_budget_of_changed_lines(number):
     assert max(map(len, diff_lines(number))) <= 79
 
 
-@pytest.mark.parametrize("number", range(2, 7))
-def test_one_function_changes_and_the_others_are_identical(number):
-    before, after = functions(number - 1), functions(number)
-    assert before.keys() <= after.keys()
-    changed = [name for name in after if after[name] != before.get(name)]
-    assert len(changed) == 1
+# The functions of the stage before that are not the same any more.
+CHANGES = {
+    2: "make_initial_state",
+    3: "simulate",
+    4: "simulate",
+    5: "simulate",
+    6: "",
+    7: "step",
+    8: "make_initial_state step simulate",
+    9: "make_initial_state simulate add_halo scan_words simulate_packed",
+}
 
 
-def test_stage_7_adds_to_stage_5_and_only_its_table_may_be_of_floats():
-    before, after = functions(5), functions(7)
-    (changed,) = (name for name in before if after[name] != before[name])
-    assert changed == "step"
+@pytest.mark.parametrize("number", CHANGES)
+def test_what_a_stage_does_not_teach_is_identical(number):
+    before, after = functions(stage_before(number)), functions(number)
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed == set(CHANGES[number].split())
+    assert number > 6 or len(after.keys() - before.keys()) == (number == 6)
+
+
+def test_stage_7_changes_but_the_type_of_the_table():
     table = 'rule_table: {0}[Array, "2 2 2"],\n) -> {0}[Array, " width"]:'
-    assert after["step"] == before["step"].replace(
+    assert functions(7)["step"] == functions(5)["step"].replace(
         table.format("UInt8"), table.format("Real")
     )
-
-
-def test_what_stages_8_and_9_do_not_teach_is_identical():
-    eight = {"make_initial_state", "step", "simulate"}
-    nine = {"make_initial_state", "simulate"}
-    nine |= {"add_halo", "scan_words", "simulate_packed"}
-    for number, changed in [(8, eight), (9, nine)]:
-        before, after = functions(stage_before(number)), functions(number)
-        assert changed == {n for n in before if after.get(n) != before[n]}
 
 
 def test_stage_1_only_renames_np_and_widens_the_type_of_rule():
@@ -70,12 +70,6 @@ def test_stage_1_only_renames_np_and_widens_the_type_of_rule():
         renamed = re.sub(r"\bnp\.", "jnp.", before[name])
         widened = renamed.replace("rule: int", 'rule: Integer[ArrayLike, ""]')
         assert after[name] == widened
-
-
-def test_stages_7_and_8_change_stage_5_and_the_others_the_one_before():
-    before = {number: stage_before(number) for number in STAGES if number > 0}
-    assert before == {n: 5 if n in (7, 8) else n - 1 for n in before}
-    assert diff_lines(8)[0] == f"--- {STAGES[5].name}"
 
 
 def test_the_diff_of_stage_5_is_the_scan(run_here):
@@ -121,17 +115,13 @@ def test_on_a_terminal_a_pager_gets_it_in_color(run_in_terminal):
 
 
 @pytest.mark.parametrize("number", STAGES)
-def test_the_form_of_a_stage(number):
+def test_a_stage_says_what_it_is_and_imports_no_other(number):
     source = STAGES[number].read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring.startswith(f"Stage {number}: ")
-    assert re.search(r"^What changes(, from stage \d+)?: ", docstring, re.M)
     assert "What to notice: " in docstring
-    assert docstring.splitlines()[0].endswith(".")
     imports = re.findall(r"^(?:import|from) (\w+)", source, flags=re.M)
-    assert not any(name.startswith("stage") for name in imports)
-    assert "workshop" not in imports  # imported inside the main guard
-    assert strip_docstring(source).startswith("import ")
+    assert not any(re.match("stage|workshop", name) for name in imports)
 
 
 @pytest.mark.parametrize("number", STAGES)
@@ -152,7 +142,7 @@ def test_the_command_in_the_docstring_runs(
 ):
     """At a smaller size. Stage 9's needs more devices, see test_shard.py."""
     docstring = ast.get_docstring(ast.parse(STAGES[number].read_text("utf-8")))
-    (command,) = re.findall(r"^ +python (stages/.*)$", docstring, flags=re.M)
+    (command,) = re.findall(r"^ +python (stages/.*)$", docstring, re.M)
     script, *arguments = command.split()
     assert ROOT / script == STAGES[number]
     monkeypatch.chdir(tmp_path)
@@ -171,10 +161,5 @@ def test_the_handout_has_of_each_diff_the_lines_that_the_readme_names():
         assert 1 <= len(lines) <= 2
         assert set(lines) <= set(diff)
         assert any(line[0] == "+" for line in lines)
-    assert ideas[3]["diff"].splitlines() == [
-        "-@jax.jit",
-        '+@jax.jit(static_argnames=("width", "num_steps"))',
-    ]
     commands = dict(handout.find_commands(handout.read("Makefile")))
-    assert {"check", "diff", "lab"} < commands.keys()
-    assert "lint" not in commands
+    assert {"check", "diff", "lab"} < commands.keys() - {"lint"}

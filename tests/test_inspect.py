@@ -43,10 +43,8 @@ def test_two_stages_side_by_side(run_here):
     once, twice = rows["jaxpr equations"], rows["at num_steps x 2"]
     assert int(twice[0].replace(",", "")) > 1.9 * int(once[0].replace(",", ""))
     assert once[1] == twice[1]
-    source = STAGES[4].read_text(encoding="utf-8").splitlines()
-    number = next(
-        i for i, x in enumerate(source, 1) if "return rule_table[" in x
-    )
+    lines = STAGES[4].read_text(encoding="utf-8").splitlines()
+    (number,) = (i for i, x in enumerate(lines, 1) if "return rule_t" in x)
     assert rows[f"HLO of line {number}"][0] == "79"  # the last is not used
 
 
@@ -56,25 +54,18 @@ def test_stage_9_permutes_twice_an_exchange():
     assert rows["turns"][0] == "40, 2"
 
 
-def swap(x, y):
-    """The buffers change places at each turn: one has to be copied."""
-
-    def turn(i, pair):
-        return pair[1], pair[0].at[i].set(1)
-
-    return jax.lax.fori_loop(0, 50, turn, (x, y))
-
-
-def two_results(x):
-    return jax.lax.scan(lambda c, _: (c + 1, (c, 2 * c)), x, length=50)
-
-
 def test_a_buffer_that_a_loop_cannot_keep_is_copied():
+    def swap(x, y):  # the buffers change places at each turn
+        turn = lambda i, pair: (pair[1], pair[0].at[i].set(1))  # noqa: E731
+        return jax.lax.fori_loop(0, 50, turn, (x, y))
+
+    def two_results(x):
+        return jax.lax.scan(lambda c, _: (c + 1, (c, 2 * c)), x, length=50)
+
     x = jnp.ones(50)
-    assert [*compile_text(swap, x, x).loop_buffers()] == [
-        ("f32[50]", "copied")
-    ]
-    kept = [*compile_text(two_results, x).loop_buffers()]
+    swapped = list(compile_text(swap, x, x).loop_buffers())
+    assert swapped == [("f32[50]", "copied")]
+    kept = list(compile_text(two_results, x).loop_buffers())
     assert kept == [("f32[50,50]", "in place")] * 2
 
 
@@ -105,15 +96,11 @@ def test_a_profile_is_a_trace_and_a_table(tmp_path):
 
 
 def test_a_loop_takes_what_is_left_of_its_time():
+    turns = [("while", 0, 10), ("copy", 1, 3), ("copy", 4, 2), ("add", 10, 1)]
     events = [
         {"ts": start, "dur": duration, "pid": 1, "tid": 1}
         | {"args": {"hlo_op": name}}
-        for name, start, duration in [
-            ("while", 0, 10),
-            ("copy", 1, 3),
-            ("copy", 4, 2),
-            ("add", 10, 1),
-        ]
+        for name, start, duration in turns
     ]
     spent, times = own_times(events)
     assert spent == {"while": 5, "copy": 5, "add": 1}

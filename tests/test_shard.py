@@ -10,7 +10,6 @@ import stage9_shard
 from support import (
     REFERENCE,
     ROOT,
-    STAGES,
     output_of,
     read_half_blocks,
     run_python,
@@ -18,28 +17,6 @@ from support import (
 from workshop.jaxprs import equations
 
 HALO = stage9_shard.MAX_HALO
-MANY_DEVICES = """
-import sys
-
-import jax
-import numpy as np
-
-jax.config.update("jax_num_cpu_devices", 8)
-sys.path.insert(0, sys.argv[1])
-import stage0_numpy
-import stage9_shard
-
-for num_devices in (3, 8):
-    for width in (num_devices, 33 * num_devices):
-        expected = stage0_numpy.simulate(30, width, 70)
-        states = stage9_shard.simulate(30, width, 70, num_devices)
-        np.testing.assert_array_equal(states, expected)
-    shapes = {shard.data.shape for shard in states.addressable_shards}
-    print(len(states.sharding.device_set), shapes)
-
-for width in (80, 12, 9):
-    print(len(stage9_shard.simulate(30, width, 2).sharding.device_set))
-"""
 
 
 def scan_last(width, num_steps, num_devices, rule=110):
@@ -57,38 +34,40 @@ def scan_last(width, num_steps, num_devices, rule=110):
     return scan_share
 
 
-def find(name, width=100_000, num_steps=1024, num_devices=2):
+def find(name, width=100_000, num_steps=1024):
     """The operations of that name, in the program that keeps the last row."""
-    traced = scan_last(width, num_steps, num_devices).trace()
-    return [
-        equation
-        for equation in equations(traced.jaxpr.jaxpr)
-        if equation.primitive.name == name
-    ]
+    program = scan_last(width, num_steps, 2).trace().jaxpr.jaxpr
+    return [x for x in equations(program) if x.primitive.name == name]
 
 
 @pytest.mark.parametrize(
-    ("share", "num_steps"),
-    [(1, 70), (2, 1), (33, 71), (1031, 70), (32 * HALO + 1, 2 * HALO)],
+    ("num_devices", "share", "num_steps"),
+    [
+        *((3, 1, 70), (4, 33, 70), (2, 2, 1), (2, 33, 71), (2, 1031, 70)),
+        (2, 32 * HALO + 1, 2 * HALO),
+    ],
 )
-def test_history_and_last_row_equal_the_reference(share, num_steps):
+def test_history_and_last_row_equal_the_reference(
+    num_devices, share, num_steps
+):
     """Halos of 1 to 64 words, shares of a cell, words that are not full."""
-    width = 2 * share
+    width = num_devices * share
     expected = REFERENCE.simulate(110, width, num_steps)
-    states = stage9_shard.simulate(110, width, num_steps, 2)
+    states = stage9_shard.simulate(110, width, num_steps, num_devices)
     np.testing.assert_array_equal(states, expected)
-    words = np.asarray(scan_last(width, num_steps - 1, 2)())
+    shapes = [shard.data.shape for shard in states.addressable_shards]
+    assert shapes == [(num_steps, share)] * num_devices
+    words = np.asarray(scan_last(width, num_steps - 1, num_devices)())
     lanes = np.arange(32, dtype=np.uint32)[:, None]
-    cells = words.reshape(2, 1, -1) >> lanes & 1
-    last = cells.reshape(2, -1)[:, :share].ravel()
+    cells = words.reshape(num_devices, 1, -1) >> lanes & 1
+    last = cells.reshape(num_devices, -1)[:, :share].ravel()
     np.testing.assert_array_equal(last, expected[-1])
 
 
-def test_three_and_eight_devices_equal_the_reference():
-    """In a process of its own, which has eight; each keeps its columns."""
-    done = run_python("-c", MANY_DEVICES, STAGES[9].parent, timeout=240)
-    shares = ["3 {(70, 33)}", "8 {(70, 33)}"]
-    assert output_of(done).splitlines() == [*shares, "8", "4", "1"]
+@pytest.mark.parametrize(("width", "num_devices"), [(80, 4), (6, 2), (9, 1)])
+def test_as_many_devices_as_divide_the_width(width, num_devices):
+    states = stage9_shard.simulate(30, width, 2)
+    assert len(states.sharding.device_set) == num_devices
 
 
 def test_bytes_sent_in_an_exchange():
