@@ -45,6 +45,13 @@ BY_OTHER_TESTS = (
 HERE = [c for c in COMMANDS if not re.match(f"{BY_CI}|{BY_OTHER_TESTS}", c)]
 # Stage 9 chooses its own number of devices, which takes a new process.
 STAGE = [c for c in HERE if re.match(r"make stage N=[0-8] ", c)]
+REST = [  # what takes long has tests of its own
+    pytest.param(
+        c, marks=[pytest.mark.slow] * bool(re.search("check|insp", c))
+    )
+    for c in HERE
+    if c not in STAGE
+]
 
 
 def recipe(command, folder):
@@ -86,7 +93,7 @@ def test_every_stage_runs_as_the_texts_say(
     assert shown in out or int(number) in FAILING
 
 
-@pytest.mark.parametrize("command", sorted({*HERE} - {*STAGE}))
+@pytest.mark.parametrize("command", REST)
 def test_every_other_command_runs(command, tmp_path):
     workshop = copy_workshop(tmp_path)
     if re.search(r"(check|run|hint) \D*5|FORCE", command):
