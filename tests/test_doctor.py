@@ -17,7 +17,8 @@ def test_all_is_well_here():
     *findings, last = told.splitlines()
     assert last == "ready"
     what = {re.split(r"  +", line)[1] for line in findings if line[0] != " "}
-    assert {*doctor.PACKAGES, *doctor.GROUPS, "memory"} - what == {"jax"}
+    needed = {*doctor.PACKAGES, *doctor.GROUPS, "memory", "jax, jaxlib"}
+    assert needed - what == {"jax", "jaxlib"}
     assert re.search(r"OK    Python +\d+\.\d+\.\d+", told)
     assert re.search(r"OK    devices +\S*cpu", told, flags=re.I)
     assert "OK    terminal        80 x 24, no color, utf-8\n" in told

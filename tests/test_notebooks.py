@@ -226,63 +226,46 @@ def sum_of_next(cells, rule_table):
 
 def influence_by_differences(cells, rule_table):
     """Right, with two steps for each cell."""
-    low, high = (
-        [
-            sum_of_next(cells.at[i].set(x), rule_table)
-            for i in range(len(cells))
-        ]
-        for x in (0.0, 1.0)
-    )
-    return jnp.stack(high) - jnp.stack(low)
+
+    def with_cell(i, x):
+        return sum_of_next(cells.at[i].set(x), rule_table)
+
+    cell_numbers = range(len(cells))
+    pairs = [(with_cell(i, 0.0), with_cell(i, 1.0)) for i in cell_numbers]
+    return jnp.stack([high - low for low, high in pairs])
 
 
-WRONG = [
-    (answers.check_move_right, 170, "row 1, cell 9: got 1, want 0"),
-    (answers.check_move_right, 256, "a rule is a whole number"),
-    (answers.check_rule_number, lambda table: 110, "rule 0: got 110, want 0"),
-    (answers.check_rule_number, lambda table: None, "does it say `return`?"),
-    (answers.check_rule_number, lambda x: {}[x.size], "it raises KeyError: 8"),
-    (answers.check_two_cells, jnp.zeros, "dtype: got float32, want uint8"),
-    (answers.check_mirror, lambda table: table, "row 1, cell 6: got 1, want"),
-    (answers.check_read, lambda array, i: array[i], "place 5 of 5: got 11"),
-    (answers.check_num_programs, 7, "got 7"),
-    (answers.check_mappable, {"rule", "width"}, "two values give two shapes"),
-    (answers.check_mappable, {"rule"}, "there is one more"),
-    (answers.check_mappable, {"seed"}, "some of ['num_steps', 'rule'"),
-    (answers.check_count_live, count_in_all_rows, "Record the sums alone"),
-    (answers.check_lesson, [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
-    (answers.check_live_fractions, loop_over_rules, "that is a loop"),
-    (
-        answers.check_live_fractions,
-        lambda rules: answers_for_all(),
-        "4 rules: shape: got (256,), want (4,)",
-    ),
-    (answers.check_live_fractions, answers_for_all, "4 rules, number 0: got"),
-    (answers.check_differences, loop_over_rows, "that is a loop"),
-    (answers.check_influence, influence_by_differences, "no gradient"),
-    (
-        answers.check_influence,
-        jax.grad(sum_of_next),
-        "cell 4: got 0.0, want 2",
-    ),
-    (
-        answers.check_find_cell,
-        lambda i, n: divmod(i, 8),
-        "cell 3 of 3 words: got (0, 3), want (1, 0)",
-    ),
-    (answers.check_exchanges, lambda n, halo: n // halo, "(258, 256)"),
-    (answers.check_rule_110, lambda a, b, c: b ^ c, "0 1 1: got 0, want 1"),
-    (
-        answers.check_rule_110,
-        lambda a, b, c: ((b | c) ^ (a & b & c)) & 1,
-        "not each of the other 31",
-    ),
+WRONG = [  # the name of a check, an answer, what is said of it
+    ("move_right", 170, "row 1, cell 9: got 1, want 0"),
+    ("move_right", 256, "a rule is a whole number"),
+    ("rule_number", lambda table: 110, "rule 0: got 110, want 0"),
+    ("rule_number", lambda table: None, "does it say `return`?"),
+    ("rule_number", lambda table: {}[table.size], "it raises KeyError: 8"),
+    ("two_cells", jnp.zeros, "dtype: got float32, want uint8"),
+    ("mirror", lambda table: table, "row 1, cell 6: got 1, want"),
+    ("read", lambda array, i: array[i], "place 5 of 5: got 11"),
+    ("num_programs", 7, "got 7"),
+    ("mappable", {"rule", "width"}, "two values give two shapes"),
+    ("mappable", {"rule"}, "there is one more"),
+    ("mappable", {"seed"}, "some of ['num_steps', 'rule'"),
+    ("count_live", count_in_all_rows, "Record the sums alone"),
+    ("lesson", [0, 0, 0, 1, 0, 1, 1, 0], "never occur"),
+    ("live_fractions", loop_over_rules, "that is a loop"),
+    ("live_fractions", lambda rules: answers_for_all(), "shape: got (256,)"),
+    ("live_fractions", answers_for_all, "4 rules, number 0: got"),
+    ("differences", loop_over_rows, "that is a loop"),
+    ("influence", influence_by_differences, "no gradient"),
+    ("influence", jax.grad(sum_of_next), "cell 4: got 0.0, want 2"),
+    ("find_cell", lambda i, n: divmod(i, 8), "got (0, 3), want (1, 0)"),
+    ("exchanges", lambda n, halo: n // halo, "(258, 256)"),
+    ("rule_110", lambda a, b, c: b ^ c, "0 1 1: got 0, want 1"),
+    ("rule_110", lambda a, b, c: (b | c) ^ (a & b & c) & 1, "of the other 31"),
 ]
 
 
-@pytest.mark.parametrize(("check", "answer", "said"), WRONG)
-def test_checks_say_what_is_wrong(check, answer, said, capsys):
-    check(answer)
+@pytest.mark.parametrize(("name", "answer", "said"), WRONG)
+def test_checks_say_what_is_wrong(name, answer, said, capsys):
+    getattr(answers, f"check_{name}")(answer)
     shown = capsys.readouterr().out
     assert shown.startswith("Not yet: ")
     assert said in shown

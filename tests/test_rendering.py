@@ -99,12 +99,6 @@ def test_the_real_matthewplotlib_draws():
     assert "\x1b" in stream.text()
 
 
-def test_without_matthewplotlib_a_terminal_gets_plain_characters(monkeypatch):
-    monkeypatch.setattr(rendering, "mp", None)
-    rows, states = draw_and_read(read_half_blocks, Stream(terminal=True))
-    np.testing.assert_array_equal(rows, states)
-
-
 @pytest.mark.parametrize(
     ("columns", "width", "encoding"),
     [(12, 500, "utf-8"), (40, 81, "ascii"), (80, 160, "utf-8")],
