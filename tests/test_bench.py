@@ -216,8 +216,8 @@ def test_wrong_states_end_a_section(name):
 def test_a_wrong_last_row_ends_scale():
     stage = BY_LABEL["8 bitpack"]
 
-    def scan_words(*arguments):
-        words, rows = stage.module.scan_words(*arguments)
+    def scan_words(*arguments, **record):
+        words, rows = stage.module.scan_words(*arguments, **record)
         return words ^ 1, rows
 
     wrong = [NUMPY, SCAN, change(stage, scan_words=scan_words), STAGES[-1]]
