@@ -13,7 +13,7 @@ def cells_of(words):
     return (np.asarray(words)[None] >> lanes & 1).ravel().astype(np.uint8)
 
 
-@pytest.mark.parametrize("width", [1, 3, 31, 32, 33, 65, 1009])
+@pytest.mark.parametrize("width", [1, 31, 33, 1009])
 def test_every_form_equals_the_reference(width):
     """Unpacked, packed, last; repeated cells are what they repeat."""
     num_steps, num_words = 40, -(-width // 32)

@@ -129,6 +129,7 @@ def make_package(folder):
     return wheel
 
 
+@pytest.mark.slow  # makes an environment, and calls pip
 def test_a_room_without_a_network_and_with_interruptions(make):
     folder, core = make.folder, ".venv/has-core"
     for path in (folder / "requirements").iterdir():
