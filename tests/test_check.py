@@ -260,11 +260,9 @@ def test_nothing_runs_on_when_a_check_is_ended(name, tmp_path):
         "while True: pass\n",
         encoding="utf-8",
     )
-    process = start_python(
-        *(DOOR, "check", "--seconds", 999, 5, path),
-        env={"TMPDIR": str(temporary)},
-        stdout=subprocess.DEVNULL,
-    )
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    command = DOOR, "check", "--seconds", 999, 5, path
+    process = start_python(*command, env={"TMPDIR": str(temporary)}, **quiet)
     pids = wait_for(lambda: (tmp_path / "pids").read_text().split())
     process.send_signal(getattr(signal, name))
     process.wait()
