@@ -159,26 +159,23 @@ def test_pages_fit_show_their_pictures_and_print_their_solutions(
         for picture in find_all(browser, "img"):
             assert picture.get_property("naturalWidth") > 0
             assert picture.is_displayed()
+        assert browser.execute_script(
+            "return performance.getEntriesByType('resource')"
+            ".every(entry => entry.name.startsWith('data:'))"
+        )
         solution = find_all(browser, "details .input")[0]
         assert not browser.execute_script(IS_SHOWN, solution)
-        pictures = find_all(browser, ".output_png img")
-        widths = hold_beside_a_phone(browser, pictures)
-        for picture, width in zip(pictures, widths, strict=True):
-            assert width >= min(picture.get_property("naturalWidth"), 500)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+        page = browser.find_element(By.TAG_NAME, "html")
+        assert page.get_property("scrollWidth") <= 400
+        for picture in find_all(browser, ".output_png img"):
+            natural = picture.get_property("naturalWidth")
+            assert picture.size["width"] >= min(natural, 500)
         browser.execute_cdp_cmd(MEDIA, {"media": "print"})
         assert browser.execute_script(IS_SHOWN, solution)
         browser.execute_cdp_cmd(MEDIA, {"media": ""})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     look_at_handout(browser)
-
-
-def hold_beside_a_phone(browser, pictures):
-    """The page is no wider than a phone; how wide the pictures are there."""
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
-    page = browser.find_element(By.TAG_NAME, "html")
-    assert page.get_property("scrollWidth") <= 400
-    widths = [picture.size["width"] for picture in pictures]
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    return widths
 
 
 def look_at_handout(browser):
@@ -189,6 +186,9 @@ def look_at_handout(browser):
         printed = browser.execute_cdp_cmd("Page.printToPDF", size)
         pdf = base64.b64decode(printed["data"])
         assert len(re.findall(rb"/Type /Page\b", pdf)) == 2
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    page = browser.find_element(By.TAG_NAME, "html")
+    assert page.get_property("scrollWidth") <= 400
     (picture,) = find_all(browser, "img")
     assert picture.get_property("naturalWidth") > 500
-    hold_beside_a_phone(browser, [])
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

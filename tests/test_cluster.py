@@ -24,7 +24,7 @@ from support import (
 )
 from workshop import cluster, devices
 
-GRACE_SECONDS = 15  # to start Python, and to end it
+GRACE_SECONDS = 60  # to start Python, and to end it, on a busy machine
 IMPATIENT = """
 import runpy
 import sys
