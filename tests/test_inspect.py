@@ -48,8 +48,10 @@ def test_two_stages_side_by_side(run_here):
     assert rows[f"HLO of line {number}"][0] == "79"  # the last is not used
 
 
-def test_stage_9_permutes_twice_an_exchange():
-    rows = read_rows(run_python(DOOR, "inspect", 9))
+def test_stage_9_permutes_twice_an_exchange(run_here):
+    rows = read_rows(
+        run_here("inspect", 9, "--num-devices", 4, "--width", 160)
+    )
     assert rows["ppermute"][0] == rows["collective-permute"][0] == "2"
     assert rows["turns"][0] == "40, 2"
 

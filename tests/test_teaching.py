@@ -45,13 +45,15 @@ BY_OTHER_TESTS = (
 HERE = [c for c in COMMANDS if not re.match(f"{BY_CI}|{BY_OTHER_TESTS}", c)]
 # Stage 9 chooses its own number of devices, which takes a new process.
 STAGE = [c for c in HERE if re.match(r"make stage N=[0-8] ", c)]
-REST = [  # what takes long has tests of its own
-    pytest.param(
-        c, marks=[pytest.mark.slow] * bool(re.search("check|insp", c))
-    )
-    for c in HERE
-    if c not in STAGE
-]
+LONG = "check|inspect|N=4.*320"  # and there are other tests of them
+
+
+def each(commands):
+    """To be parameters; what takes long is slow."""
+    return [
+        pytest.param(c, marks=[pytest.mark.slow] * bool(re.search(LONG, c)))
+        for c in commands
+    ]
 
 
 def recipe(command, folder):
@@ -82,7 +84,7 @@ def test_what_is_run_elsewhere_is_known(command):
         assert name in ("old.py", "new.py") or (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize("command", STAGE)
+@pytest.mark.parametrize("command", each(STAGE))
 def test_every_stage_runs_as_the_texts_say(
     command, tmp_path, monkeypatch, run_here
 ):
@@ -93,7 +95,7 @@ def test_every_stage_runs_as_the_texts_say(
     assert shown in out or int(number) in FAILING
 
 
-@pytest.mark.parametrize("command", REST)
+@pytest.mark.parametrize("command", each(sorted({*HERE} - {*STAGE})))
 def test_every_other_command_runs(command, tmp_path):
     workshop = copy_workshop(tmp_path)
     if re.search(r"(check|run|hint) \D*5|FORCE", command):
