@@ -1,4 +1,4 @@
-"""Strict JAX, checked annotations, two devices: for every test."""
+"""Strict JAX, checked annotations, four devices: for every test."""
 
 import functools
 import importlib
@@ -14,11 +14,13 @@ from jaxtyping import install_import_hook
 
 from workshop.stages import find_stages
 
+pytest.register_assert_rewrite("support")
+
 # The tests run in as many processes as there are cores: to XLA, each has one.
 os.environ["NPROC"] = "1"
 
 jax.config.update("jax_enable_x64", False)
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -41,35 +43,34 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
-def run_stage_here(monkeypatch, capsys):
-    """Run a stage's script in this process, where JAX is imported already."""
+def run_here(monkeypatch, capsys):
+    """Run a stage or a command in this process, where JAX is imported."""
+    support = importlib.import_module("support")
 
     def find_no_cluster(*_, **__):
         raise ValueError  # and not that JAX has been used: it has, here
 
     monkeypatch.setattr(jax.distributed, "initialize", find_no_cluster)
 
-    def run(stage, *arguments):
-        """The exit status, and what it wrote on standard output and error.
-
-        stage: its number, or the path of a changed one.
-        """
-        path = str(find_stages().get(stage, stage))
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.syspath_prepend(str(find_stages()[0].parent))
+    def run(what, *arguments):
+        """What: the name of a command, the number or the path of a stage."""
+        script = [support.STAGES.get(what, what)]
+        if isinstance(what, str):
+            script = [support.DOOR / "__main__.py", what]
+        argv = list(map(str, [*script, *arguments]))
+        monkeypatch.setattr(sys, "argv", argv.copy())
+        monkeypatch.syspath_prepend(str(support.DOOR.parent))
         names = {"SIGINT", "SIGTERM", "SIGHUP"} & vars(signal).keys()
-        numbers = [getattr(signal, name) for name in names]
-        handlers = [signal.getsignal(number) for number in numbers]
+        handlers = {n: signal.getsignal(getattr(signal, n)) for n in names}
+        status = 0
         try:
-            runpy.run_path(path, run_name="__main__")
+            runpy.run_path(argv[0], run_name="__main__")
         except SystemExit as end:
-            status = end.code
-        else:
-            status = 0
+            status = end.code or 0
         finally:
-            for number, handler in zip(numbers, handlers, strict=True):
-                signal.signal(number, handler)
-        return status or 0, *capsys.readouterr()
+            for name, handler in handlers.items():
+                signal.signal(getattr(signal, name), handler)
+        return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
 
     return run
 

@@ -1,6 +1,6 @@
 """Break the code on purpose, one edit at a time: do the tests notice?
 
-python tests/mutants.py --jobs 2 --only rendering
+python tests/mutants.py --only rendering
 
 The edits stand in mutants.txt. Each is made in a copy of the files that git
 tracks, as they are now; this folder is left alone. An edit is "killed" if the
@@ -19,12 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import IO, NamedTuple, NoReturn
+from typing import NamedTuple
 
 import psutil
 import tyro
@@ -34,7 +31,6 @@ TABLE = Path(__file__).with_suffix(".txt")
 PYTEST = ["-m", "pytest", "--slow", "-x", "-q", "-p", "no:cacheprovider"]
 MARK = "WORKSHOP_MUTANT"  # in the environment of what tests of a copy start
 MAX_SECONDS = 900  # for tests of unbroken code
-INTERRUPTED = Event()  # by Ctrl-C
 SHORT = 36  # characters of an edit that are shown
 
 
@@ -45,6 +41,10 @@ class Edit(NamedTuple):
     new: str
     files: str  # a pattern of the paths where to look
     tests: tuple[str, ...]  # arguments of pytest
+
+    def __str__(self) -> str:
+        """On one line."""
+        return " -> ".join(" ".join(x.split())[:SHORT] for x in self[:2])
 
 
 def read_edits() -> list[Edit]:
@@ -92,96 +92,67 @@ def find_places(edit: Edit, names: list[str]) -> list[str]:
     ]
 
 
-class Run(NamedTuple):
-    """What became of some tests."""
-
-    passed: bool
-    seconds: float
-    why: str  # the first test that failed
-
-
 def run_tests(
-    names: list[str],
-    tests: tuple[str, ...],
-    limit: float = MAX_SECONDS,
-    change: tuple[str, Edit] | None = None,
-) -> Run:
-    """Run tests in a copy of these files, one of them changed perhaps."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for name in names:
-            path = Path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, path)
-        if change:
-            path, edit = Path(folder, change[0]), change[1]
-            text = path.read_bytes().decode()
-            path.write_bytes(text.replace(edit.old, edit.new).encode())
-        start = time.monotonic()
-        with tempfile.TemporaryFile() as output:
-            status = run_pytest(folder, tests, limit, output)
-            output.seek(0)
-            printed = output.read().decode(errors="replace")
-    if INTERRUPTED.is_set():
-        sys.exit()  # this thread
-    seconds = time.monotonic() - start
+    folder: Path, tests: tuple[str, ...], limit: float = MAX_SECONDS
+) -> tuple[str, float]:
+    """The first test that failed there, "" if none, and the seconds it took.
+
+    Nothing that the tests have started is left running.
+    """
+    start, environment = time.monotonic(), os.environ | {MARK: str(folder)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # files change too fast
+    with (folder / "output").open("w+", errors="replace") as output:
+        process = subprocess.Popen(
+            [sys.executable, *PYTEST, *tests],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            status = f"status {process.wait(limit)}"
+        except subprocess.TimeoutExpired:
+            status = f"not done within {limit:.0f} s"
+        finally:
+            end_all(folder)
+            process.wait()
+        output.seek(0)
+        printed = output.read()
     failed = re.search(r"^(?:FAILED|ERROR) (?:\S+::)?(.+)$", printed, re.M)
     why = failed[1].partition(" - ")[0] if failed else status
-    return Run(status == "status 0", seconds, why)
+    return why * (status != "status 0"), time.monotonic() - start
 
 
-def run_pytest(
-    folder: str, tests: tuple[str, ...], limit: float, output: IO[bytes]
-) -> str:
-    """How it ended; nothing that the tests have started is left running."""
-    process = subprocess.Popen(
-        [sys.executable, *PYTEST, "-n", "0", *tests],
-        cwd=folder,
-        env={**os.environ, MARK: folder},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        return f"status {process.wait(limit)}"
-    except subprocess.TimeoutExpired:
-        return f"not done within {limit:.0f} s"
-    finally:
-        for other in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if other.environ().get(MARK) == folder:
-                    other.kill()
-        process.wait()
+def end_all(folder: Path) -> None:
+    """End the tests of that folder, and all that they have started."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(folder):
+                process.kill()
 
 
-def judge(
-    names: list[str], places: dict[Edit, str], tests: tuple[str, ...]
-) -> int:
+def judge(folder: Path, places: dict[Edit, str], tests: tuple) -> int:
     """Judge the edits that these tests should notice; how many are killed."""
-    unbroken = run_tests(names, tests)
-    state = "pass" if unbroken.passed else f"FAIL, {unbroken.why}"
+    broken, seconds = run_tests(folder, tests)
     shown = shlex.join(word.removeprefix("tests/") for word in tests)
-    say("unbroken", unbroken.seconds, f"{shown}: {state}")
-    num_killed, limit = 0, 60 + 3 * unbroken.seconds
+    say("unbroken", seconds, f"{shown}: {broken or 'pass'}")
+    num_killed, limit = 0, 60 + 3 * seconds
     for edit in [edit for edit in places if edit.tests == tests]:
-        what = f"{places[edit]}: {shorten(edit)}"
-        if not unbroken.passed:
-            say("broken", 0, what)
-            continue
-        run = run_tests(names, tests, limit, (places[edit], edit))
-        if run.passed:
-            say("SURVIVED", run.seconds, what)
-        elif run.why.startswith("status -"):  # ended from outside
-            say("broken", run.seconds, f"{what}  ({run.why})")
-        else:
-            say("killed", run.seconds, f"{what}  ({run.why})")
-            num_killed += 1
+        why, seconds = "", 0
+        if not broken:
+            path = folder / places[edit]
+            source = path.read_bytes()
+            text = source.decode().replace(edit.old, edit.new)
+            path.write_bytes(text.encode())
+            why, seconds = run_tests(folder, tests, limit)
+            path.write_bytes(source)
+        verdict = "killed" if why else "SURVIVED"
+        if broken or why.startswith("status -"):  # ended from outside
+            verdict = "broken"
+        say(verdict, seconds, f"{places[edit]}: {edit}  {why}".rstrip())
+        num_killed += verdict == "killed"
     return num_killed
-
-
-def shorten(edit: Edit) -> str:
-    """The edit on one line."""
-    old, new = (" ".join(text.split())[:SHORT] for text in edit[:2])
-    return f"{old} -> {new}"
 
 
 def say(verdict: str, seconds: float, what: str) -> None:
@@ -189,35 +160,13 @@ def say(verdict: str, seconds: float, what: str) -> None:
     print(f"{verdict:8}  {seconds:4.0f} s  {what}", flush=True)
 
 
-def judge_all(names: list[str], places: dict[Edit, str], jobs: int) -> int:
-    """Judge all edits, in so many processes; how many are killed."""
-    selections = dict.fromkeys(edit.tests for edit in places)
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            return sum(pool.map(partial(judge, names, places), selections))
-        except KeyboardInterrupt:
-            INTERRUPTED.set()  # the tests that run get their own Ctrl-C
-            raise
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line and status 2."""
-    print(message, file=sys.stderr)
-    sys.exit(2)
-
-
-def main(
-    jobs: int = os.cpu_count() or 1, only: str = "", stale: bool = False
-) -> int:
+def main(only: str = "", stale: bool = False) -> int:
     """Break the code in many ways: do the tests notice?
 
     Args:
-        jobs: How many copies to test at a time.
         only: Judge only edits with this in their text, file or tests.
         stale: Run no tests; say which edits are stale.
     """
-    if jobs < 1:
-        fail(f"--jobs must be at least 1, got {jobs}")
     names, places, num_edits = tracked_files(), {}, 0
     for edit in read_edits():
         found = find_places(edit, names)
@@ -227,14 +176,20 @@ def main(
         if len(found) == 1:
             places[edit] = found[0]
         else:
-            what = f"{edit.files}: {shorten(edit)}"
-            say("stale", 0, f"{what}  (found {len(found)} times)")
+            what = f"{edit.files}: {edit}  (found {len(found)} times)"
+            say("stale", 0, what)
     if not num_edits:
-        fail(f"--only must be a part of some edit, got {only!r}")
+        sys.exit(f"--only must be a part of some edit, got {only!r}")
     if stale:
         print(f"{num_edits - len(places)} of {num_edits} stale")
         return int(len(places) < num_edits)
-    num_killed = judge_all(names, places, jobs)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for name in names:
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, path)
+        selections = dict.fromkeys(edit.tests for edit in places)
+        num_killed = sum(judge(Path(folder), places, s) for s in selections)
     print(f"{num_killed} of {num_edits} killed")
     return int(num_killed < num_edits)
 

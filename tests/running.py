@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import nbformat
 from nbclient.exceptions import CellExecutionError
 
 import convert
+from support import wait_for
 
 NAMES = [source.stem for source in convert.SOURCES]
 PATIENCE = 240  # seconds
@@ -86,16 +86,13 @@ def run_once(name: str, folder: Path) -> Run:
     try:
         (folder / f"{name}.claim").touch(exist_ok=False)
     except FileExistsError:
-        for _ in range(5 * PATIENCE):
-            if result.exists():
-                break
-            time.sleep(0.2)
+        wait_for(result.exists, PATIENCE)
     else:
-        part = result.with_suffix(".part")
         try:
             run = run_watched(name)
         except CellExecutionError as error:
             run = RuntimeError(str(error))  # the other cannot be pickled
+        part = result.with_suffix(".part")
         part.write_bytes(pickle.dumps(run))
         part.replace(result)
     run = pickle.loads(result.read_bytes())

@@ -1,16 +1,29 @@
 """What several tests need: the stages, and running them as their users do."""
 
+import contextlib
 import importlib
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import psutil
+import pytest
 
 from workshop.stages import failure, find_stages
 
 ROOT = Path(__file__).resolve().parents[1]
+DOOR = ROOT / "stages" / "workshop"
+ON_LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs /proc, /dev/full"
+)
+NOT_ON_WINDOWS = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no such signals and shell"
+)
 STAGES = find_stages()
 REFERENCE = importlib.import_module(STAGES[0].stem)
 
@@ -24,26 +37,50 @@ FAILING = [n for n in STAGES if failure(import_stage(n).__doc__)]
 WORKING = [n for n in STAGES if n not in FAILING]
 
 
-def run_from(state, rule, num_steps):
-    """All states from a given initial state, by stage 0's step."""
-    rule_table = REFERENCE.make_rule_table(rule)
-    states = [state]
-    while len(states) < num_steps:
-        states.append(REFERENCE.step(states[-1], rule_table))
-    return np.stack(states)
+def output_of(done: subprocess.CompletedProcess) -> str:
+    """What a command printed that ended well, without a word of complaint."""
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
-def run_python(
-    *args, env: dict[str, str] | None = None, timeout: float = 120, **kwargs
-) -> subprocess.CompletedProcess:
+def assert_refused(
+    done: subprocess.CompletedProcess, said: str, status: int = 2
+) -> None:
+    """It ended with that status and one line that says so, nothing else."""
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """What it returns once that is true; it may raise until then."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, psutil.Error):
+            if found := condition():
+                return found
+        time.sleep(0.05)
+    pytest.fail("it took too long")
+
+
+def run_python(*args: Any, timeout: float = 120, **kwargs: Any) -> Any:
     """Run this Python on a script of the repository, as a user would."""
-    return subprocess.run(
-        [sys.executable, *map(str, args)],
-        env=clean_environment(env),
-        capture_output=True,
-        timeout=timeout,
-        **{"encoding": "utf-8", **kwargs},
+    command = [sys.executable, *map(str, args)]
+    return subprocess.run(command, timeout=timeout, **options(**kwargs))
+
+
+def start_python(*args: Any, **kwargs: Any) -> subprocess.Popen:
+    """Start it, to be read, or ended, while it runs."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, args)], **options(**kwargs)
     )
+
+
+def options(env: dict[str, str] | None = None, **kwargs: Any) -> dict:
+    """Those of subprocess: its pipes, and its environment with env on top."""
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    environment = {"env": clean_environment(env), "encoding": "utf-8"}
+    return pipes | environment | kwargs
 
 
 def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
@@ -75,3 +112,13 @@ def read_half_blocks(picture: list[str]) -> list[list[int]]:
     upper = [[int(c in "▀█") for c in line] for line in picture]
     lower = [[int(c in "▄█") for c in line] for line in picture]
     return [row for pair in zip(upper, lower, strict=True) for row in pair]
+
+
+def copy_workshop(folder: Path, *more: str) -> Path:
+    """The stages and what make needs, to work in, without exercises."""
+    for name in ("stages", "requirements", *more):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("ERRORS.md", "Makefile", "README.md", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder

@@ -4,13 +4,10 @@ import functools
 import io
 import itertools
 import json
-import platform
 import re
 import shutil
-import subprocess
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -27,10 +24,9 @@ import sections
 import tables
 from measuring import RefusedError, Row, Stage, Way, load_stages, measure
 from sections import PLANS, Settings
-from support import ROOT, clean_environment, run_python
+from support import ON_LINUX, ROOT
 from workshop.stages import STAGES_FOLDER, find_stages
 
-BENCH = ROOT / "benchmarks" / "bench.py"
 TINY = Settings(12, 24, (5, 7), (2, 3, 4), (40, 5), (2, 4), (18,))
 STAGES = load_stages(STAGES_FOLDER)
 BY_LABEL = {stage.label: stage for stage in STAGES}
@@ -57,7 +53,6 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     shown, out, show = {}, io.StringIO(), bench.show
     files = folder / "results.json", folder / "plot.png"
-    options = "--quick", "--json", files[0], "--plot", files[1]
 
     def keep(name, section, rows):
         show(name, section, rows)
@@ -67,10 +62,12 @@ def ran(tmp_path_factory):
         monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.setattr(measuring, "BUDGET", 0)
         monkeypatch.setattr(bench, "show", keep)
+        options = "--quick", "--json", files[0], "--plot", files[1]
         assert run_bench(monkeypatch, *options) == 0
     rows = {n: {r.label: r for r in rows} for n, (_, rows) in shown.items()}
-    out = out.getvalue()
-    return SimpleNamespace(out=out, shown=shown, rows=rows, files=files)
+    return SimpleNamespace(
+        out=out.getvalue(), shown=shown, rows=rows, files=files
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +114,7 @@ def test_every_stage_has_a_row_for_each_program_and_each_way(ran):
             assert (f"{stage.label}, packed" in labels) == packs
             if stage.fails_with:
                 assert stage.fails_with[0].__name__ in rows[labels[0]].remark
-        assert "9 shard, 2 devices" in rows
+        assert "9 shard, 4 devices" in rows
         assert rows["6 vmap"].remark == "the same program as 5 scan"
         cells = {row.num_cells for row in rows.values() if row.samples}
         assert cells == {getattr(TINY, name) ** 2}
@@ -174,12 +171,6 @@ def test_a_device_that_is_no_cpu_gets_more_cells():
     assert less.wide == (2**22, 16)
 
 
-def test_the_states_near_the_live_cell_are_all_there_are():
-    expected = NUMPY.module.simulate(110, 90, 7)
-    states = sections.states_of(NUMPY, 90, 7)
-    np.testing.assert_array_equal(states, expected)
-
-
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_section_fits_the_screen(columns, ran, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -189,11 +180,10 @@ def test_a_section_fits_the_screen(columns, ran, monkeypatch, capsys):
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= columns
         assert len(lines) <= 24 or columns == 40
-        room = columns - max(map(len, tasks))
         slow = {c.head: [99.9] for c in section.columns}
         slow |= {"first": [99.99999], "later": [9.9, 9.99, 20.0]}
         row = Row("slow", slow, 64_000_000, 99_999)
-        for column in tables.fitting(section.columns, room):
+        for column in section.columns:
             assert len(column.text(row, row)) <= column.width
 
 
@@ -213,29 +203,24 @@ def test_a_long_call_does_not_look_short(few, many, about, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [n for n in SECTIONS if n != "scale"])
-@pytest.mark.parametrize("message", ["row [0-9]+, c", "shape"])
-def test_wrong_states_end_a_section(name, message):
+def test_wrong_states_end_a_section(name):
     @jax.jit(static_argnames=("width", "num_steps"))
     def simulate(rule, width, num_steps):
         states = SCAN.module.simulate(rule, width, num_steps)
-        if message == "shape":
-            return states[:-1]
         return states.at[-1, -1].set(1 - states[-1, -1])
 
-    with pytest.raises(RefusedError, match=f"^(5 s|WR).* wrong: {message}"):
+    with pytest.raises(RefusedError, match=r"^(5 s|WR).* wrong: row \d"):
         measure_section(name, [NUMPY, change(SCAN, simulate=simulate)])
 
 
-@pytest.mark.parametrize("few", [True, False])
-def test_a_wrong_last_row_ends_scale(few):
+def test_a_wrong_last_row_ends_scale():
     stage = BY_LABEL["8 bitpack"]
 
-    def scan_words(rule, width, num_steps, record):
-        words, rows = stage.module.scan_words(rule, width, num_steps, record)
-        return (words ^ 1 if few == (num_steps == 16) else words), rows
+    def scan_words(*arguments, **record):
+        words, rows = stage.module.scan_words(*arguments, **record)
+        return words ^ 1, rows
 
-    others = [s for s in STAGES if s.label > stage.label]
-    wrong = [NUMPY, SCAN, change(stage, scan_words=scan_words), *others]
+    wrong = [NUMPY, SCAN, change(stage, scan_words=scan_words), STAGES[-1]]
     with pytest.raises(RefusedError, match=r"the last of \d+ rows, is wrong"):
         measure_section("scale", wrong)
 
@@ -260,9 +245,6 @@ def test_a_stage_that_cheats_ends_the_run(functions, message):
 
 def test_what_cannot_be_true_is_refused():
     states, inputs = np.ones((4, 4), np.uint8), (110, 4, 4)
-    view = Way("view", lambda *_: states[:])
-    with pytest.raises(RefusedError, match=r"view is refused: .* a cache"):
-        measure(view, inputs, [])
     # Memory that nobody writes.
     fast = Way("fast", lambda *_: np.empty(2**26, np.uint8), lambda _: states)
     measure(fast, inputs, [], wait=False)
@@ -315,48 +297,21 @@ def test_it_pays_off_at_the_first_call_that_is_no_later():
 
 
 @pytest.mark.parametrize(
-    ("term", "no_color", "is_terminal"),
-    [("xterm", "", 1), ("xterm", "1", 1), ("dumb", "", 1), ("xterm", "", 0)],
-)
-def test_plain_text_where_it_is_wanted(
-    term, no_color, is_terminal, monkeypatch, capsys
-):
-    monkeypatch.setenv("TERM", term)
-    monkeypatch.setenv("NO_COLOR", no_color)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: bool(is_terminal))
-    progress = term == "xterm" and bool(is_terminal)
-    bold = progress and not no_color
-    row = Row("row", {"later": [1.0] * 3}, 1)
-    section = tables.Section(
-        "title", [tables.LATER], {"row": lambda: row}, list
-    )
-    tables.show("name", section._replace(notes=lambda _: []), [])
-    text = capsys.readouterr().out
-    assert ("\x1b[1mname: title\x1b[m" in text) == ("\x1b" in text) == bold
-    assert ("row ...\rrow   1,000.00\n" in text) == ("..." in text) == progress
-
-
-@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("padded[2:]", "padded[1:-1]", "5 scan is wrong: row 1, cell 5: got"),
-        (
-            "import jax\n",
-            "import jacks\n",
-            "5_scan.py cannot be imported: Mod",
-        ),
-        ("def step(", "def step((", "5_scan.py cannot be imported: Synt"),
+        ("import jax\n", "import jacks\n", "_scan.py cannot be imported: Mod"),
         ("def simulate(", "def run(", "5_scan.py cannot be imported: Att"),
     ],
 )
 def test_a_broken_stage_ends_the_run(
     old, new, message, tmp_path, monkeypatch, capsys
 ):
-    for number in (0, 1, 5):
+    for number in (0, 1):
         shutil.copy(find_stages()[number], tmp_path)
-    path = tmp_path / "stage5_scan.py"
-    source = path.read_text(encoding="utf-8")
+    source = find_stages()[5].read_text(encoding="utf-8")
     assert old in source
+    path = tmp_path / "stage5_scan.py"
     path.write_text(source.replace(old, new, 1), encoding="utf-8")
     monkeypatch.setattr(bench, "STAGES_FOLDER", tmp_path)
     assert run_bench(monkeypatch, "--quick", "--only", "small") == 1
@@ -386,9 +341,7 @@ def test_a_run_cut_short_keeps_its_rows(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="needs /dev/full"
-)
+@ON_LINUX
 def test_a_full_disk_is_one_line(monkeypatch, capsys):
     options = "--quick", "--only", "waiting", "--json", "/dev/full"
     assert run_bench(monkeypatch, *options) == 1
@@ -466,10 +419,8 @@ def test_the_tables_in_the_readme_have_the_stages_that_exist():
     ("arguments", "message"),
     [
         ("--only smal", "only must name some of small,"),
-        ("--size 0", "size must be 1 to "),
         ("--size 9999999", "for the memory, got 9999999"),
         ("--only wide", "small,large,compile,rules,waiting,scale,peers"),
-        ("--size x", "size"),
         ("--only peers --size 100", "size must be a multiple of 32, got 100"),
         ("--json nowhere/a.json", "json must be in a folder that exists"),
         ("--json tests", "json must be a file, got the folder tests"),
@@ -490,30 +441,6 @@ def test_bad_arguments_are_refused_before_measuring(
     assert not out
 
 
-def test_no_traceback_when_the_reader_leaves():
-    command = f"'{sys.executable}' '{BENCH}' --help | true"
-    options = {"env": clean_environment(), "encoding": "utf-8"}
-    done = subprocess.run(
-        command, shell=True, capture_output=True, timeout=60, **options
-    )
-    assert not done.stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_huge_pages_are_noticed():
-    code = "import measuring; print(measuring.page_size())"
-    path = f"{ROOT / 'benchmarks'}:{ROOT / 'stages'}"
-    sizes = []
-    for value in ("", "glibc.malloc.hugetlb=1"):
-        env = {"PYTHONPATH": path, "GLIBC_TUNABLES": value}
-        sizes.append(run_python("-c", code, env=env).stdout.strip())
-    kernel = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
-    asked = "huge" if platform.libc_ver()[1] >= "2.35" else "small"
-    expected = {"madvise": ["small", asked], "always": ["huge"] * 2}
-    setting = re.search(r"\[(\w+)\]", kernel)[1]
-    assert sizes == expected.get(setting, ["small"] * 2)
-
-
 @pytest.mark.filterwarnings("default")  # those of a library are its own
 def test_every_program_returns_the_states_or_is_missing(capsys):
     with jax.numpy_rank_promotion("allow"):  # libraries are not as strict
@@ -526,33 +453,3 @@ def test_every_program_returns_the_states_or_is_missing(capsys):
         assert (label in rows) != (f"{label} is missing: " in out)
     if shutil.which("cc"):
         assert {"C, bytes", "C, 1 core, last row"} <= set(rows)
-
-
-def test_what_cax_returns_becomes_states():
-    states = NUMPY.module.simulate(110, 128, 20)
-    floats = states[1:, :, None].astype(np.float32)
-    np.testing.assert_array_equal(programs.cax_states(floats), states)
-
-
-@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
-@pytest.mark.parametrize("width", [32, 64, 96, 1056])
-def test_c_computes_every_rule(width):
-    simulate, simulate_last = map(programs.make_c, (False, True))
-    lanes = np.arange(32, dtype=np.uint32)[:, None]
-    for rule, num_steps in [(110, 1), (30, 2), *((r, 40) for r in range(256))]:
-        states = NUMPY.module.simulate(rule, width, num_steps)
-        got = simulate(rule, width, num_steps)
-        np.testing.assert_array_equal(got, states)
-        (words,) = simulate_last(rule, width, num_steps)
-        last = (words >> lanes & 1).ravel()  # cell lane * num_words + word
-        np.testing.assert_array_equal(last, states[-1])
-
-
-def test_without_a_compiler_c_is_missing(monkeypatch, capsys):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    programs.load_c.cache_clear()
-    labels = [way.label for way in programs.last_rows(STAGES)]
-    assert "C, 1 core" not in labels
-    out = capsys.readouterr().out
-    assert "C, 1 core is missing: no C compiler is named cc" in out
-    programs.load_c.cache_clear()

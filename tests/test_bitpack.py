@@ -1,7 +1,5 @@
 """Stage 8: the layout of the words, and every form of the states."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,7 +13,7 @@ def cells_of(words):
     return (np.asarray(words)[None] >> lanes & 1).ravel().astype(np.uint8)
 
 
-@pytest.mark.parametrize("width", [1, 3, 31, 32, 33, 65, 1009])
+@pytest.mark.parametrize("width", [1, 31, 33, 1009])
 def test_every_form_equals_the_reference(width):
     """Unpacked, packed, last; repeated cells are what they repeat."""
     num_steps, num_words = 40, -(-width // 32)
@@ -37,45 +35,12 @@ def test_every_form_equals_the_reference(width):
         assert nothing is None
 
 
-def test_vmap_over_rules_equals_the_reference():
-    """Transformations compose: words of several rules at once."""
-    simulate_rules = jax.vmap(stage8_bitpack.simulate, (0, None, None))
-    rules = np.array([30, 90, 110], dtype=np.uint8)
-    for rule, states in zip(rules, simulate_rules(rules, 65, 9), strict=True):
-        expected = stage0_numpy.simulate(int(rule), 65, 9)
-        np.testing.assert_array_equal(states, expected)
-
-
-def test_choose_takes_each_bit_from_one_of_two():
-    """All eight combinations of three bits, side by side."""
-    bits, dead, live = (jnp.array([n], jnp.uint32) for n in (240, 204, 170))
-    chosen = stage8_bitpack.choose(bits, dead, live)
-    assert int(chosen[0]) == (170 & 240) + (204 & 15)
-
-
 @pytest.mark.parametrize("name", ["simulate", "simulate_packed"])
 def test_program_does_not_grow(name):
     """As many operations compiled for a large size as for a small one."""
     simulate = getattr(stage8_bitpack, name)
-
-    def num_operations(width, num_steps):
-        lowered = simulate.lower(110, width=width, num_steps=num_steps)
-        return lowered.as_text().count(" = ")
-
-    assert num_operations(97, 3) == num_operations(2**20 + 7, 100_000)
-
-
-def test_rules_share_a_compilation():
-    """The rule is data, not part of the program."""
-    stage8_bitpack.simulate.clear_cache()
-    for rule in (1, 2, 3):
-        stage8_bitpack.simulate(rule, 40, 4)
-    assert stage8_bitpack.simulate._cache_size() == 1
-
-
-def test_step_works_without_jit():
-    """Pasted into a notebook, it can be looked at step by step."""
-    with jax.disable_jit():
-        states = stage8_bitpack.simulate(90, 33, 2)
-    expected = stage0_numpy.simulate(90, 33, 2)
-    np.testing.assert_array_equal(states, expected)
+    texts = [
+        simulate.lower(110, width, num_steps).as_text()
+        for width, num_steps in [(97, 3), (2**20 + 7, 100_000)]
+    ]
+    assert len({text.count(" = ") for text in texts}) == 1

@@ -29,14 +29,10 @@ def make(tmp_path):
         (folder / "stages" / f"stage{number}_name.py").touch()
 
     def run(*arguments, **variables):
-        done = subprocess.run(
-            ["make", *arguments],
-            cwd=folder,
-            env=plain_environment() | variables,
-            capture_output=True,
-            encoding="utf-8",
-        )
-        return done.stdout + done.stderr
+        plain = {"env": plain_environment() | variables, "encoding": "utf-8"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        command = ["make", *arguments]
+        return subprocess.run(command, cwd=folder, **pipes, **plain).stdout
 
     run.folder = folder
     return run
@@ -61,7 +57,6 @@ def lists(planned):
     ("target", "groups"),
     [
         ("tour", []),
-        ("stage N=5", []),
         ("check N=5", []),
         ("lab", ["notebooks"]),
         ("bench", ["bench"]),
@@ -75,14 +70,10 @@ def test_a_target_installs_what_it_needs(make, target, groups):
     assert planned.count("-m venv .venv") == 1
 
 
-def test_the_second_time_there_is_nothing_to_do(make):
+def test_the_second_time_there_is_nothing_to_do_but_for_a_newer_lock(make):
     set_up(make.folder)
     convert = ".venv/bin/python notebooks/convert.py html"
     assert make("-n", "html").strip() == convert
-
-
-def test_a_newer_lock_is_installed_into_the_same_environment(make):
-    set_up(make.folder)
     os.utime(make.folder / "requirements" / "lock.txt", (2**31, 2**31))
     planned = make("-n", "html")
     assert lists(planned) == ["requirements", "notebooks"]
@@ -112,14 +103,11 @@ def test_an_exercise_is_made_again_only_by_force(make):
     assert "'5' --force" in make("-n", "exercise", "N=5", "FORCE=1")
 
 
-@pytest.mark.parametrize("n", ["", "*", "55", "[58]", "5 8", "five"])
-def test_n_is_the_number_of_a_stage(make, n):
-    told = make("diff", f"N={n}")
-    assert f"N must be the number of a stage, got '{n}': try make" in told
-    assert told.count("\n") == 1
-
-
-def test_gpu_is_a_kind_that_jax_knows(make):
+def test_n_is_the_number_of_a_stage_and_gpu_a_kind_that_jax_knows(make):
+    for n in ("", "*", "55", "[58]", "5 8", "five"):
+        told = make("diff", f"N={n}")
+        assert f"N must be the number of a stage, got '{n}': try make" in told
+        assert told.count("\n") == 1
     told = make("tour", "GPU=9")
     assert "GPU must be one of cuda12 cuda13 tpu, or empty, got '9'" in told
 
@@ -141,6 +129,7 @@ def make_package(folder):
     return wheel
 
 
+@pytest.mark.slow  # makes an environment, and calls pip
 def test_a_room_without_a_network_and_with_interruptions(make):
     folder, core = make.folder, ".venv/has-core"
     for path in (folder / "requirements").iterdir():

@@ -3,6 +3,7 @@
 import inspect
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,16 +28,6 @@ class Stream(io.TextIOWrapper):
         return self.buffer.getvalue().decode(self.encoding)
 
 
-class FakeImage:
-    """In the place of matthewplotlib.image, which is optional."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def __str__(self):
-        return "\x1b[0mdrawn by matthewplotlib"
-
-
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
@@ -49,24 +40,6 @@ def plain_terminal(monkeypatch):
 
 def read_ascii(picture):
     return [[int(c == "#") for c in line] for line in picture]
-
-
-def read_colored(picture):
-    """Cells from half blocks in 24-bit color: dark is live."""
-    rows = []
-    for line in picture:
-        upper, lower, live = [], [], [0, 0]
-        for code, character in re.findall(r"\x1b\[([\d;]*)m|(.)", line):
-            if character:
-                shown = {"▀": live, "█": live[:1] * 2, " ": live[1:] * 2}
-                upper.append(shown[character][0])
-                lower.append(shown[character][1])
-                continue
-            live = live if code != "0" else [0, 0]
-            for ground, red in re.findall(r"([34])8;2;(\d+)", code):
-                live[int(ground) - 3] = int(int(red) < 128)
-        rows += [upper, lower]
-    return rows
 
 
 def draw_and_read(read, stream, size=(40, 8)):
@@ -88,16 +61,6 @@ def test_every_cell_is_shown(size):
     np.testing.assert_array_equal(rows, states)
 
 
-@pytest.mark.skipif(
-    rendering.mp is None,
-    reason="matthewplotlib is optional and not installed here",
-)
-@pytest.mark.parametrize("size", [(1, 2), (3, 8), (80, 40)])
-def test_matthewplotlib_shows_every_cell(size):
-    rows, states = draw_and_read(read_colored, Stream(terminal=True), size)
-    np.testing.assert_array_equal(rows, states)
-
-
 @pytest.mark.parametrize(
     ("stream", "env", "drawn"),
     [
@@ -115,20 +78,25 @@ def test_matthewplotlib_shows_every_cell(size):
 def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
     stream, env, drawn, monkeypatch
 ):
+    """Live cells dark; elsewhere, and without it, plain characters."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    fake = type("matthewplotlib", (), {"image": FakeImage})
-    monkeypatch.setattr(rendering, "mp", fake)
-    stream = Stream(*stream)
+    images = []
+    draw = lambda x: images.append(x) or "\x1b[0mdrawn by it"  # noqa: E731
+    monkeypatch.setattr(rendering, "mp", SimpleNamespace(image=draw))
+    stream, states = Stream(*stream), REFERENCE.simulate(30, 40, 8)
+    rendering.print_states(states, stream)
+    assert ("\x1b" in stream.text()) == drawn == (images != [])
+    assert ("drawn by it" in stream.text()) == drawn
+    for image in images:
+        np.testing.assert_array_equal(image < 0.5, states)
+
+
+@pytest.mark.skipif(rendering.mp is None, reason="it is not installed here")
+def test_the_real_matthewplotlib_draws():
+    stream = Stream(terminal=True)
     rendering.print_states(REFERENCE.simulate(30, 40, 8), stream)
-    assert ("drawn by matthewplotlib" in stream.text()) == drawn
-    assert ("\x1b" in stream.text()) == drawn
-
-
-def test_without_matthewplotlib_a_terminal_gets_plain_characters(monkeypatch):
-    monkeypatch.setattr(rendering, "mp", None)
-    rows, states = draw_and_read(read_half_blocks, Stream(terminal=True))
-    np.testing.assert_array_equal(rows, states)
+    assert "\x1b" in stream.text()
 
 
 @pytest.mark.parametrize(
@@ -158,14 +126,13 @@ def test_a_scaled_picture_shows_where_it_is_dense():
     assert dead.strip() == ""  # as sparse as the mean, and yet dead
 
 
-def test_scaling_keeps_the_mean_of_every_block():
-    random = np.random.default_rng(0)
-    for shape in ((5, 7), (6, 6), (1, 1), (1, 9)):
-        states = random.integers(0, 2, shape, dtype=np.uint8)
-        density = rendering.scale_down(states, 3)
-        for row, column in np.ndindex(density.shape):
-            block = states[3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
-            np.testing.assert_allclose(density[row, column], block.mean())
+@pytest.mark.parametrize("shape", [(5, 7), (6, 6), (1, 1), (1, 9)])
+def test_scaling_keeps_the_mean_of_every_block(shape):
+    states = np.random.default_rng(0).integers(0, 2, shape, dtype=np.uint8)
+    density = rendering.scale_down(states, 3)
+    for row, column in np.ndindex(density.shape):
+        block = states[3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+        np.testing.assert_allclose(density[row, column], block.mean())
 
 
 def test_the_picture_of_256_rules_has_16_in_each_row():
@@ -211,12 +178,14 @@ def test_a_saved_picture_has_live_cells_black(suffix, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_suffix_whose_format_loses_cells_or_is_none(tmp_path, capsys):
-    for suffix in ("", ".such", ".jpg"):
-        with pytest.raises(SystemExit):
-            rendering.save_image(np.eye(3), tmp_path / f"picture{suffix}")
-        assert "must be one of .png" in capsys.readouterr().err
-        assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("suffix", ["", ".such", ".jpg"])
+def test_a_suffix_whose_format_loses_cells_or_is_none(
+    suffix, tmp_path, capsys
+):
+    with pytest.raises(SystemExit):
+        rendering.save_image(np.eye(3), tmp_path / f"picture{suffix}")
+    assert "must be one of .png" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, capsys):

@@ -16,11 +16,13 @@ from support import (
     FAILING,
     ROOT,
     STAGES,
-    clean_environment,
+    copy_workshop,
     import_stage,
+    options,
+    output_of,
     plain_environment,
+    run_python,
 )
-from workplace import copy_workshop, run_script
 from workshop.exercises.tasks import find_tasks
 
 GUIDE = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
@@ -43,6 +45,15 @@ BY_OTHER_TESTS = (
 HERE = [c for c in COMMANDS if not re.match(f"{BY_CI}|{BY_OTHER_TESTS}", c)]
 # Stage 9 chooses its own number of devices, which takes a new process.
 STAGE = [c for c in HERE if re.match(r"make stage N=[0-8] ", c)]
+LONG = "check|inspect|N=4.*320"  # and there are other tests of them
+
+
+def each(commands):
+    """To be parameters; what takes long is slow."""
+    return [
+        pytest.param(c, marks=[pytest.mark.slow] * bool(re.search(LONG, c)))
+        for c in commands
+    ]
 
 
 def recipe(command, folder):
@@ -51,11 +62,8 @@ def recipe(command, folder):
         pytest.skip("make is not installed")
     made = ("made", *map("has-{}".format, ("core", "notebooks", "all")))
     done = subprocess.run(
-        [
-            *shlex.split(command),
-            *("--dry-run", "--no-print-directory"),
-            *(f"--old-file=.venv/{name}" for name in made),
-        ],
+        [*shlex.split(command), "--dry-run", "--no-print-directory"]
+        + [f"--old-file=.venv/{name}" for name in made],
         cwd=folder,
         env=plain_environment(),
         capture_output=True,
@@ -72,39 +80,30 @@ def test_what_is_run_elsewhere_is_known(command):
         recipe(command, ROOT)
     if by_ci := re.match(BY_CI, command):
         assert f"\n{by_ci[0]}" in (ROOT / ".ci" / "run").read_text("utf-8")
-    own = ("old.py", "new.py")  # a user's
     for name in re.findall(r"[\w./-]+\.(?:txt|py)\b", command):
-        assert name in own or (ROOT / name).is_file()
+        assert name in ("old.py", "new.py") or (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize("command", STAGE)
+@pytest.mark.parametrize("command", each(STAGE))
 def test_every_stage_runs_as_the_texts_say(
-    command, tmp_path, monkeypatch, run_stage_here
+    command, tmp_path, monkeypatch, run_here
 ):
     _, _, _, number, *arguments = shlex.split(recipe(command, ROOT))
     monkeypatch.chdir(tmp_path)
-    status, out, err = run_stage_here(int(number), *arguments)
-    assert (status, err) == (0, "")
+    out = output_of(run_here(int(number), *arguments))
     shown = "usage:" if arguments == ["--help"] else "simulation complete!"
     assert shown in out or int(number) in FAILING
 
 
-@pytest.mark.parametrize("command", sorted({*HERE} - {*STAGE}))
+@pytest.mark.parametrize("command", each(sorted({*HERE} - {*STAGE})))
 def test_every_other_command_runs(command, tmp_path):
     workshop = copy_workshop(tmp_path)
     if re.search(r"(check|run|hint) \D*5|FORCE", command):
-        run_script(workshop, "exercise", 5)
+        run_python("stages/workshop", "exercise", 5, cwd=workshop)
     line = command.replace("python", shlex.quote(sys.executable), 1)
     if command.startswith("make "):
         line = recipe(command, workshop)
-    done = subprocess.run(
-        line,
-        shell=True,
-        cwd=workshop,
-        env=clean_environment(),
-        capture_output=True,
-        encoding="utf-8",
-    )
+    done = subprocess.run(line, shell=True, **options(cwd=workshop))
     fails = "check" in command  # the exercise is as it was handed out
     assert (done.returncode, done.stderr) == (1 if fails else 0, "")
     assert done.stdout
@@ -143,29 +142,24 @@ def test_each_run_of_show_adds_up(title, minutes):
     assert {*map(int, exercises)} <= {*find_tasks()}
 
 
-@pytest.mark.parametrize("number", STAGES)
-def test_every_stage_has_its_notes(number):
-    assert f"make stage N={number}" in section(f"Stage {number}")
+def test_every_stage_has_its_notes():
+    for number in STAGES:
+        assert f"make stage N={number}" in section(f"Stage {number}")
 
 
-def test_a_static_by_position_and_by_keyword_is_traced_twice():
+def test_jit_traces_anew_what_is_called_in_another_way():
     traced = []
 
     @jax.jit(static_argnames="n")
     def count(x, n):
         traced.append(n)
 
-    for _ in range(2):
+    for _ in range(2):  # by position, by keyword, and a fresh function
         count(1, 5)
         count(1, n=5)
-    assert traced == [5, 5]
-
-
-def test_a_fresh_function_is_traced_at_each_call():
-    traced = []
-    for _ in range(3):
         jax.jit(lambda x: traced.append(x))(1)
-    assert len(traced) == 3
+    assert traced[:2] == [5, 5]
+    assert len(traced) == 4
 
 
 def test_what_is_out_of_range_is_silent():
@@ -197,12 +191,3 @@ def test_a_seam_unshifted_is_a_small_ring_for_each_bit(monkeypatch):
     monkeypatch.setattr(stage, "add_halo", lambda words, _: wrap(words))
     states = stage.simulate.__wrapped__(110, 80, 5)
     assert states.sum(axis=1).tolist() == [1, 2, 3, 0, 0]
-
-
-def test_the_bug_form_asks_for_the_doctor():
-    form = ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml"
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    fields = yaml.safe_load(form.read_text(encoding="utf-8"))["body"]
-    (doctor,) = (field for field in fields if field["id"] == "doctor")
-    assert doctor["validations"]["required"]
-    assert "`make doctor`" in doctor["attributes"]["description"]
