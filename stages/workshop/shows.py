@@ -6,7 +6,7 @@ one is a class of arguments, a function, and a line in SHOWS.
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 import numpy as np
@@ -84,8 +84,8 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     run_on = f"run{name_devices(losses)}"
     say(f"first call:  {seconds:.5f} seconds (trace, compile, {run_on})")
     updates = [0, *(4**k for k in range(9) if 4**k < len(losses))]
-    print("updates:", *(f"{number:7}" for number in updates))
-    print("loss:   ", *(f"{losses[number]:.1e}" for number in updates))
+    say_row("updates:", (f"{number:7}" for number in updates))
+    say_row("loss:   ", (f"{losses[number]:.1e}" for number in updates))
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)
     num_steps, width = states.shape
     again = stage.simulate(learned_rule, width, num_steps)
@@ -103,9 +103,14 @@ def print_learned(entries: np.ndarray, rule: int) -> int:
     An entry that is undetermined, still one half, counts as 0.
     """
     shown = ["?" if entry == 0.5 else f"{entry:.2f}" for entry in entries]
-    print("bits:   ", *(f"{rule >> i & 1:<4}" for i in range(8)))
-    print("learned:", *(f"{entry:4}" for entry in shown))
+    say_row("bits:   ", (f"{rule >> i & 1:<4}" for i in range(8)))
+    say_row("learned:", (f"{entry:4}" for entry in shown))
     return sum(1 << i for i, entry in enumerate(entries) if entry > 0.5)
+
+
+def say_row(name: str, cells: Iterable[str]) -> None:
+    """Print cells below those of other rows, where a line has room."""
+    say(" ".join([name, *cells]).rstrip())
 
 
 SHOWS = {
