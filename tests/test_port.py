@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from support import ROOT, plain_environment, run_python
+from support import ROOT, assert_refused, plain_environment, run_python
 from workshop.port.observe import is_own
 from workshop.port.results import compare_results, flatten
 
@@ -228,10 +228,15 @@ def read_said(folder):
     return why + "\n".join(f["stands"] + "\n" + f["todo"] for f in found)
 
 
-def test_what_is_said_of_a_port(tmp_path):
+@pytest.mark.parametrize(
+    "cases",
+    [SAID[::9], pytest.param(SAID, marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_what_is_said_of_a_port(cases, tmp_path):
     folders = [
         write_case(tmp_path / str(i), *case)
-        for i, (_, *case) in enumerate(SAID)
+        for i, (_, *case) in enumerate(cases)
     ]
     done = run_python(
         *("-c", DRIVER, *folders),
@@ -242,7 +247,7 @@ def test_what_is_said_of_a_port(tmp_path):
     said = map(read_said, folders)
     missed = [
         (words, found)
-        for (words, *_), found in zip(SAID, said, strict=True)
+        for (words, *_), found in zip(cases, said, strict=True)
         if not re.search(words, found)
     ]
     assert missed == []
@@ -314,6 +319,7 @@ def test_time_and_memory_are_limited(end, limit, words, tmp_path):
     assert re.search(words, " ".join(done.stdout.split()))
 
 
+@pytest.mark.slow
 def test_a_larger_call_shows_that_a_short_loop_is_unrolled(tmp_path):
     folder = write_case(tmp_path / "c", STEP + STATIC + LOOP)
     short = "--call", "simulate(x, num_steps=2)"
@@ -350,17 +356,18 @@ def test_file_finds_what_lies_beside_it(tmp_path):
         (("--json", "no/such/f"), "--json must be in a folder that exists"),
     ],
 )
-def test_bad_arguments_say_so_in_one_line(arguments, message, tmp_path):
-    done = run_port(write_case(tmp_path / "c", OLD), *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
+def test_bad_arguments_say_so_in_one_line(
+    arguments, message, tmp_path, run_here
+):
+    folder = write_case(tmp_path / "c", OLD)
+    files = folder / "old.py", folder / "new.py"
+    done = run_here("port", *files, "--call", "1", *arguments)
+    assert_refused(done, message)
 
 
-def test_file_that_is_not_there_is_said_in_one_line(tmp_path):
-    done = run_port(tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"old must be a file, got {tmp_path / 'old.py'}\n"
+def test_file_that_is_not_there_is_said_in_one_line(tmp_path, run_here):
+    done = run_here("port", tmp_path / "old.py", "new.py", "--call", "1")
+    assert_refused(done, f"old must be a file, got {tmp_path / 'old.py'}\n")
 
 
 @pytest.mark.parametrize(

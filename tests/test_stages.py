@@ -64,6 +64,7 @@ def test_stage_0_equals_the_definition():
             assert_equal(simulate(rule, *size), expected, f"{rule}, {size}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STAGES_TO_COMPARE)
 def test_every_compiled_program_is_lowered_for_other_devices(number):
     stage, platforms = import_stage(number), ("cuda", "tpu")

@@ -210,7 +210,11 @@ WRONG = {
 
 @pytest.mark.parametrize(
     ("check", "answer", "said"),
-    [(check, *case) for check, cases in WRONG.items() for case in cases],
+    [
+        pytest.param(check, *case, marks=[pytest.mark.slow] * (i > 0))
+        for check, cases in WRONG.items()
+        for i, case in enumerate(cases)
+    ],
 )
 def test_checks_say_what_is_wrong(check, answer, said, capsys):
     check(answer)
