@@ -47,7 +47,7 @@ class Arguments:
     quick: bool = False  # A rehearsal: smaller sizes.
     json: Path | None = None  # Write all samples to this file.
     plot: Path | None = None  # Draw the results into this PNG file.
-    readme: Path | None = None  # Put tables of these sections there; pictures.
+    readme: Path | None = None  # Rewrite the tables of these sections there.
 
 
 def main() -> int:

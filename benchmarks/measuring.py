@@ -214,7 +214,7 @@ def cpu_name() -> str:
     """The processor's model name, or at least its architecture."""
     command = ["sysctl", "-n", "machdep.cpu.brand_string"]
     if sys.platform == "darwin":
-        return subprocess.run(command, stdout=-1, text=True).stdout.strip()
+        return subprocess.check_output(command, text=True).strip()
     found = find_in("/proc/cpuinfo", r"model name\s*:\s*(.+)")
     return found or platform.processor() or platform.machine()
 

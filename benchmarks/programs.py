@@ -171,7 +171,9 @@ def unpack(stage: Stage, width: int | None, words: jax.Array) -> np.ndarray:
     return np.asarray(lanes).reshape(len(words), -1)[:, :width]
 
 
-def unpack_row(stage: Stage, width: int, words: jax.Array) -> np.ndarray:
+def unpack_row(
+    stage: Stage, width: int | None, words: jax.Array
+) -> np.ndarray:
     """The same of one state, whose shares stand below each other."""
     share = width and width // len(words)
     return unpack(stage, share, words).reshape(1, -1)

@@ -139,7 +139,7 @@ def test_bad_input_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.png").mkdir()
     done = run_here(number, *arguments.split())
-    late = "--flip-book" in arguments or "wide.gif" in arguments
+    late = "wide.gif" in arguments
     assert (done.stdout != "") == late
     done.stdout = ""
     assert_refused(done, message)
@@ -282,6 +282,8 @@ def test_the_sheet_of_many_rules_fits(columns, lines, run_here, monkeypatch):
     np.testing.assert_array_equal(
         shown, expected[:, 41 - height : 40 + height]
     )
+    *_, sheet = run_here(6, "--width", 1).stdout.split("(run)\n")
+    assert max(map(len, sheet.splitlines())) <= columns
 
 
 def test_the_memory_is_checked_for_all_rules_together(monkeypatch, capsys):

@@ -25,6 +25,7 @@ from support import (
     output_of,
     run_python,
 )
+from workshop import doctor
 
 each_run = pytest.mark.parametrize(  # slow: those that measure what is large
     "name",
@@ -97,6 +98,10 @@ def test_in_a_wrong_place_the_first_cell_says_what_to_do(
     assert "Change Kernel" in done.stderr
     assert f'%pip install -r "{ROOT}/requirements.txt"' in done.stderr
     assert "Traceback" not in done.stderr
+    assert kernel.OLDEST_PYTHON == doctor.OLDEST_PYTHON
+    oldest = ".".join(map(str, kernel.OLDEST_JAX))
+    wanted = doctor.version_range("jax", doctor.REQUIREMENTS)
+    assert wanted.startswith(f">={oldest},")
     monkeypatch.setattr(kernel, "OLDEST_PYTHON", (4, 0))
     with pytest.raises(SystemExit, match=r"Python 3\..*, 4\.0 or later"):
         kernel.check_kernel()

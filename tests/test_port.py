@@ -352,7 +352,7 @@ def test_file_finds_what_lies_beside_it(tmp_path):
     [
         (("--call", "f("), "--call must be an expression of Python, got 'f('"),
         (("--setup", "x ="), "--setup must be statements of Python, got"),
-        (("--rtol", "-1"), "--rtol must be at least 0, got -1.0"),
+        (("--rtol", "inf"), "--rtol must be at least 0, and finite, got inf"),
         (("--json", "no/such/f"), "--json must be in a folder that exists"),
     ],
 )

@@ -214,8 +214,9 @@ def connect(arguments: Any) -> None:
         if arguments.coordinator is not None:
             raise
     except RuntimeError as error:
+        where = arguments.coordinator or "of this cluster"
         reason = str(error).splitlines()[0]
-        end(f"coordinator {arguments.coordinator} does not work: {reason}")
+        end(f"coordinator {where} does not work: {reason}")
     finally:
         late.cancel()
 

@@ -39,6 +39,11 @@ class RulesArguments(Arguments):
 
     num_diagrams = len(ALL_RULES)
 
+    def check(self) -> None:
+        """End with one line and status 2 if no terminal can show it."""
+        if self.flip_book and not moves_cursor(sys.stdout):
+            fail("flip_book needs a terminal that moves its cursor")
+
 
 @dataclasses.dataclass(frozen=True)
 class LearningArguments(Arguments):
@@ -65,11 +70,9 @@ def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
     )
     states = simulate_and_time(stage.simulate_rules, ALL_RULES, arguments)
     states = np.asarray(states)
-    if arguments.flip_book and moves_cursor(sys.stdout):
+    if arguments.flip_book:
         say("flip-book, from dark to bright; Ctrl-C ends it")
         play_flip_book(states)
-    elif arguments.flip_book:
-        fail("flip_book needs a terminal that moves its cursor")
     elif arguments.print_image:
         print_sheet(states, first=arguments.rule)
     if arguments.save_image:

@@ -78,13 +78,13 @@ def check(
     return 1 if outcome.why else 0
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, name: str = "path") -> None:
     """End with one line and status 2 if it is not a file of Python."""
     if not path.is_file():
-        fail(f"path must be a file, got {path}")
+        fail(f"{name} must be a file, got {path}")
     if path.suffix != ".py":
         copy = "copy its code into one"
-        fail(f"path must be a Python file, .py, got {path}: {copy}")
+        fail(f"{name} must be a Python file, .py, got {path}: {copy}")
 
 
 def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
@@ -103,9 +103,10 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
     environment = dict(os.environ)
     for name in stray_variables():
         del environment[name]
+    environment.pop("PYTHONPATH", None)
     environment["JAX_PLATFORMS"] = "cpu"
     environment["JAX_NUM_CPU_DEVICES"] = str(NUM_DEVICES)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = run_within(
             *(limits, EXAMINE, str(task.number)),
             path=path.resolve(),

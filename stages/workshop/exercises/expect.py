@@ -133,6 +133,7 @@ def no_larger(programs: dict[str, Any], why: str, slack: float = 1) -> str:
 
 def shares(array: Any, num_devices: int) -> None:
     """Raises NotYet if it is not spread evenly over so many devices."""
+    jax_array(array, "The result is")
     largest = max(shard.data.nbytes for shard in array.addressable_shards)
     used = len(array.sharding.device_set)
     that(

@@ -67,7 +67,7 @@ def run_within(
     arguments += path, report, *map(str, dataclasses.astuple(limits))
     status, printed = run_to_end(
         [sys.executable, "-P", "-m", module, *arguments],
-        env=environment | own_environment(),
+        env=environment | own_environment(environment),
         cwd=cwd,
     )
     found = read_report(report)
@@ -128,12 +128,13 @@ def explain_end(status: int, limits: Limits, place: Path, path: Path) -> str:
     return f"{broken}{where}\n{note[1] if note else ''}".rstrip()
 
 
-def own_environment() -> dict[str, str]:
+def own_environment(environment: dict[str, str]) -> dict[str, str]:
     """What such a process needs to find us, and to print as we do."""
+    paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
     return {
         "COLUMNS": str(terminal_size()[0]),
         "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": str(STAGES_FOLDER),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
 
 

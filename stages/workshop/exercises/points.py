@@ -86,11 +86,15 @@ def compare_packed(
 
     In which bit a cell stands is free.
     """
+    expect.that(
+        hasattr(words, "dtype"),
+        f"It returns a {type(words).__name__}, want an array of uint32.",
+    )
     words = np.asarray(words)
     expect.that(
-        words.dtype == np.uint32 and len(words) == num_steps,
-        f"It returns {len(words)} rows of {words.dtype}, want {num_steps} of"
-        " uint32.",
+        words.dtype == np.uint32 and words.shape[:1] == (num_steps,),
+        f"It returns {words.dtype} of shape {words.shape}, want {num_steps}"
+        " rows of uint32.",
     )
     expected = load_reference().simulate(rule, width, num_steps)
     expect.that(
@@ -135,6 +139,7 @@ def compare_at(
     else:
         result = function(first, width, num_steps)
         call = f"{name}({shown}, {width}, {num_steps})"
+    expect.result(result, call)
     try:
         COMPARE[name](result, stage, first, width, num_steps)
     except expect.NotYet as reason:
@@ -400,7 +405,8 @@ def share_on_each_device(module: ModuleType) -> str:
             if num_devices > 1:
                 program = expect.program(call, num_devices=asked)
                 sent = primitives(program)
-                asks = "ppermute" in sent and "all_gather" not in sent
+                gathers = any(name.startswith("all_gather") for name in sent)
+                asks = "ppermute" in sent and not gathers
                 expect.that(asks, ASK_NEIGHBORS)
             expect.shares(states, num_devices)
             compare_states(states, 9, 30, width, num_steps)

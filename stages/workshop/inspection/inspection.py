@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from workshop.devices import start_jax
+from workshop.exercises.check import check_path
 from workshop.exercises.examine import explain_error, import_file
 from workshop.exercises.tasks import find_task, require_file, shown
 from workshop.harness import (
@@ -160,6 +161,7 @@ def find_program(name: str, exercise: bool) -> Path:
     if exercise or not Path(name).is_file():
         numbers = f"{min(stages)} to {max(stages)}"
         fail(f"N must be a stage, {numbers}, or a file, got {name}")
+    check_path(Path(name), "N")
     return Path(name).resolve()
 
 

@@ -184,8 +184,9 @@ def compiling(seen: SimpleNamespace) -> Found:
     for trace in again[:1]:
         yield "traced again", seen.compiling, explain(trace)
     if seen.compiling and not again:
-        names = ", ".join(f"jit({name})" for name in seen.compiled)
-        yield "compiled again", seen.compiling, {"names": names[:60]}
+        some = [*dict.fromkeys(seen.compiled)][:3]
+        names = ", ".join(f"jit({name})" for name in some)
+        yield "compiled again", seen.compiling, {"names": names}
     for trace in seen.traced_first:
         if trace["times"] > 2 and not again:
             seconds = seen.later if trace["fresh"] else seen.first / 10

@@ -1,13 +1,14 @@
 """What a program does with JAX, seen from outside while it runs.
 
-From jax.jit, the profiler and what is asked of JAX's arrays: nothing is read
-from the text of the program.
+From jax.jit, a trace of the call, and what Python asks of JAX's arrays:
+nothing is read from the text of the program.
 """
 
 import contextlib
 import dataclasses
 import functools
 import inspect
+import os
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -31,7 +32,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         """Nothing yet."""
-        self.folder = str(folder)
+        self.folder = f"{folder}{os.sep}"
         self.inside = False
         self.traced: list[float] = []
         self.programs: dict[str, Any] = {}

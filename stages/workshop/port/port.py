@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workshop.exercises.check import item, show
+from workshop.exercises.check import check_path, item, show
 from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
 from workshop.jaxprs import COMPILING
@@ -74,13 +74,12 @@ def check_request(
 ) -> None:
     """End with one line and status 2 if an argument cannot work."""
     for name, path in ("old", old), ("new", new):
-        if not path.is_file():
-            fail(f"{name} must be a file, got {path}")
+        check_path(path, name)
     for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
         if name != "larger" or request[name]:
             check_code(name, request[name], mode)
-    if request["rtol"] is not None and not request["rtol"] >= 0:
-        fail(f"--rtol must be at least 0, got {request['rtol']}")
+    if not 0 <= (request["rtol"] or 0) < math.inf:
+        fail(f"--rtol must be at least 0, and finite, got {request['rtol']}")
     if json is not None:
         check_writable("--json", json)
 
@@ -174,18 +173,18 @@ def find_cause(
 def name_cause(old: dict, new: dict) -> str:
     """What the difference comes from, "" if the calls do not show it."""
     for mistake in "dropped", "reused":
-        if line := new[mistake]:
+        if line := new.get(mistake):
             return cause(mistake, at(line))
     said = ""
     if not old["repeats"]:
         said = cause("draws", "old")
-        if new["repeats"] and not new["draws"]:
+        if new["repeats"] and not new.get("draws"):
             said += cause("frozen")
     elif not new["repeats"]:
         if new["steps"][-1] == "same at the second call":
             return cause("kept")
         said = cause("draws", "new")
-    return said + cause("other numbers") if said or new["draws"] else ""
+    return said + cause("other numbers") if said or new.get("draws") else ""
 
 
 def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
