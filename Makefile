@@ -77,8 +77,8 @@ $(NUMBERED):
 	@$(DOOR) $@ '$(N)' $(if $(FORCE),--force) $(ARGS)
 
 port:
-	@$(DOOR) port '$(OLD)' '$(NEW)' --call "$$CALL" \
-	  $(if $(SETUP),--setup "$$SETUP") $(ARGS)
+	@$(DOOR) port $(if $(OLD),'$(OLD)') $(if $(NEW),'$(NEW)') \
+	  $(if $(CALL),--call "$$CALL") $(if $(SETUP),--setup "$$SETUP") $(ARGS)
 
 doctor:
 	@$(MAKE) --silent --no-print-directory $(CORE) || true

@@ -165,7 +165,8 @@ def surroundings(
     num_steps, width = expected.shape
     rows = range(max(0, row - 1), min(num_steps, row + 2))
     reach = min(REACH, (terminal_size()[0] - 14) // 4)
-    start, stop = max(0, cell - reach), min(width, cell + reach + 1)
+    start = max(0, min(cell - reach, width - 2 * reach - 1))
+    stop = min(width, start + 2 * reach + 1)
     indent = " " * (9 + cell - start)
     gap = " " * (stop - start + 2)
     lines = [f"{'got':>{stop - start + 9}}  {'want':>{stop - start}}"]

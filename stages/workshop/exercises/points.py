@@ -58,13 +58,20 @@ def compare_states(
         if isinstance(states, tuple) and stage >= 5:
             why += " scan returns two: the last carry, then what was recorded."
         raise expect.NotYet(why)
-    states = np.asarray(states)
+    got = np.asarray(states)
     expected = load_reference().simulate(rule, width, num_steps)
-    difference = explain_difference(states, expected)
+    difference = explain_difference(got, expected)
     if difference:
-        mistake = name_mistake(states, rule, width, num_steps, stage)
+        mistake = name_mistake(got, rule, width, num_steps, stage)
         guess = f"\nIt looks like this: {mistake}." if mistake else ""
-        raise expect.NotYet(difference + guess)
+        raise expect.NotYet(count_shares(states) + difference + guess)
+
+
+def count_shares(states: Any) -> str:
+    """On how many devices they are, in words, if there are several."""
+    spread = getattr(states, "sharding", None)
+    count = len(spread.device_set) if spread else 1
+    return f"{count} devices, so {count} shares: " if count > 1 else ""
 
 
 def compare_rules(
@@ -275,7 +282,7 @@ def gradient_by_jax(module: ModuleType) -> str:
     expect.that(
         uses_gradient(module),
         "There is no gradient of JAX's in learn_rule: let JAX differentiate"
-        " the loss, instead of finite differences.",
+        " the loss.",
     )
     learned, _ = learn(module, np.zeros((4, 16), dtype=np.uint8))
     expect.that(
@@ -306,12 +313,11 @@ def require_learned(
         f"{found} near 0. It falls: more updates, or a larger learning rate.",
     )
     table = load_reference().make_rule_table(rule)
-    for entry in range(8):
-        got, want = learned.flat[entry], table.flat[entry]
+    for entry, want in np.ndenumerate(table):
         expect.that(
-            abs(got - want) < 0.25,
-            f"{call}: entry {entry} of the table is {got:.2f}, want it near"
-            f" {want}",
+            abs(learned[entry] - want) < 0.25,
+            f"{call}: entry {list(entry)} of the table is"
+            f" {learned[entry]:.2f}, want it near {want}",
         )
 
 

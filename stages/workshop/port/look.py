@@ -24,6 +24,7 @@ from workshop.port.observe import Watch, is_own, narrowings
 PATIENCE = 20  # seconds that a call may take to be looked at again
 SMALL = 1000  # values that a step computes
 AGAIN = 8  # so often a run of operations is a loop
+LONG = 32  # where the program holds a loop, few turns more may stay
 
 
 def look(
@@ -198,9 +199,10 @@ def unrolled(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     """The run of operations that is repeated most, and how often."""
     best = {"times": 0}
     for name, jaxpr in programs.items():
+        least = LONG if any(loops(jaxpr)) else AGAIN
         for body in bodies(jaxpr):
             times, line = repeated(body, folder)
-            if times > best["times"]:
+            if times >= least and times > best["times"]:
                 best = {"times": times, "name": name, "line": line}
                 best["equations"] = count_equations(jaxpr)
     return best
@@ -220,7 +222,8 @@ def repeated(body: Any, folder: str) -> tuple[int, str | None]:
     for often in sorted(set(times.values()), reverse=True):
         alike = [i for i, p in enumerate(places) if times[p] % often == 0]
         if often >= AGAIN and 2 * len(alike) >= len(places):
-            return often, line_of(body.eqns[alike[0]], folder)
+            lines = (line_of(body.eqns[i], folder) for i in alike)
+            return often, next(filter(None, lines), None)
     return 0, None
 
 

@@ -6,6 +6,7 @@ import json as json_format
 import math
 import os
 import re
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -61,6 +62,8 @@ def compare_files(
     check_request(request, old, new, json)
     check_limits(limits)
     say(f"{new.name} against {old.name}: {request['call']}")
+    say(f"(Each has {limits.seconds:g} seconds: this may take a while.)")
+    sys.stdout.flush()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = functools.partial(run_program, Path(folder), limits)
         facts = compare_programs(request, old.resolve(), new.resolve(), run)
