@@ -95,6 +95,7 @@ def test_what_a_command_started_ends_with_it(ended):
     assert not alive
 
 
+@pytest.mark.slow
 def test_alone_each_ends_in_time():
     """Nobody listens, or nobody comes: one line, status 1."""
     program = ["-c", IMPATIENT, DOOR.parent, STAGES[9]]
@@ -109,14 +110,12 @@ def test_alone_each_ends_in_time():
         assert "rule:" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("differs", "named", "got"),
     [
         ("--rule", "rule, width, num", "[[1, 80, 80, 1, 0], [2, 80, 80, 1, "),
-        pytest.param(
-            *("--num-devices", "num_devices", "got [1, 2]"),
-            marks=pytest.mark.slow,
-        ),
+        ("--num-devices", "num_devices", "got [1, 2]"),
     ],
 )
 def test_processes_that_do_not_belong_together_end(differs, named, got):

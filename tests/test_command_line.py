@@ -250,6 +250,7 @@ def test_the_door_lists_its_commands(run_here):
     assert_refused(run_here("no-such"), known)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_flip_book(run_in_terminal):
     size = "--width", 9, "--num-steps", 6
     output, status = run_in_terminal(

@@ -89,6 +89,7 @@ def test_the_text_itself_is_colored_on_a_terminal_alone(
     assert "\x1b" not in output_of(run_here("inspect", 5, "--jaxpr"))
 
 
+@pytest.mark.slow
 def test_a_profile_is_a_trace_and_a_table(tmp_path):
     file = tmp_path / "trace.json.gz"
     told = output_of(run_python(DOOR, "inspect", 5, "--profile", file))

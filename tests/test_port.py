@@ -395,6 +395,7 @@ def test_results_of_any_shape_are_compared(got, want, words):
         assert words in difference.text
 
 
+@pytest.mark.slow
 def test_make_hands_on_any_text(tmp_path):
     """Quotes in the call, and a space in the name of the file."""
     if shutil.which("make") is None:

@@ -232,6 +232,7 @@ def test_checks_leave_numpys_generator_as_it_was():
     assert np.random.rand() == want
 
 
+@pytest.mark.slow
 def test_port_finds_both_programs_the_same_and_nothing_left_to_do():
     setup = "import gray_scott as g; u, v = g.make_initial_state(32)"
     done = run_python(
