@@ -193,8 +193,11 @@ def test_a_section_fits_the_screen(columns, ran, monkeypatch, capsys):
 def test_a_long_call_does_not_look_short(few, many, about, monkeypatch):
     states = NUMPY.module.simulate(110, 24, 24)
     times = itertools.cycle([few, many])
-    returned = lambda f, *args: (states[: args[-1]], next(times))  # noqa: E731
-    monkeypatch.setattr(sections, "time_call", returned)
+
+    def time_call(_, *args):
+        return states[: args[-1]], next(times)
+
+    monkeypatch.setattr(sections, "time_call", time_call)
     guess = functools.partial(sections.extrapolate, BY_LABEL["4 static_args"])
     row = guess(24, [states], (2, 4))
     assert row.remark.startswith(f"at least {about} s,")

@@ -57,8 +57,10 @@ def test_stage_9_permutes_twice_an_exchange(run_here):
 
 
 def test_a_buffer_that_a_loop_cannot_keep_is_copied():
-    def swap(x, y):  # the buffers change places at each turn
-        turn = lambda i, pair: (pair[1], pair[0].at[i].set(1))  # noqa: E731
+    def turn(i, pair):  # the buffers change places
+        return pair[1], pair[0].at[i].set(1)
+
+    def swap(x, y):
         return jax.lax.fori_loop(0, 50, turn, (x, y))
 
     def two_results(x):

@@ -82,7 +82,11 @@ def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     images = []
-    draw = lambda x: images.append(x) or "\x1b[0mdrawn by it"  # noqa: E731
+
+    def draw(image):
+        images.append(image)
+        return "\x1b[0mdrawn by it"
+
     monkeypatch.setattr(rendering, "mp", SimpleNamespace(image=draw))
     stream, states = Stream(*stream), REFERENCE.simulate(30, 40, 8)
     rendering.print_states(states, stream)

@@ -195,8 +195,7 @@ def connect(arguments: Any) -> None:
     """
     import jax
 
-    if arguments.coordinator is not None:
-        announce(arguments)
+    announce(arguments)
     late = threading.Timer(CONNECT_SECONDS, end_late, [arguments.coordinator])
     late.daemon = True
     late.start()
@@ -223,6 +222,8 @@ def connect(arguments: Any) -> None:
 
 def announce(arguments: Any) -> None:
     """Say what is waited for; of JAX's errors let through what tells most."""
+    if arguments.coordinator is None:
+        return
     if arguments.process_id == 0:
         check_port(arguments.coordinator)
     say(

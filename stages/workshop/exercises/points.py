@@ -53,11 +53,7 @@ def compare_states(
     states: Any, stage: int, rule: int, width: int, num_steps: int
 ) -> None:
     """Raises NotYet if they are not stage 0's; names the mistake if it can."""
-    if not hasattr(states, "dtype"):
-        why = f"It returns a {type(states).__name__}, want an array of uint8."
-        if isinstance(states, tuple) and stage >= 5:
-            why += " scan returns two: the last carry, then what was recorded."
-        raise expect.NotYet(why)
+    require_array(states, "uint8", stage)
     got = np.asarray(states)
     expected = load_reference().simulate(rule, width, num_steps)
     difference = explain_difference(got, expected)
@@ -72,6 +68,14 @@ def count_shares(states: Any) -> str:
     spread = getattr(states, "sharding", None)
     count = len(spread.device_set) if spread else 1
     return f"{count} devices, so {count} shares: " if count > 1 else ""
+
+
+def require_array(result: Any, dtype: str, stage: int) -> None:
+    """Raises NotYet for what is no array, the two results of scan, say."""
+    why = f"It returns a {type(result).__name__}, want an array of {dtype}."
+    if isinstance(result, tuple) and stage >= 5:
+        why += " scan returns two: the last carry, then what was recorded."
+    expect.that(hasattr(result, "dtype"), why)
 
 
 def compare_rules(
@@ -93,10 +97,7 @@ def compare_packed(
 
     In which bit a cell stands is free.
     """
-    expect.that(
-        hasattr(words, "dtype"),
-        f"It returns a {type(words).__name__}, want an array of uint32.",
-    )
+    require_array(words, "uint32", stage)
     words = np.asarray(words)
     expect.that(
         words.dtype == np.uint32 and words.shape[:1] == (num_steps,),
