@@ -6,8 +6,8 @@ eight bits: the rule.
 
 What changes: nothing yet. Every later stage must return these same states.
 What to notice: `states` has `num_steps` rows, the initial state included.
-Try --rule 90 --num-steps 40: Pascal's triangle modulo 2, up to where it meets
-itself around the ring.
+Try --rule 90 --num-steps 40: it draws Pascal's triangle modulo 2, until the
+pattern meets itself on the other side of the ring.
 
     python stages/stage0_numpy.py --num-steps 80
 """
@@ -18,13 +18,13 @@ from numpy import ndarray as Array
 
 
 def make_rule_table(rule: int) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = np.unpackbits(np.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = np.zeros(width, dtype=np.uint8)
     state[width // 2] = 1
     return state
@@ -34,7 +34,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = np.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
@@ -43,7 +43,7 @@ def step(
 def simulate(
     rule: int, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     state = make_initial_state(width)
     states = []

@@ -1,12 +1,12 @@
 """Stage 1: `np` becomes `jnp`.
 
-What changes: every NumPy call is now the call of the same name in jax.numpy.
-The type of `rule` is wider, since it may be a JAX integer.
-What to notice: it fails, on purpose. `state[width // 2] = 1` raises a
-TypeError, since JAX arrays are immutable: the transformations of the later
-stages rest on functions that never change their inputs. The message itself
-names the remedy. Everything else already works: `make_rule_table` and `step`
-compute what stage 0 computes.
+What changes: every NumPy call becomes the call of the same name in jax.numpy.
+The type of `rule` is wider, because it may be a JAX integer.
+What to notice: it fails on purpose. `state[width // 2] = 1` raises a
+TypeError, because JAX arrays are immutable: the transformations of the later
+stages need functions that never change their inputs. The message itself names
+the remedy. Everything else works already: `make_rule_table` and `step` compute
+the same as in stage 0.
 Fails with: TypeError, immutable
 
     python stages/stage1_jnp.py
@@ -15,17 +15,17 @@ Fails with: TypeError, immutable
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     state[width // 2] = 1
     return state
@@ -35,16 +35,16 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
 
 
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     state = make_initial_state(width)
     states = []

@@ -1,11 +1,11 @@
 """Stage 2: a new array with one cell changed, by `.at[].set`.
 
-What changes: `state[i] = 1` becomes `state.at[i].set(1)`, which leaves
-`state` as it is and returns a changed copy. Use the result: on its own the
-line does nothing.
+What changes: `state[i] = 1` becomes `state.at[i].set(1)`. It leaves `state`
+as it is and returns a changed copy. Use the result: the line does nothing on
+its own.
 What to notice: the states equal stage 0's, but it is slower than NumPy. JAX
-sends each operation to the device separately, hundreds of them. The first
-call also compiles each kind of operation, once.
+sends each of hundreds of operations to the device separately. The first call
+also compiles each kind of operation once.
 
     python stages/stage2_at_set.py
 """
@@ -13,17 +13,17 @@ call also compiles each kind of operation, once.
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[width // 2].set(1)
 
@@ -32,16 +32,16 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
 
 
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     state = make_initial_state(width)
     states = []

@@ -1,9 +1,9 @@
 """Stage 3: compile the whole simulation with `jax.jit`.
 
 What changes: one decorator on `simulate`.
-What to notice: it fails, on purpose. jit calls `simulate` once with tracers:
+What to notice: it fails on purpose. jit calls `simulate` once with tracers:
 stand-ins that have a shape and a dtype, but no value. `jnp.zeros(width)` then
-asks for a shape that is only known when the program runs, and raises a
+asks for a shape that is only known when the program runs. It raises a
 TypeError: shapes must be concrete. Without the decorator nothing is wrong.
 Fails with: TypeError, concrete
 
@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[width // 2].set(1)
 
@@ -33,7 +33,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
@@ -41,9 +41,9 @@ def step(
 
 @jax.jit
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     state = make_initial_state(width)
     states = []

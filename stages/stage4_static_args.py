@@ -4,8 +4,9 @@ What changes: `width` and `num_steps` are declared static. jit passes them as
 plain ints and compiles once for each pair of values. `rule` stays dynamic:
 all 256 rules share one compilation.
 What to notice: the first call is slow, later calls are fast. The first call
-grows with num_steps, because Python runs the loop while jit traces it: the
-program holds a copy of `step` for every row. Compare --num-steps 20, 80, 320.
+takes longer for more rows, because Python runs the loop while jit traces it:
+the program holds a copy of `step` for every row. Compare --num-steps 20, 80
+and 320.
 
     python stages/stage4_static_args.py --num-steps 320
 """
@@ -14,17 +15,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[width // 2].set(1)
 
@@ -33,7 +34,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
@@ -41,9 +42,9 @@ def step(
 
 @jax.jit(static_argnames=("width", "num_steps"))
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     state = make_initial_state(width)
     states = []

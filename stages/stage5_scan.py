@@ -2,9 +2,9 @@
 
 What changes: the Python loop becomes a function of one iteration. It takes
 the carry (the state) and returns the next carry and what to record: the state
-as it was. scan stacks what is recorded.
-What to notice: compiling takes as long for 8000 rows as for 80, since `step`
-is traced only once. Of the first call, only the run grows with num_steps.
+as it was. scan stacks the records.
+What to notice: compiling takes as long for 8000 rows as for 80, because `step`
+is traced only once. More rows make only the run longer.
 
     python stages/stage5_scan.py --width 8000 --num-steps 8000 --no-print-image
 """
@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[width // 2].set(1)
 
@@ -32,7 +32,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
@@ -40,9 +40,9 @@ def step(
 
 @jax.jit(static_argnames=("width", "num_steps"))
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     initial_state = make_initial_state(width)
 

@@ -1,10 +1,11 @@
 """Stage 7: learn the rule back from its states, by `jax.value_and_grad`.
 
-What changes, from stage 5: a table of floats is looked up as well. The error
-of what it predicts has a gradient in the table, and a scan goes downhill.
-What to notice: the gradient is in the table, not in the cells that index it.
-Integers have none: for a uint8 table JAX raises a TypeError. The entry of
-a neighborhood that never occurs has gradient 0 and stays at 0.5.
+What changes, from stage 5: `step` also looks up a table of floats. We
+differentiate the prediction error with respect to this table, and run gradient
+descent in a scan.
+What to notice: the gradient is with respect to the table, not to the cells
+that index it. Integers have none: for a uint8 table JAX raises a TypeError.
+If a neighborhood never occurs, its entry has gradient 0 and stays at 0.5.
 
     python stages/stage7_grad.py --rule 110
 """
@@ -13,20 +14,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float32, Integer, Real, UInt8
+from jaxtyping import Float32, Real, UInt8
 
 NUM_UPDATES = 300
 LEARNING_RATE = 0.5
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
 def make_initial_state(width: int) -> UInt8[Array, " {width}"]:
-    """One live cell, at `width // 2`."""
+    """Return a state with one live cell, at `width // 2`."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[width // 2].set(1)
 
@@ -35,7 +36,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: Real[Array, "2 2 2"],
 ) -> Real[Array, " width"]:
-    """The next state: every cell looks its neighborhood up in the table."""
+    """Look up every cell's neighborhood in the table: the next state."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
@@ -43,9 +44,9 @@ def step(
 
 @jax.jit(static_argnames=("width", "num_steps"))
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     rule_table = make_rule_table(rule)
     initial_state = make_initial_state(width)
 
@@ -60,20 +61,17 @@ def prediction_error(
     rule_table: Float32[Array, "2 2 2"],
     states: UInt8[Array, "num_steps width"],
 ) -> Float32[Array, ""]:
-    """Squared error a cell, if each row is predicted from the one before."""
+    """Predict each row from the one before; return the mean squared error."""
     predict = jax.vmap(step, in_axes=(0, None))
     errors = predict(states[:-1], rule_table) - states[1:].astype(jnp.float32)
-    return jnp.sum(errors**2) / states.size  # 0, not NaN, for a single row
+    return jnp.mean(errors**2)
 
 
 @jax.jit
 def learn_rule(
     states: UInt8[Array, "num_steps width"],
 ) -> tuple[Float32[Array, "2 2 2"], Float32[Array, " num_updates"]]:
-    """The table learned by gradient descent, and the loss before each update.
-
-    float32 resolves one occurrence among fewer than 2**24 cells.
-    """
+    """Return the table learned by gradient descent, and the losses."""
     compute_loss = jax.value_and_grad(prediction_error)
 
     def update(rule_table, _):

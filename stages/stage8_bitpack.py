@@ -1,105 +1,99 @@
-"""Stage 8: another algorithm: 32 cells in a word, looked up all at once.
+"""Stage 8: another algorithm: up to 32 cells in a word, looked up together.
 
-What changes, from stage 5: a state becomes words, the lookup bitwise logic.
-Neighbors of cells are the same bits of the neighboring words, except at the
-seam: where the last word meets the first, the bits move on by one, and one
-cell closes the ring.
-What to notice: the states equal stage 0's for any width, a prime as well.
-`simulate_packed` keeps them as words, a bit for each cell. The program still
-does not grow with width or num_steps.
+What changes, from stage 5: a state is an array of words, and each cell is one
+bit of a word. Bitwise logic replaces the table lookup: one operation serves
+all cells of a word. The neighbors of a word's cells are the same bits of the
+words beside it. Only at the ends of the ring do the bits move by one lane.
+What to notice: the states equal stage 0's. `simulate_packed` keeps them as
+words. A word holds gcd(width, 32) cells: a width that 32 divides is fast, an
+odd width has only one cell in each word.
 
     python stages/stage8_bitpack.py --width 8000 --num-steps 8000
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8, UInt32
+from jaxtyping import UInt8, UInt32
 
-LANES = 32
 Words = UInt32[Array, " num_words"]
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
-def make_initial_state(width: int) -> Words:
-    """One live cell, at `width // 2`, packed into words.
+def make_initial_state(width: int, num_lanes: int) -> Words:
+    """Return words with one live cell, at `width // 2`.
 
-    Cell `lane * num_words + word` is bit `lane` of that word. Where the ring
-    ends before its words do, it begins again: some cells are there twice.
+    Cell `lane * num_words + word` is bit `lane` of word `word`.
     """
-    num_words = -(-width // LANES)
-    cells = jnp.arange(LANES * num_words).reshape(LANES, num_words)
-    live = (cells % width == width // 2).astype(jnp.uint32)
-    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
-    return jnp.sum(live << lanes, axis=0, dtype=jnp.uint32)
+    num_words = width // num_lanes
+    lane, word = divmod(width // 2, num_words)
+    words = jnp.zeros(num_words, dtype=jnp.uint32)
+    return words.at[word].set(jnp.uint32(1 << lane))
 
 
-def unpack(words: Words) -> UInt8[Array, "32 num_words"]:
-    """The cells of each lane; row after row they are the state."""
-    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
-    return (words[None, :] >> lanes & 1).astype(jnp.uint8)
+def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
+    """Return the cells, one byte each: lane after lane is the state."""
+    lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
+    return (words >> lanes & 1).astype(jnp.uint8)
 
 
-def get_cells(words: Words, cells: ArrayLike) -> UInt32[Array, "..."]:
-    """Those cells of a packed state, each 0 or 1."""
-    lane, word = divmod(cells, len(words))
-    return words[word] >> lane & 1
+def pad(words: Words, num_lanes: int) -> UInt32[Array, " num_words+2"]:
+    """Add the words to the left of the first and to the right of the last."""
+    before = words[-1:] << 1 | words[-1:] >> num_lanes - 1
+    after = words[:1] >> 1 | words[:1] << num_lanes - 1
+    return jnp.pad(words, 1).at[:1].set(before).at[-1:].set(after)
 
 
 def choose(bits: Words, dead: Array, live: Array) -> Words:
-    """Each bit from `live` where that of `bits` is 1, from `dead` where 0."""
+    """Take each bit from `live` where `bits` has a 1, else from `dead`."""
     return dead ^ (bits & (dead ^ live))
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """The next state. An entry of the table is a word, all 0s or all 1s."""
+    """Look up every bit's neighborhood in the table: the next words."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
     return choose(left, *by_center)
 
 
-def add_halo(words: Words, width: int) -> UInt32[Array, " num_words+2"]:
-    """The words, and at both ends what `step` needs beyond them."""
-    last = get_cells(words, width - 1)
-    first = get_cells(words, LANES * len(words) - width)
-    left = words[-1:] << 1 | last
-    right = words[:1] >> 1 | first << LANES - 1
-    return jnp.pad(words, 1).at[:1].set(left).at[-1:].set(right)
-
-
-def scan_words(rule, width, num_steps, record):
-    """The words after `num_steps` steps; what `record` made before each."""
-    rule_table = -make_rule_table(rule).astype(jnp.uint32)
-    words = make_initial_state(width)
+def scan_words(rule: ArrayLike, width: int, num_steps: int, record):
+    """Return the last words, and a record of the words before each step."""
+    num_lanes = math.gcd(width, 32)
+    all_lanes = jnp.uint32(2**num_lanes - 1)
+    rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)
+    words = make_initial_state(width, num_lanes)
 
     def advance(words, _):
-        return step(add_halo(words, width), rule_table), record(words)
+        padded = pad(words, num_lanes)
+        return step(padded, rule_table), record(words, num_lanes)
 
     return jax.lax.scan(advance, words, length=num_steps)
 
 
 @jax.jit(static_argnames=("width", "num_steps"))
 def simulate(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
+    """Return one state per row; row 0 is the initial state."""
     _, states = scan_words(rule, width, num_steps, record=unpack)
-    return states.reshape(num_steps, -1)[:, :width]
+    return states.reshape(num_steps, -1)
 
 
 @jax.jit(static_argnames=("width", "num_steps"))
 def simulate_packed(
-    rule: Integer[ArrayLike, ""], width: int, num_steps: int
+    rule: ArrayLike, width: int, num_steps: int
 ) -> UInt32[Array, "{num_steps} num_words"]:
-    """All states, as words, one state a row."""
-    _, states = scan_words(rule, width, num_steps, record=lambda words: words)
+    """Return one state per row, as words."""
+    _, states = scan_words(rule, width, num_steps, lambda words, _: words)
     return states
 
 

@@ -1,10 +1,12 @@
 """Stage 9: one ring over many devices, by `jax.shard_map` and `ppermute`.
 
-What changes: `shard_map` runs one function on every device: each keeps a share
-of the ring. `ppermute` sends the cells at its ends to its neighbors: the halo.
-What to notice: any number of devices that divides width gives the same
-states. A halo of k words serves k steps: at each its outermost word goes
-wrong, and in the end it is thrown away. So devices wait once in k steps.
+What changes: each device holds a share of the ring. `shard_map` runs one
+function on all devices. `in_specs` and `out_specs` say which axis of an array
+is divided. The words are divided; each device gets the whole rule table.
+`ppermute` sends the words at both ends of a share to the neighboring devices.
+What to notice: any number of devices that divides width gives the same states,
+and `step` has not changed. But it is much slower than stage 8: at every step
+the devices wait for a message, and the wait takes longer than the step.
 
     python stages/stage9_shard.py --num-devices 4
 """
@@ -14,114 +16,97 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType
 from jax.typing import ArrayLike
-from jaxtyping import Integer, UInt8, UInt32
+from jaxtyping import UInt8, UInt32
 
-LANES = 32
-MAX_HALO = 64
 Words = UInt32[Array, " num_words"]
 
 
-def make_rule_table(rule: Integer[ArrayLike, ""]) -> UInt8[Array, "2 2 2"]:
-    """The eight bits of the rule, indexed [left, center, right]."""
+def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
+    """Return the eight bits of the rule, indexed [left, center, right]."""
     rule_bits = jnp.unpackbits(jnp.uint8(rule), bitorder="little")
     return rule_bits.reshape(2, 2, 2)
 
 
-def make_mesh(width: int, num_devices: int | None) -> Mesh:
-    """That many devices. Raises ValueError if they do not divide the ring."""
-    if num_devices is None:
-        num_devices = math.gcd(width, jax.device_count())
-    if num_devices < 1 or width % num_devices:
-        raise ValueError(f"{num_devices=} must divide {width=}")
-    return jax.make_mesh((num_devices,), ("ring",), (AxisType.Auto,))
+def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
+    """Return the shares of all devices, with one live cell at `width // 2`.
+
+    Cell `lane * num_words + word` of a share is bit `lane` of word `word`.
+    """
+    share = width // num_devices
+    num_words = share // num_lanes
+    device, cell = divmod(width // 2, share)
+    lane, word = divmod(cell, num_words)
+    words = jnp.zeros(num_devices * num_words, dtype=jnp.uint32)
+    return words.at[device * num_words + word].set(jnp.uint32(1 << lane))
 
 
-def make_initial_state(width: int, share: int) -> Words:
-    """This device's share. Words that it does not fill hold what follows."""
-    num_words = -(-share // LANES)
-    start = share * jax.lax.axis_index("ring")
-    cells = start + jnp.arange(LANES * num_words).reshape(LANES, num_words)
-    live = (cells % width == width // 2).astype(jnp.uint32)
-    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
-    return jnp.sum(live << lanes, axis=0, dtype=jnp.uint32)
+def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
+    """Return the cells, one byte each: lane after lane is the state."""
+    lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
+    return (words >> lanes & 1).astype(jnp.uint8)
 
 
-def unpack(words: Words) -> UInt8[Array, "32 num_words"]:
-    """The cells of each lane; row after row they are the state."""
-    lanes = jnp.arange(LANES, dtype=jnp.uint32)[:, None]
-    return (words[None, :] >> lanes & 1).astype(jnp.uint8)
-
-
-def get_cells(words: Words, cells: ArrayLike) -> UInt32[Array, "..."]:
-    """Those cells of a packed state, each 0 or 1."""
-    lane, word = divmod(cells, len(words))
-    return words[word] >> lane & 1
+def pad(words: Words, num_lanes: int) -> UInt32[Array, " num_words+2"]:
+    """Add the words to the left of the first and to the right of the last."""
+    num_devices = jax.lax.axis_size("ring")
+    forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
+    backward = [(j, i) for i, j in forward]
+    last = jax.lax.ppermute(words[-1:], "ring", forward)
+    first = jax.lax.ppermute(words[:1], "ring", backward)
+    before = words[-1:] << 1 | last >> num_lanes - 1
+    after = words[:1] >> 1 | first << num_lanes - 1
+    return jnp.pad(words, 1).at[:1].set(before).at[-1:].set(after)
 
 
 def choose(bits: Words, dead: Array, live: Array) -> Words:
-    """Each bit from `live` where that of `bits` is 1, from `dead` where 0."""
+    """Take each bit from `live` where `bits` has a 1, else from `dead`."""
     return dead ^ (bits & (dead ^ live))
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """The next state. An entry of the table is a word, all 0s or all 1s."""
+    """Look up every bit's neighborhood in the table: the next words."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
     return choose(left, *by_center)
 
 
-def add_halo(words: Words, share: int, halo: int) -> UInt32[Array, " padded"]:
-    """The words, and at both ends what `step` needs beyond them."""
-    num_devices = jax.lax.axis_size("ring")
-    forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
-    ends = jnp.arange(halo, dtype=jnp.uint32)
-    last = get_cells(words, ends + (share - halo))
-    first = get_cells(words, ends + (LANES * len(words) - share))
-    last = jax.lax.ppermute(last, "ring", forward)
-    first = jax.lax.ppermute(first, "ring", [(j, i) for i, j in forward])
-    left = words[-halo:] << 1 | last
-    right = words[:halo] >> 1 | first << LANES - 1
-    return jnp.pad(words, halo).at[:halo].set(left).at[-halo:].set(right)
-
-
-def scan_words(rule, width, num_steps, record):
-    """The words after `num_steps` steps; what `record` made before each."""
-    rule_table = -make_rule_table(rule).astype(jnp.uint32)
-    share = width // jax.lax.axis_size("ring")
-    words = make_initial_state(width, share)
-    halos = range(1, min(MAX_HALO, len(words)) + 1)
-    halo = max(k for k in halos if num_steps % k == 0)
+def scan_words(words, rule_table, num_lanes, num_steps, record):
+    """Return the last words, and a record of the words before each step."""
 
     def advance(words, _):
-        return step(jnp.pad(words, 1), rule_table), record(words[halo:-halo])
+        padded = pad(words, num_lanes)
+        return step(padded, rule_table), record(words, num_lanes)
 
-    def exchange(words, _):
-        words = add_halo(words, share, halo)
-        words, records = jax.lax.scan(advance, words, length=halo)
-        return words[halo:-halo], records
-
-    return jax.lax.scan(exchange, words, length=num_steps // halo)
+    return jax.lax.scan(advance, words, length=num_steps)
 
 
 @jax.jit(static_argnames=("width", "num_steps", "num_devices"))
 def simulate(
-    rule: Integer[ArrayLike, ""],
-    width: int,
-    num_steps: int,
-    num_devices: int | None = None,
+    rule: ArrayLike, width: int, num_steps: int, num_devices: int | None = None
 ) -> UInt8[Array, "{num_steps} {width}"]:
-    """All states, one a row: row 0 is the initial state."""
-    mesh = make_mesh(width, num_devices)
+    """Return one state per row; row 0 is the initial state."""
+    num_devices = num_devices or math.gcd(width, jax.device_count())
+    num_lanes = math.gcd(width // num_devices, 32)
+    all_lanes = jnp.uint32(2**num_lanes - 1)
+    rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)
+    words = make_initial_state(width, num_devices, num_lanes)
 
-    @jax.shard_map(mesh=mesh, in_specs=(), out_specs=jax.P(None, "ring"))
-    def simulate_share():
-        _, states = scan_words(rule, width, num_steps, record=unpack)
-        return states.reshape(num_steps, -1)[:, : width // mesh.size]
+    # Auto lets shard_map divide the words; Explicit wants them divided before.
+    auto = (AxisType.Auto,)
 
-    return simulate_share()
+    @jax.shard_map(
+        mesh=jax.make_mesh((num_devices,), ("ring",), axis_types=auto),
+        in_specs=(jax.P("ring"), jax.P()),
+        out_specs=jax.P(None, "ring"),
+    )
+    def simulate_share(words, rule_table):
+        _, states = scan_words(words, rule_table, num_lanes, num_steps, unpack)
+        return states.reshape(num_steps, -1)
+
+    return simulate_share(words, rule_table)
 
 
 if __name__ == "__main__":
