@@ -21,9 +21,9 @@ import psutil
 from workshop.compare import explain_difference
 from workshop.devices import name_devices, other_devices, start_jax
 from workshop.harness import time_call
-from workshop.jaxprs import count_equations
 from workshop.stages import failure, find_stages, load_stage
 from workshop.terminal import fail
+from workshop.tracing import count_equations
 
 RULE = 110
 MIN_CALLS, MAX_CALLS, BUDGET = 3, 100, 0.3

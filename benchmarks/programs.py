@@ -16,7 +16,7 @@ import numpy as np
 
 import measuring
 from measuring import RULE, Stage, Way
-from workshop.inspection.hlo import ONLY_NAMES, Program
+from workshop.inspection import ONLY_NAMES, Program
 from workshop.terminal import say
 
 C_SOURCE = Path(__file__).with_name("automaton.c")

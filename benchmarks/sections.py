@@ -15,9 +15,8 @@ import tables
 from measuring import RULE, RefusedError, Row, Stage, Way, check_equal, measure
 from programs import find_scan, installed, last_rows, rule_ways, ways
 from tables import Section, speed_column
-from workshop.harness import time_call
-from workshop.jaxprs import count_equations
-from workshop.shows import ALL_RULES
+from workshop.harness import ALL_RULES, time_call
+from workshop.tracing import count_equations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ from figures import (
     show_table,
 )
 from workshop.harness import time_call
-from workshop.inspection.inspection import inspect
+from workshop.inspection import inspect
 from workshop.stages import failure
 
 SHAPE_NAMES = ("width", "num_steps")

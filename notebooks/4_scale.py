@@ -65,8 +65,8 @@ from figures import (
     show_lanes,
     show_table,
 )
-from workshop.inspection.inspection import inspect
-from workshop.jaxprs import equations
+from workshop.inspection import inspect
+from workshop.tracing import equations
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
 

@@ -15,7 +15,7 @@ import numpy as np
 import stage0_numpy as reference
 from workshop.compare import run_from
 from workshop.exercises import expect
-from workshop.jaxprs import count_compilations, primitives, takes_a_gradient
+from workshop.tracing import count_compilations, primitives, takes_a_gradient
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
-from workshop.exercises.errors import ROWS
+from workshop.errors import ROWS
 from workshop.stages import diff_lines, find_stages
 
 FOLDER = Path(__file__).resolve().parent

@@ -33,8 +33,8 @@ from workshop.exercises import check, examine
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.expect import NotYet
 from workshop.exercises.tasks import find_tasks
-from workshop.jaxprs import describe_compilation
 from workshop.stages import failure, stage_before
+from workshop.tracing import describe_compilation
 
 TASKS = find_tasks()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from support import STAGES, import_stage
-from workshop.jaxprs import (
+from workshop.tracing import (
     count_compilations,
     count_equations,
     trace_call,

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from PIL import Image
 
 from support import FAILING, ROOT, STAGES, import_stage, run_python
-from workshop.exercises.errors import ROWS, TABLE, find_row
+from workshop.errors import ROWS, TABLE, find_row
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

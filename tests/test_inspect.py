@@ -18,8 +18,7 @@ from support import (
     output_of,
     run_python,
 )
-from workshop.inspection.hlo import Program
-from workshop.inspection.inspection import own_times
+from workshop.inspection import Program, own_times
 
 
 def compile_text(function, *args):

@@ -6,7 +6,7 @@ import pytest
 
 import stage9_shard
 from support import REFERENCE
-from workshop.jaxprs import equations
+from workshop.tracing import equations
 
 HALO = stage9_shard.MAX_HALO
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "tour": "tour",
     "stage": "stages",
     "diff": "stages",
-    "inspect": "inspection.inspection",
+    "inspect": "inspection",
     "exercise": "exercises.commands",
     "check": "exercises.check",
     "hint": "exercises.commands",

@@ -4,9 +4,11 @@ It watches its own time and memory, and whether anybody still waits for it,
 which works on every system.
 """
 
+import ast
 import contextlib
 import dataclasses
 import faulthandler
+import importlib.util
 import json
 import os
 import re
@@ -18,13 +20,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, NoReturn, TextIO
 
 import psutil
 
-from workshop.exercises.tasks import shown
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import fail, terminal_size
+from workshop.terminal import fail, show_path, terminal_size
 
 TOO_LARGE, TOO_LONG = 99, 98  # exit statuses
 NOTE = "note: "
@@ -168,7 +170,7 @@ def find_place(printed: str, path: Path) -> str:
         if Path(match[1]).name == path.name:
             source = path.read_text(encoding="utf-8").splitlines()
             line = source[int(match[2]) - 1].strip()
-            where = f"{shown(path)}, line {match[2]}, in {match[3]}"
+            where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
             return f":\n{where}:\n    {line}"
     return "."
 
@@ -217,8 +219,8 @@ def watch(limits: Limits, place: TextIO) -> NoReturn:
             status = TOO_LARGE
         elif time.monotonic() > end:
             status = TOO_LONG
-    if "workshop.jaxprs" in sys.modules:
-        note = sys.modules["workshop.jaxprs"].describe_compilation()
+    if "workshop.tracing" in sys.modules:
+        note = sys.modules["workshop.tracing"].describe_compilation()
         place.write(f"{NOTE}{note}\n")
         place.flush()
     faulthandler.dump_traceback(place)
@@ -231,3 +233,30 @@ def end_with_children(status: int = 0) -> NoReturn:
         sys.stdout.flush()
     kill_children(os.getpid())
     os._exit(status)
+
+
+def check_path(path: Path, name: str = "path") -> None:
+    """End with one line and status 2 if it is not a file of Python."""
+    if not path.is_file():
+        fail(f"{name} must be a file, got {path}")
+    if path.suffix != ".py":
+        copy = "copy its code into one"
+        fail(f"{name} must be a Python file, .py, got {path}: {copy}")
+
+
+def check_code(name: str, code: str, mode: str) -> None:
+    """End with one line and status 2 if it is not Python: eval or exec."""
+    try:
+        ast.parse(code, mode=mode)
+    except (SyntaxError, ValueError):
+        kind = {"eval": "an expression", "exec": "statements"}[mode]
+        fail(f"--{name} must be {kind} of Python, got {code!r}")
+
+
+def import_file(path: Path) -> ModuleType:
+    """The file as a module, its main guard not run."""
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location("exercise", path)
+    module = sys.modules["exercise"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

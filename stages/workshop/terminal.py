@@ -222,3 +222,34 @@ def first_sentence(box: str) -> str:
     for pattern, plainer in PLAINER:
         text = re.sub(pattern, plainer, text)
     return text
+
+
+def show_path(path: Path) -> str:
+    """The path as the attendee would type it, with forward slashes."""
+    path = path.resolve()
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return path.as_posix()
+
+
+def show_item(verdict: str, what: str) -> None:
+    """Print what was looked at, behind its verdict."""
+    print(
+        textwrap.fill(
+            f"{verdict:4}  {what}",
+            width=terminal_size()[0],
+            subsequent_indent=" " * 6,
+        )
+    )
+
+
+def show_text(text: str) -> None:
+    """Print wrapped lines; of an indented one, code say, what fits."""
+    columns, _ = terminal_size()
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            say(line)
+        elif len(line) <= columns:
+            print(line)
+        else:
+            print(line[: columns - 3] + "...")

@@ -12,7 +12,6 @@ import textwrap
 from pathlib import Path
 
 from workshop.devices import stray_variables
-from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.exercises.tasks import (
     Task,
     find_task,
@@ -20,10 +19,10 @@ from workshop.exercises.tasks import (
     fingerprint,
     remember,
     require_file,
-    shown,
 )
+from workshop.sandbox import Limits, check_limits, check_path, run_within
 from workshop.stages import find_stages
-from workshop.terminal import fail, say, terminal_size
+from workshop.terminal import say, show_item, show_path, show_text
 
 DEFAULT = Limits()
 EXAMINE = "workshop.exercises.examine"
@@ -68,7 +67,7 @@ def check(
     limits, task = Limits(seconds, gigabytes), find_task(n)
     check_limits(limits)
     check_path(path) if path else require_file(task)
-    say(f"{shown(path or task.path)}, stage {n}")
+    say(f"{show_path(path or task.path)}, stage {n}")
     sys.stdout.flush()
     if path is None:
         outcome = examine_own(task, limits)
@@ -76,15 +75,6 @@ def check(
         outcome = run_examiner(task, path, limits)
     show_outcome(task, outcome)
     return 1 if outcome.why else 0
-
-
-def check_path(path: Path, name: str = "path") -> None:
-    """End with one line and status 2 if it is not a file of Python."""
-    if not path.is_file():
-        fail(f"{name} must be a file, got {path}")
-    if path.suffix != ".py":
-        copy = "copy its code into one"
-        fail(f"{name} must be a Python file, .py, got {path}: {copy}")
 
 
 def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
@@ -120,42 +110,19 @@ def show_outcome(task: Task, outcome: Outcome) -> None:
     """Print what is right, then what is not."""
     *right, last = outcome.steps
     for step in right:
-        item("OK", step)
+        show_item("OK", step)
     if not outcome.why:
-        item("OK", last)
-        item("", outcome.fact)
+        show_item("OK", last)
+        show_item("", outcome.fact)
         congratulate(task)
         return
-    item("FAIL", last)
+    show_item("FAIL", last)
     print()
-    show(outcome.why)
+    show_text(outcome.why)
     if outcome.printed:
         print()
         say("The last lines that the file printed:")
-        show(textwrap.indent(outcome.printed, "    "))
-
-
-def item(verdict: str, what: str) -> None:
-    """Print what was looked at, behind its verdict."""
-    print(
-        textwrap.fill(
-            f"{verdict:4}  {what}",
-            width=terminal_size()[0],
-            subsequent_indent=" " * 6,
-        )
-    )
-
-
-def show(text: str) -> None:
-    """Print wrapped lines; of an indented one, code say, what fits."""
-    columns, _ = terminal_size()
-    for line in text.splitlines():
-        if not line.startswith(" "):
-            say(line)
-        elif len(line) <= columns:
-            print(line)
-        else:
-            print(line[: columns - 3] + "...")
+        show_text(textwrap.indent(outcome.printed, "    "))
 
 
 def congratulate(task: Task) -> None:

@@ -27,7 +27,8 @@ from workshop.compare import (
     run_from,
 )
 from workshop.exercises import expect
-from workshop.jaxprs import (
+from workshop.stages import find_stages, load_stage
+from workshop.tracing import (
     compiled_part,
     largest_value,
     loop_depth,
@@ -37,7 +38,6 @@ from workshop.jaxprs import (
     takes_a_gradient,
     trace_call,
 )
-from workshop.stages import find_stages, load_stage
 
 SHAPES = ((16, 20), (33, 7))  # width, num_steps
 ALL_RULES = np.arange(256, dtype=np.uint8)

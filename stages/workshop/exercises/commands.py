@@ -15,7 +15,6 @@ from workshop.exercises.tasks import (
     read_progress,
     remember,
     require_file,
-    shown,
 )
 from workshop.stages import (
     find_stages,
@@ -23,7 +22,7 @@ from workshop.stages import (
     stage_before,
     strip_docstring,
 )
-from workshop.terminal import fail, say, write_whole
+from workshop.terminal import fail, say, show_path, write_whole
 
 STATES = ("passes", "passed, changed since", "begun", "not begun")
 
@@ -59,7 +58,7 @@ def exercise(n: int, /, force: bool = False) -> None:
     kept = None
     if task.path.exists() and not force:
         fail(
-            f"{shown(task.path)} is there already; to start again:"
+            f"{show_path(task.path)} is there already; to start again:"
             f" make exercise N={n} FORCE=1"
         )
     try:
@@ -71,8 +70,8 @@ def exercise(n: int, /, force: bool = False) -> None:
         fail(f"exercises must be a writable folder, got {error}")
     remember(n, hints=0, passed=None)
     if kept:
-        say(f"kept {shown(kept)}")
-    say(f"wrote {shown(task.path)}")
+        say(f"kept {show_path(kept)}")
+    say(f"wrote {show_path(task.path)}")
     print()
     say(task.task)
     print(f"\nmake check N={n}   does it work?")
@@ -132,7 +131,7 @@ def watch(n: int, /) -> None:
             verdict = outcome.verdict
             show_outcome(task, outcome)
             print()
-            say(f"waiting for {shown(path)} to be saved; Ctrl-C ends")
+            say(f"waiting for {show_path(path)} to be saved; Ctrl-C ends")
             sys.stdout.flush()
 
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from workshop.compare import explain_difference
-from workshop.jaxprs import count_compilations, count_equations, trace_call
 from workshop.port.results import compare_results
+from workshop.tracing import count_compilations, count_equations, trace_call
 
 DOTS = "put your answer in place of the three dots."
 Calls = dict[str, tuple]  # their arguments, by what they are called

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workshop.stages import STAGES_FOLDER, find_stages
-from workshop.terminal import fail, say, write_whole
+from workshop.terminal import fail, say, show_path, write_whole
 
 TEXTS = Path(__file__).with_name("tasks.toml")
 FOLDER = STAGES_FOLDER.parent / "exercises"
@@ -67,7 +67,7 @@ def require_file(task: Task) -> Path:
     """The attendee's file; status 2 and one line if it is not there."""
     if not task.path.is_file():
         fail(
-            f"{shown(task.path)} does not exist yet:"
+            f"{show_path(task.path)} does not exist yet:"
             f" make exercise N={task.number}"
         )
     return task.path
@@ -76,14 +76,6 @@ def require_file(task: Task) -> Path:
 def fingerprint(path: Path) -> str:
     """Changes when the file does."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def shown(path: Path) -> str:
-    """The path as the attendee would type it, with forward slashes."""
-    path = path.resolve()
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return path.as_posix()
 
 
 def read_progress() -> dict[str, dict]:
@@ -114,4 +106,4 @@ def remember(number: int, **facts: object) -> None:
         FOLDER.mkdir(exist_ok=True)
         write_whole(PROGRESS, json.dumps(progress, indent=1))
     except OSError as error:
-        say(f"(Progress is not kept, {shown(PROGRESS)}: {error.strerror})")
+        say(f"(Progress is not kept, {show_path(PROGRESS)}: {error.strerror})")

@@ -19,12 +19,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from workshop.exercises.examine import explain_error, import_file
-from workshop.exercises.limits import report
+from workshop.errors import explain_error
 from workshop.harness import time_call
-from workshop.jaxprs import count_compilations
 from workshop.port.look import look, look_for_mistakes
 from workshop.port.results import compare_results, flatten, tolerance
+from workshop.sandbox import import_file, report
+from workshop.tracing import count_compilations
 
 SINGLE = tolerance(np.zeros(1, np.float32))
 RTOLS = 1e-4, 1e-3, 0.01, 0.1

@@ -12,14 +12,14 @@ import jax
 from jax.extend.core import jaxprs_in_params
 from jax.extend.source_info_util import summarize
 
-from workshop.jaxprs import (
+from workshop.port.observe import Watch, is_own, narrowings
+from workshop.tracing import (
     count_compilations,
     count_equations,
     equations,
     largest_value,
     loops,
 )
-from workshop.port.observe import Watch, is_own, narrowings
 
 PATIENCE = 20  # seconds that a call may take to be looked at again
 SMALL = 1000  # values that a step computes

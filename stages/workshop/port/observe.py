@@ -21,7 +21,7 @@ from unittest.mock import patch
 import jax
 import numpy as np
 
-from workshop.jaxprs import TRACED, count_compilations
+from workshop.tracing import TRACED, count_compilations
 
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")

@@ -1,6 +1,5 @@
 """Compare a program with its port: the same? what is gained? what next?"""
 
-import ast
 import functools
 import json as json_format
 import math
@@ -13,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workshop.exercises.check import check_path, item, show
-from workshop.exercises.limits import Limits, check_limits, run_within
 from workshop.harness import check_writable
-from workshop.jaxprs import COMPILING
 from workshop.port.findings import at, cause, find, show_bytes, show_seconds
-from workshop.terminal import fail, say, write_whole
+from workshop.sandbox import (
+    Limits,
+    check_code,
+    check_limits,
+    check_path,
+    run_within,
+)
+from workshop.terminal import fail, say, show_item, show_text, write_whole
+from workshop.tracing import COMPILING
 
 CHILD = "workshop.port.child"
 Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
@@ -87,15 +91,6 @@ def check_request(
         check_writable("--json", json)
 
 
-def check_code(name: str, code: str, mode: str) -> None:
-    """End with one line and status 2 if it is not Python: eval or exec."""
-    try:
-        ast.parse(code, mode=mode)
-    except (SyntaxError, ValueError):
-        kind = {"eval": "an expression", "exec": "statements"}[mode]
-        fail(f"--{name} must be {kind} of Python, got {code!r}")
-
-
 def run_program(
     folder: Path, limits: Limits, request: dict, mode: str, path: Path
 ) -> dict[str, Any]:
@@ -142,17 +137,17 @@ def show_steps(facts: dict[str, Any]) -> bool:
     for step in right if wrong else facts["steps"]:
         widths = facts.get("dtypes") if step == "same result" else ""
         if step not in ("imports", "what JAX makes of it"):
-            item("OK", step + (f" ({widths})" if widths else ""))
+            show_item("OK", step + (f" ({widths})" if widths else ""))
     if wrong:
-        item("FAIL", last)
+        show_item("FAIL", last)
         print()
         why = facts.get("why") or facts["differs"]["text"]
         endless = " " + cause("endless") if why.endswith("seconds.") else ""
-        show(why + endless)
+        show_text(why + endless)
     if "why" in facts and facts["printed"]:
         print()
         say("The last lines that were printed:")
-        show(textwrap.indent(facts["printed"], "    "))
+        show_text(textwrap.indent(facts["printed"], "    "))
     return "why" not in facts
 
 
@@ -169,7 +164,7 @@ def find_cause(
                 named += f"If 32 bits are enough: --rtol {allow}."
     if named:
         print()
-        show(named)
+        show_text(named)
     return named
 
 
@@ -194,14 +189,14 @@ def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
     """Print where the port stands, what it gains, and what is next."""
     print("\nWhere does it stand?")
     for finding in findings:
-        show(finding["stands"])
+        show_text(finding["stands"])
     if not findings:
         say("Compiled as a whole, traced once, nothing comes back in between.")
     if "later" in facts:
         show_gain(facts)
     print("\nWhat next?")
     for finding in findings[:1]:
-        show(finding["todo"])
+        show_text(finding["todo"])
         if n := finding["stage"]:
             say(
                 f"Stage {n} shows it: make stage N={n};"
@@ -231,13 +226,15 @@ def show_gain(facts: dict[str, Any]) -> None:
         faster = f"{ratio} times as fast"
         call = max(1, math.ceil((first - later) / (old - later)))
         pays = f"from call {call}"
-    item("", f"old: {show_seconds(old)}")
-    item("", f"port, first call: {show_seconds(first)} (trace, compile, run)")
-    item("", f"port, later: {show_seconds(later)}, {faster}")
-    item("", f"pays off: {pays}")
+    show_item("", f"old: {show_seconds(old)}")
+    show_item(
+        "", f"port, first call: {show_seconds(first)} (trace, compile, run)"
+    )
+    show_item("", f"port, later: {show_seconds(later)}, {faster}")
+    show_item("", f"pays off: {pays}")
     if memory := facts.get("stands", {}).get("memory"):
         name = max(memory, key=lambda name: sum(memory[name].values()))
         parts = ("arguments", "result", "temporary")
         sizes = ", ".join(f"{p} {show_bytes(memory[name][p])}" for p in parts)
-        item("", f"memory of `{name}`: {sizes}")
+        show_item("", f"memory of `{name}`: {sizes}")
     say("Every result was compared before, and every call waited for.")
