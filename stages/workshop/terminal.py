@@ -253,3 +253,18 @@ def show_text(text: str) -> None:
             print(line)
         else:
             print(line[: columns - 3] + "...")
+
+
+def command(name: str, n: int | None = None, arguments: str = "") -> str:
+    """Return how to type a command, in the form in which this one was typed.
+
+    make sets MAKELEVEL for what it runs.
+    """
+    number = "" if n is None else str(n)
+    if "MAKELEVEL" in os.environ:
+        number = number and f"N={number}"
+        arguments = arguments and f'ARGS="{arguments}"'
+        words = ["make", name, number, arguments]
+    else:
+        words = ["python", "stages/workshop", name, number, arguments]
+    return " ".join(word for word in words if word)
