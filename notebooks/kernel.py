@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import os
 import subprocess
 import sys
 from importlib import invalidate_caches, metadata
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = (3, 11)
 OLDEST_JAX = (0, 10)
 PACKAGES = ("jax", "numpy", "jaxtyping", "matplotlib", "ipywidgets", "PIL")
+HOSTED = {"COLAB_RELEASE_TAG", "BINDER_SERVICE_HOST", "KAGGLE_URL_BASE"}
 INSTALL = ("-r", str(ROOT / "requirements.txt"), "matplotlib", "ipywidgets")
 ADVICE = (
     "In the menu, choose Kernel, Change Kernel, and the kernel of this"
@@ -33,17 +35,18 @@ REMOVED = "display: block; text-decoration: none; background: #f0504638"
 BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 
 
-def check_kernel(install: bool = False) -> None:
+def check_kernel() -> None:
     """End the cell with one sentence if the notebooks cannot run here.
 
-    install: first install packages that are missing or too old.
+    A hosted Jupyter belongs to nobody else: there, first install what is
+    missing or too old.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
         refuse(f"it runs Python {version}, {needed} or later is needed.")
-    if install and find_problem():
-        print("Installing what the notebooks need: a minute or two.")
+    if find_problem() and HOSTED & os.environ.keys():
+        print("Installing what the notebooks need takes a minute or two.")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", *INSTALL]
         subprocess.run(pip)  # the next line finds out whether it worked
         invalidate_caches()
