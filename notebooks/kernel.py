@@ -7,8 +7,8 @@ get far enough to be told so.
 from __future__ import annotations
 
 import html
-import itertools
 import os
+import re
 import subprocess
 import sys
 from importlib import invalidate_caches, metadata
@@ -86,18 +86,15 @@ def show_diff(number: int, only: str | None = None) -> None:
 
     from workshop.stages import diff_lines
 
-    names_and_changes = diff_lines(number, only=only)
-    if not names_and_changes:
+    changes = "\n".join(diff_lines(number, only=only))
+    if not changes:
         raise ValueError(f"stage {number} does not change {only}")
-    _, _, _, *lines = names_and_changes  # two files' names, the first "@@"
-    lines = ["⋯" if line.startswith("@@") else line for line in lines]
-    lines = list(itertools.dropwhile(str.isspace, lines))
-    picture = "".join(map(mark_line, lines))
-    output = {
-        "text/plain": "\n".join(lines),
-        "text/html": f'<pre class="diff" style="{BLOCK}">{picture}</pre>',
-    }
-    display(output, raw=True)
+    _, *hunks = re.split(r"(?m)^@@.*\n", changes)  # without file names
+    blank_edges = r"\A( \n)+|(\n )*\n?\Z"
+    text = "\n⋯\n".join(re.sub(blank_edges, "", hunk) for hunk in hunks)
+    marked = "".join(map(mark_line, text.splitlines()))
+    block = f'<pre class="diff" style="{BLOCK}">{marked}</pre>'
+    display({"text/plain": text, "text/html": block}, raw=True)
 
 
 def mark_line(line: str) -> str:
