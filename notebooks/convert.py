@@ -7,7 +7,6 @@ python notebooks/convert.py html    # run them, into build/html; the handout
 
 import asyncio
 import hashlib
-import itertools
 import re
 import shutil
 import sys
@@ -23,7 +22,6 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from handout import make_handout
 from workshop.terminal import fail, parse
 
 FOLDER = Path(__file__).resolve().parent
@@ -118,8 +116,7 @@ def write_pages(
     pages = {"index": make_index(notebooks), **notebooks}
     for name, page in pages.items():
         write_page(folder / f"{name}.html", page, links)
-    cells = itertools.chain(*(page.cells for page in notebooks.values()))
-    (folder / "handout.html").write_text(make_handout(cells), "utf-8")
+    shutil.copy(FOLDER / "handout.html", folder)
     for name in notebooks:
         shutil.copy(FOLDER / f"{name}.ipynb", folder)
 
