@@ -7,7 +7,6 @@ python notebooks/convert.py html    # run the notebooks; write build/html
 
 import asyncio
 import hashlib
-import itertools
 import re
 import shutil
 import signal
@@ -27,7 +26,6 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from handout import make_handout
 from workshop.terminal import fail, parse
 
 FOLDER = Path(__file__).resolve().parent
@@ -172,8 +170,7 @@ def write_pages(
     for name in notebooks:
         source = make_notebook(FOLDER / f"{name}.py", address)
         nbformat.write(source, folder / f"{name}.ipynb")
-    cells = itertools.chain(*(page.cells for page in notebooks.values()))
-    (folder / "handout.html").write_text(make_handout(cells), "utf-8")
+    shutil.copy(FOLDER / "handout.html", folder)
 
 
 def find_title(notebook: nbformat.NotebookNode) -> str:

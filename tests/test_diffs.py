@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-import handout
 from support import DOOR, ROOT, STAGES, assert_refused, output_of
 from workshop.stages import cut_function, diff_lines, find_stages, stage_before
 
@@ -132,18 +131,3 @@ def test_the_command_in_the_docstring_runs(
     size = "--width", 8, "--num-steps", 5
     out = output_of(run_here(number, *arguments, *size))
     assert ("devices: 4, processes: 1" in out) == (number == 9)
-
-
-def test_the_handout_has_of_each_diff_the_lines_that_the_readme_names():
-    first, *ideas = handout.find_ideas(handout.read("README.md"))
-    assert first["diff"] == ""
-    assert len(ideas) == len(STAGES) - 1
-    for number, idea in enumerate(ideas, start=1):
-        assert idea["title"].startswith(f"Stage {number}: ")
-        diff = [line[0] + line[1:].strip() for line in diff_lines(number)]
-        lines = idea["diff"].splitlines()
-        assert 1 <= len(lines) <= 2
-        assert set(lines) <= set(diff)
-        assert any(line[0] == "+" for line in lines)
-    commands = dict(handout.find_commands(handout.read("Makefile")))
-    assert {"check", "diff", "lab"} < commands.keys() - {"lint"}
