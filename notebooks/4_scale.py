@@ -578,9 +578,9 @@ answers.check_find_cell(solution_1)
 # %% [markdown]
 # ### Exercise 2: rule 110 in a few operations
 #
-# Write rule 110 for words: `left`, `center` and `right` are arrays of `uint32`,
-# and each bit is a cell. Use only `&`, `|`, `^` and `~`. Four operations are
-# enough, but any number will do.
+# Write rule 110 for words: `left`, `center` and `right` are arrays of
+# `uint32`, and each bit is a cell. Use only `&`, `|`, `^` and `~`. Four
+# operations are enough, but any number will do.
 #
 # <details><summary>Hint</summary>Under rule 110 a cell is live if it or its
 # right neighbor was live. There is one exception: all three were live. What
@@ -644,10 +644,10 @@ answers.check_exchanges(solution_3)
 # cell of the whole ring is to move to the right by one. Send the last cell of
 # each share to the next device, by `jax.lax.ppermute`.
 #
-# <details><summary>Hint</summary><code>jax.lax.ppermute(x, "ring", pairs)</code>
-# sends <code>x</code> along each pair (from, to). The last device sends to the
-# first. What arrives goes before all but the last cell of the
-# share.</details>
+# <details><summary>Hint</summary>
+# <code>jax.lax.ppermute(x, "ring", pairs)</code> sends <code>x</code> along
+# each pair (from, to). The last device sends to the first. What arrives goes
+# before all but the last cell of the share.</details>
 
 # %% tags=["exercise"]
 mesh = jax.make_mesh((8,), ("ring",), axis_types=(AxisType.Auto,))
