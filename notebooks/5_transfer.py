@@ -945,15 +945,17 @@ print(done.stdout or done.stderr)
 #
 # 1. **Functions.** A function takes all that it needs as arguments, random
 #    keys too, and returns all that it computes. It changes nothing.
-# 2. **A reference.** Keep the old program as it is. Choose one small call and a
-#    tolerance, and compare after every change.
+# 2. **A reference.** Keep the old program as it is. Choose one small call and
+#    a tolerance, and compare after every change.
 # 3. **`jnp` for `np`**, and a new array for each change in place.
 # 4. **Time it**: the first call and later calls, and wait for the result.
-# 5. **`jax.jit`** goes on the outermost function that takes arrays. Make static
-#    only what decides a shape or a loop's length.
+# 5. **`jax.jit`** goes on the outermost function that takes arrays. Make
+#    static only what decides a shape or a loop's length.
 # 6. **Loops.** A loop with a known number of steps becomes a `scan`; one that
-#    stops on a condition, a `while_loop`; one over independent cases, a `vmap`.
-# 7. **Stay in JAX.** Until the end, use no print, no `if` on a value, no NumPy.
+#    stops on a condition, a `while_loop`; one over independent cases, a
+#    `vmap`.
+# 7. **Stay in JAX.** Use no print, no `if` on a value and no NumPy until the
+#    end.
 # 8. **Ask `port` what is next.** Stop when what remains is the computation
 #    itself.
 #
