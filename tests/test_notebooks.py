@@ -139,7 +139,7 @@ def test_pages_need_nothing_else(run_notebook, tmp_path):
         page = path.read_text(encoding="utf-8")
         sources = re.findall(r'\ssrc="([^"]{,30})', page)
         assert all(src.startswith("data:image/png;") for src in sources)
-        for loads in ("<link", "@import", "<script"):
+        for loads in ("<link", "@import", "<script src"):
             assert loads not in page
         for local in re.findall(r'href="([\w.]+)(?:#[\w.-]*)?"', page):
             assert (tmp_path / local).exists()
