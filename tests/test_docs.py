@@ -7,6 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from string import Template
 
 import numpy as np
 import pytest
@@ -68,6 +70,9 @@ def dry_run(command):
 def workshop_arguments(command):
     """Return what make passes to `python stages/workshop`."""
     (line,) = (x for x in dry_run(command) if "stages/workshop" in x)
+    given = (word.partition("=") for word in shlex.split(command)[2:])
+    variables = defaultdict(str, {name: value for name, _, value in given})
+    line = Template(line).substitute(variables)  # as the shell would
     return shlex.split(line.partition("stages/workshop")[2])
 
 
