@@ -22,6 +22,7 @@ from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from nbconvert.filters import strip_ansi
 
 from workshop.terminal import fail, parse
 
@@ -112,7 +113,7 @@ def make_pages() -> None:
         try:
             notebooks[source.stem] = execute(make_notebook(source))
         except CellExecutionError as error:
-            fail(f"{source.stem}.ipynb fails:\n{error}", 1)
+            fail(f"{source.name} fails:\n{strip_ansi(str(error))}", 1)
     write_pages(PAGES, notebooks, find_address())
     print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")
 
