@@ -257,12 +257,14 @@ check_differences = check_function(
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Return how many more cells live next if one cell is 1 and not 0."""
-    each = np.eye(len(cells), dtype=bool)
-    low, high = (
-        [reference.step(s.astype(int), table).sum() for s in states]
-        for states in (np.where(each, x, cells) for x in (0, 1))
-    )
-    return np.subtract(high, low)
+    each, table = np.eye(len(cells), dtype=bool), table.astype(np.uint8)
+    ones = np.where(each, 1, cells).astype(np.uint8)
+    zeros = np.where(each, 0, cells).astype(np.uint8)
+    counts = [
+        [reference.step(state, table).sum(dtype=int) for state in states]
+        for states in (zeros, ones)
+    ]
+    return np.diff(counts, axis=0)[0]
 
 
 FLOATS = {

@@ -6,14 +6,11 @@ python notebooks/convert.py html    # run the notebooks; write build/html
 """
 
 import asyncio
-import hashlib
-import itertools
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +22,7 @@ from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
-from traitlets.config import Config
 
-from handout import make_handout
 from workshop.terminal import fail, parse
 
 FOLDER = Path(__file__).resolve().parent
@@ -35,35 +30,7 @@ ROOT = FOLDER.parent
 SOURCES = sorted(FOLDER.glob("[0-9]_*.py"))
 PAGES = ROOT / "build" / "html"
 SECONDS_PER_CELL = 120
-METADATA = {
-    "kernelspec": {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    },
-    "language_info": {"name": "python"},
-}
-PAGE = Config(
-    {
-        "TagRemovePreprocessor": {
-            "enabled": True,
-            "remove_cell_tags": ["setup"],
-        },
-        # No kernel answers a widget here: its picture is shown instead.
-        "NbConvertBase": {
-            "display_data_priority": [
-                "text/html",
-                "text/markdown",
-                "image/png",
-                "text/plain",
-            ]
-        },
-        "HTMLExporter": {
-            "exclude_input_prompt": True,
-            "exclude_output_prompt": True,
-        },
-    }
-)
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NO_ADDRESS = 'ADDRESS = ""'  # in the set-up cell of each source
 
 
@@ -73,8 +40,8 @@ def find_address() -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
-        return ""  # there is no git
-    # Names and passwords before an "@" are left out.
+        return ""  # git is not installed
+    # It may be git@host:path; a user's name or password is left out.
     pattern = r"(?:\w+://)?(?:.*@)?([\w-]+(?:\.[\w-]+)+)[:/](.+?)(?:\.git)?/?"
     remote = re.fullmatch(pattern, done.stdout.strip())
     return f"https://{remote[1]}/{remote[2]}" if remote else ""
@@ -83,18 +50,15 @@ def find_address() -> str:
 def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:
     """Return the notebook of a py:percent source, without outputs.
 
-    A cell's id comes from its text, so that a source always makes one file.
+    Its cells have no ids, which would be random: a source makes one file.
     """
     text = source.read_text(encoding="utf-8")
     text = text.replace(NO_ADDRESS, f'ADDRESS = "{address}"')
     notebook = jupytext.reads(text, fmt="py:percent")
-    notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    seen: Counter[str] = Counter()
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last without ids
     for cell in notebook.cells:
-        mark = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
-        seen[mark] += 1
-        cell.id = f"{mark}-{seen[mark]}"
+        cell.pop("id", None)
     return notebook
 
 
@@ -110,7 +74,7 @@ def write_notebooks() -> None:
 def check_notebooks() -> None:
     """End with status 1 if a .ipynb does not fit its source.
 
-    It may hold any address: a fork is not a mistake.
+    It may hold any address, so that a fork passes.
     """
     for source in SOURCES:
         path = source.with_suffix(".ipynb")
@@ -164,21 +128,20 @@ def write_pages(
     """
     folder.mkdir(parents=True, exist_ok=True)
     pages = {"index": make_index(notebooks), **notebooks}
-    titles = {name: find_title(page) for name, page in pages.items()}
-    for name, page in pages.items():
+    titles = {name: find_title(pages[name]) for name in pages}
+    exporter = HTMLExporter(
+        template_file=str(FOLDER / "page.html.j2"),
+        filters={"find_headings": find_headings},
+    )
+    for name, notebook in pages.items():
         facts = {"name": name, "titles": titles, "address": address}
-        body = fix_links(make_page(page, facts), folder)
-        (folder / f"{name}.html").write_text(body, encoding="utf-8")
+        body, _ = exporter.from_notebook_node(notebook, {"page": facts})
+        page = folder / f"{name}.html"
+        page.write_text(fix_links(body, address), encoding="utf-8")
     for name in notebooks:
-        source = make_notebook(FOLDER / f"{name}.py", address)
-        nbformat.write(source, folder / f"{name}.ipynb")
-    cells = itertools.chain(*(page.cells for page in notebooks.values()))
-    (folder / "handout.html").write_text(make_handout(cells), "utf-8")
-
-
-def find_title(notebook: nbformat.NotebookNode) -> str:
-    """Return the heading that a notebook begins with."""
-    return notebook.cells[0].source.splitlines()[0].strip("# ")
+        notebook = make_notebook(FOLDER / f"{name}.py", address)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    shutil.copy(FOLDER / "handout.html", folder)
 
 
 def make_index(
@@ -194,16 +157,9 @@ def make_index(
     return nbformat.v4.new_notebook(cells=[text])
 
 
-def make_page(notebook: nbformat.NotebookNode, facts: dict) -> str:
-    """Return a notebook as HTML; facts are for the template."""
-    exporter = HTMLExporter(
-        config=PAGE,
-        template_file=str(FOLDER / "page.html.j2"),
-        filters={"find_headings": find_headings},
-    )
-    resources = {"page": facts}
-    body, _ = exporter.from_notebook_node(notebook, resources=resources)
-    return body
+def find_title(notebook: nbformat.NotebookNode) -> str:
+    """Return the heading that a notebook begins with."""
+    return notebook.cells[0].source.splitlines()[0].strip("# ")
 
 
 def find_headings(body: str) -> list[tuple[str, str]]:
@@ -212,14 +168,11 @@ def find_headings(body: str) -> list[tuple[str, str]]:
     return [(h["id"], h.get_text().removesuffix("¶")) for h in headings]
 
 
-def fix_links(body: str, folder: Path) -> str:
-    """Return the page with links to pages, and to copies of other files."""
-    body = re.sub(r'(<a href="\w+)\.ipynb', r"\1.html", body)
-    for link in set(re.findall(r'<a href="(\.\./[\w/.-]+)"', body)):
-        copy = folder / f"{Path(link).name}.txt"  # a browser shows text
-        shutil.copyfile(FOLDER / link, copy)
-        body = body.replace(f'<a href="{link}"', f'<a href="{copy.name}"')
-    return body
+def fix_links(body: str, address: str) -> str:
+    """Return a page with links to other pages and to the repository."""
+    files = f"{address}/blob/HEAD/" if address else "../../"
+    body = body.replace('<a href="../', f'<a href="{files}')
+    return re.sub(r'(<a href="\w+)\.ipynb', r"\1.html", body)
 
 
 def convert(action: Literal["write", "check", "html"], /) -> None:
@@ -228,12 +181,13 @@ def convert(action: Literal["write", "check", "html"], /) -> None:
     Args:
         action: What to make, or to check.
     """
-    actions = {
-        "write": write_notebooks,
-        "check": check_notebooks,
-        "html": make_pages,
-    }
-    actions[action]()
+    match action:
+        case "write":
+            write_notebooks()
+        case "check":
+            check_notebooks()
+        case "html":
+            make_pages()
 
 
 if __name__ == "__main__":

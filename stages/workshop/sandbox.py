@@ -1,7 +1,8 @@
-"""Run a module in a process of its own that may take only so much.
+"""Run somebody's file in a process of its own, within limits.
 
-It watches its own time and memory, and whether anybody still waits for it,
-which works on every system.
+`run_within` starts a module that calls `report`. That process watches its own
+time and memory, and ends when the one that started it has ended. This works on
+every system. The module reports what it does, step by step.
 """
 
 import ast
@@ -10,6 +11,7 @@ import dataclasses
 import faulthandler
 import importlib.util
 import json
+import linecache
 import os
 import re
 import shutil
@@ -21,28 +23,45 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, NoReturn, TextIO
+from typing import IO, Any, NoReturn
 
 import psutil
 
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import fail, show_path, terminal_size
+from workshop.terminal import command, fail, show_path, terminal_size
 
-TOO_LARGE, TOO_LONG = 99, 98  # exit statuses
-NOTE = "note: "
-LARGEST = 86_400  # seconds of a day
+LARGEST = 86_400  # the seconds of a day
+INTERVAL = 0.05  # seconds between two looks at time, memory and parent
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How long a process may run, and how much memory it may take."""
+    """How long a process may run, and how much memory it may use."""
 
     seconds: float = 60
     gigabytes: float = 2
 
 
+@dataclasses.dataclass
+class Report:
+    """What a process has reported, and how it ended."""
+
+    steps: list[str] = dataclasses.field(default_factory=list)
+    """What it began, in order."""
+    why: str = ""
+    """Why the last step failed, if it did."""
+    broken: str = ""
+    """The limit that was broken, if one was: "seconds" or "gigabytes"."""
+    note: str = ""
+    """What the process was busy with when it broke a limit, if known."""
+    printed: str = ""
+    """The last lines that it printed, unless it broke a limit."""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What else it found, by name."""
+
+
 def check_limits(limits: Limits) -> None:
-    """End with one line and status 2 if they are no limits."""
+    """End with one line and status 2 if a limit is out of range."""
     for name, value in dataclasses.asdict(limits).items():
         if not 0 < value <= LARGEST:
             allowed = f"above 0 and at most {LARGEST}"
@@ -57,91 +76,107 @@ def run_within(
     folder: Path,
     environment: dict[str, str],
     cwd: Path | None = None,
-) -> dict[str, Any]:
-    """Run `python -m module ARGUMENTS PATH REPORT LIMITS` to its end.
+) -> Report:
+    """Run `python -m module`, which has to call `report`, to its end.
 
-    It has to call `report`. Returns all that it told, its steps in a list:
-    {"steps": [name, ...], "why": how it failed, if so, "printed": its last
-    lines then, ...}. The folder holds the report.
+    The module works on the file at path, and also gets the arguments. The
+    folder holds what it reports; nothing else may use that folder.
     """
-    report, place = folder / "report", folder / "place"
-    report.unlink(missing_ok=True)
-    arguments += path, report, *map(str, dataclasses.astuple(limits))
+    report_path, place = folder / "report", folder / "place"
+    report_path.unlink(missing_ok=True)
+    words = [*arguments, path, report_path, os.getpid()]
+    words += dataclasses.astuple(limits)
     status, printed = run_to_end(
-        [sys.executable, "-P", "-m", module, *arguments],
-        env=environment | own_environment(environment),
+        [sys.executable, "-P", "-m", module, *map(str, words)],
+        env=environment | make_environment(environment),
         cwd=cwd,
     )
-    found = read_report(report)
-    if not found.pop("ended", False):
-        found["why"] = explain_end(status, limits, place, path)
-    broken = status == TOO_LARGE or place.read_text(encoding="utf-8")
-    return found | {"printed": "" if broken else printed}
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """All that was told, in one; of the steps a list."""
-    if not path.exists():
-        fail("It could not be started. What is wrong: make doctor", 1)
-    found: dict[str, Any] = {"steps": []}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        told = json.loads(line)
-        found["steps"] += [told.pop("step")] if "step" in told else []
-        found |= told
+    found = read_report(report_path)
+    if found.facts.pop("ended", False):
+        return dataclasses.replace(found, broken="", printed=printed)
+    traceback = place.read_text(encoding="utf-8")
+    if traceback and not found.broken:
+        found.broken = "seconds"  # faulthandler ended it, which reports none
+    if not found.broken:
+        why = f"The file ended Python, status {status}."
+        return dataclasses.replace(found, why=why, printed=printed)
+    found.why = explain_limit(found, limits) + find_place(traceback, path)
+    if found.note:
+        found.why += f"\n{found.note}"
     return found
 
 
-def run_to_end(command: list, **options: Any) -> tuple[int, str]:
-    """Its exit status, and the last lines that it printed."""
+def read_report(path: Path) -> Report:
+    """Return all that a process has reported; end with one line if nothing."""
+    if not path.exists():
+        fail(f"It could not be started. To see why: {command('doctor')}", 1)
+    found = Report()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        for name, value in json.loads(line).items():
+            if name == "step":
+                found.steps.append(value)
+            elif name in ("why", "broken", "note"):
+                setattr(found, name, value)
+            else:
+                found.facts[name] = value
+    return found
+
+
+def explain_limit(found: Report, limits: Limits) -> str:
+    """Return the beginning of a sentence on the limit that was broken."""
+    if found.broken == "gigabytes":
+        return f"It uses more than {limits.gigabytes:g} GB of memory"
+    return f"It still runs after {limits.seconds:g} seconds"
+
+
+def find_place(traceback: str, path: Path) -> str:
+    """Return the end of that sentence: where in the file Python was."""
+    for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
+        if Path(match[1]).name == path.name:
+            line = linecache.getline(str(path), int(match[2])).strip()
+            where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
+            return f":\n{where}:\n    {line}"
+    return "."
+
+
+def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
+    """Run a command; return its exit status and the last lines it printed."""
     tail = bytearray()
     sys.stdout.flush()
-    with subprocess.Popen(
-        command,
+    process = subprocess.Popen(
+        words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         **options,
-    ) as process:
+    )
+    try:
         reader = threading.Thread(
             target=keep_tail, args=(process.stdout, tail), daemon=True
         )
         reader.start()
-        try:
-            process.wait()
-        finally:
-            end_session(process)
-            reader.join(timeout=1)
+        process.wait()
+    finally:
+        end_session(process)
+    reader.join(timeout=1)  # a process that got away may hold the pipe
     lines = bytes(tail).decode(errors="replace").splitlines()
     return process.returncode, "\n".join(lines[-5:])
 
 
-def explain_end(status: int, limits: Limits, place: Path, path: Path) -> str:
-    """Why it ended early: the limit that it broke, and where it was then."""
-    lines = place.read_text(encoding="utf-8")
-    if status == TOO_LARGE:
-        broken = f"It takes more than {limits.gigabytes:g} GB of memory"
-    elif lines:
-        broken = f"It still runs after {limits.seconds:g} seconds"
-    else:
-        return f"The file ended Python, status {status}."
-    note = re.match(f"{NOTE}(.*)", lines)
-    where = find_place(lines, path)
-    return f"{broken}{where}\n{note[1] if note else ''}".rstrip()
-
-
-def own_environment(environment: dict[str, str]) -> dict[str, str]:
-    """What such a process needs to find us, and to print as we do."""
-    paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
-    return {
-        "COLUMNS": str(terminal_size()[0]),
-        "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
+def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
+    """Read the stream to its end, and close it; keep only the last bytes."""
+    with stream:
+        while chunk := stream.read1(size):
+            tail += chunk
+            del tail[:-size]
 
 
 def end_session(process: subprocess.Popen) -> None:
-    """End it and what it has started; on POSIX also what it has orphaned."""
+    """End a process and all that it has started.
+
+    On POSIX this includes processes whose parent has ended already.
+    """
     kill_children(process.pid)
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
@@ -150,93 +185,94 @@ def end_session(process: subprocess.Popen) -> None:
 
 
 def kill_children(pid: int) -> None:
-    """End all that a process has started, if it still runs."""
+    """End all that a process has started, if the process still runs."""
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
 
 
-def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
-    """Read the stream to its end; keep only the last bytes."""
-    while chunk := stream.read1(size):
-        tail += chunk
-        del tail[:-size]
+def make_environment(environment: dict[str, str]) -> dict[str, str]:
+    """Return the variables by which it finds us, and prints as we do."""
+    paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
+    return {
+        "COLUMNS": str(terminal_size()[0]),
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
 
 
-def find_place(printed: str, path: Path) -> str:
-    """Where in the file it was, if Python could still say so."""
-    for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', printed):
-        if Path(match[1]).name == path.name:
-            source = path.read_text(encoding="utf-8").splitlines()
-            line = source[int(match[2]) - 1].strip()
-            where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
-            return f":\n{where}:\n    {line}"
-    return "."
+def report(
+    work: Callable[..., None], describe: Callable[[], str] = str
+) -> NoReturn:
+    """Do the work in a process that `run_within` has started, and end it.
 
-
-def report(work: Callable[..., None]) -> NoReturn:
-    """Work in a process that run_within has started, and end it.
-
-    The work is given ARGUMENTS and PATH, and first a function that tells
-    run_within, at once, what its keywords say: step=name when something
-    begins that may not end, why=text if it fails, and what else is found.
+    The work gets a function `tell`, then the arguments and the path. `tell`
+    reports its keywords at once: step=name when something begins, why=text if
+    it fails, and any other name for what is found. describe returns what the
+    process is busy with, for the note of one that breaks a limit.
     """
-    *arguments, path, name, seconds, gigabytes = sys.argv[1:]
+    *arguments, path, name, parent, seconds, gigabytes = sys.argv[1:]
     limits = Limits(float(seconds), float(gigabytes))
-    keep_within(limits, Path(name).with_name("place"))
     with Path(name).open("w", encoding="utf-8") as file:
 
         def tell(**what: Any) -> None:
-            print(json.dumps(what), file=file, flush=True)
+            file.write(json.dumps(what) + "\n")
+            file.flush()
 
-        work(tell, *arguments, Path(path).resolve())
-        tell(ended=True)
+        with Path(name).with_name("place").open("w") as place:
+            # Where Python cannot switch threads, `watch` does not run.
+            late = limits.seconds + 1
+            faulthandler.dump_traceback_later(late, exit=True, file=place)
+
+            def stop(limit: str) -> NoReturn:
+                tell(broken=limit, note=describe())
+                faulthandler.dump_traceback(place)
+                end_with_children()
+
+            watching = (limits, int(parent), Path(name).parent, stop)
+            threading.Thread(target=watch, args=watching, daemon=True).start()
+            work(tell, *arguments, Path(path).resolve())
+            tell(ended=True)
+            end_with_children()
+
+
+def watch(
+    limits: Limits, parent: int, folder: Path, stop: Callable[[str], None]
+) -> None:
+    """Stop this process once a limit is broken, or its parent has ended."""
+    end = time.monotonic() + limits.seconds
+    process = psutil.Process()
+    while is_running(parent):
+        time.sleep(INTERVAL)
+        if process.memory_info().rss > limits.gigabytes * 1e9:
+            stop("gigabytes")
+        if time.monotonic() > end:
+            stop("seconds")
+    shutil.rmtree(folder, ignore_errors=True)
     end_with_children()
 
 
-def keep_within(limits: Limits, place: Path) -> None:
-    """From now on end this process, and say where, when it takes more.
-
-    Also when the one that has started it is gone.
-    """
-    file = place.open("w", encoding="utf-8")
-    # A second later where Python has no turn, and its thread cannot do it.
-    faulthandler.dump_traceback_later(limits.seconds + 1, exit=True, file=file)
-    threading.Thread(target=watch, args=(limits, file), daemon=True).start()
-
-
-def watch(limits: Limits, place: TextIO) -> NoReturn:
-    """End this process once it takes too much, or nobody waits for it."""
-    parent, end = os.getppid(), time.monotonic() + limits.seconds
-    process, status = psutil.Process(), 0
-    while not status:
-        time.sleep(0.05)
-        if os.getppid() != parent or not psutil.pid_exists(parent):
-            shutil.rmtree(Path(place.name).parent, ignore_errors=True)
-            end_with_children()
-        if process.memory_info().rss > limits.gigabytes * 1e9:
-            status = TOO_LARGE
-        elif time.monotonic() > end:
-            status = TOO_LONG
-    if "workshop.tracing" in sys.modules:
-        note = sys.modules["workshop.tracing"].describe_compilation()
-        place.write(f"{NOTE}{note}\n")
-        place.flush()
-    faulthandler.dump_traceback(place)
-    end_with_children(status)
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has only ended does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
-def end_with_children(status: int = 0) -> NoReturn:
+def end_with_children() -> NoReturn:
     """End this process, and all that it has started."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     kill_children(os.getpid())
-    os._exit(status)
+    os._exit(0)
 
 
 def check_path(path: Path, name: str = "path") -> None:
-    """End with one line and status 2 if it is not a file of Python."""
+    """End with one line and status 2 if it is not a Python file."""
     if not path.is_file():
         fail(f"{name} must be a file, got {path}")
     if path.suffix != ".py":
@@ -245,7 +281,7 @@ def check_path(path: Path, name: str = "path") -> None:
 
 
 def check_code(name: str, code: str, mode: str) -> None:
-    """End with one line and status 2 if it is not Python: eval or exec."""
+    """End with one line and status 2 if it does not parse: eval or exec."""
     try:
         ast.parse(code, mode=mode)
     except (SyntaxError, ValueError):
@@ -254,8 +290,9 @@ def check_code(name: str, code: str, mode: str) -> None:
 
 
 def import_file(path: Path) -> ModuleType:
-    """The file as a module, its main guard not run."""
+    """Return the file as a module; its main guard is not run."""
     sys.path.insert(0, str(path.parent))
+    sys.dont_write_bytecode = True  # an old version must never be found
     spec = importlib.util.spec_from_file_location("exercise", path)
     module = sys.modules["exercise"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -10,9 +10,11 @@ import errno
 import functools
 import io
 import os
-import re
+import secrets
 import shlex
 import shutil
+import signal
+import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -22,24 +24,9 @@ from typing import Any, NoReturn, TextIO
 
 BLOCKS = "█▀▄"
 
-# tyro's sentences, and what is said instead.
-PLAINER = [
-    (
-        r"Error parsing (\S+): invalid literal for int\(\).*: (.*)",
-        r"\1 must be an integer, got \2",
-    ),
-    (
-        r"Error parsing (\S+): no type matching \S*INT .* from \[(.*)\]\.",
-        r"\1 must be an integer, got \2",
-    ),
-    (
-        r"Error parsing (\S+): could not convert string to float: (.*)",
-        r"\1 must be a number, got \2",
-    ),
-    (r"Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
-    (r"Missing from \S+: (\S+) .*", r"\1 is missing (--help says what it is)"),
-    (r"(Unrecognized options: .*)", r"\1 (--help lists the options)"),
-]
+# less leaves at the end of the text (F, E) and at Ctrl-C (K), and its prompt
+# says how to go on, so that nothing typed next goes into it.
+LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
 def terminal_size() -> tuple[int, int]:
@@ -92,11 +79,46 @@ def page(text: str) -> None:
     import subprocess
 
     pager = shlex.split(os.environ.get("PAGER", "less"))
-    if sys.stdout.isatty() and pager and shutil.which(pager[0]):
-        environment = {"LESS": "FRX", **os.environ}
-        subprocess.run(pager, input=text.encode(), env=environment)
-    else:
+    if not (sys.stdout.isatty() and pager and shutil.which(pager[0])):
         print(text)
+        return
+    sys.stdout.flush()
+    environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
+    with ignoring_interrupts():  # Ctrl-C is for the pager
+        subprocess.run(pager, input=text.encode(), env=environment)
+
+
+@contextmanager
+def ignoring_interrupts() -> Iterator[None]:
+    """Leave Ctrl-C to the program that is started within."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupts_raise() -> Iterator[None]:
+    """Raise SystemExit at Ctrl-C and SIGTERM within, so that we can clean up.
+
+    Everywhere else these signals simply end the program. Do not run JAX
+    within: it drops an exception that is raised in one of its callbacks.
+    """
+
+    def leave(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    names = {"SIGINT", "SIGTERM", "SIGHUP"} & vars(signal).keys()
+    before = {
+        number: signal.signal(number, leave)
+        for number in (getattr(signal, name) for name in names)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -137,8 +159,9 @@ def fail(message: str, status: int = 2) -> NoReturn:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, whole or not at all.
 
-    A link or a device is written through, never replaced. Raises OSError,
-    and leaves what was there before, if the disk does not take it.
+    The file is written under a new name beside the old one and then renamed,
+    so it keeps its mode; a link keeps pointing to it. A device is written to.
+    Raises OSError, and leaves what was there before, if that fails.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -146,9 +169,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        part.write_bytes(content)
+        with part.open("xb") as file:  # x: a new file, never through a link
+            file.write(content)
+        if path.exists():
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -164,64 +190,35 @@ def parse(
 
     Returns the function with these arguments, not yet called, or the instance
     of the dataclass. A command line that does not fit ends the program with
-    one line and status 2; --help prints, and ends it with status 0.
+    tyro's explanation and status 2; --help prints, and ends it with status 0.
     """
     import tyro
 
-    usage, explanation = io.StringIO(), io.StringIO()
+    # tyro colors what it writes to a terminal, even where NO_COLOR is set.
+    usage, complaint = io.StringIO(), io.StringIO()
     try:
-        with redirect_stdout(usage), redirect_stderr(explanation):
+        with redirect_stdout(usage), redirect_stderr(complaint):
             return tyro.cli(
                 command if isinstance(command, type) else defer(command),
                 args=arguments,
                 prog=prog or Path(sys.argv[0]).name,
                 description=description,
+                config=(tyro.conf.PositionalMetavarFromFieldName,),
             )
-    except SystemExit as end:
-        if not end.code:
-            print(usage.getvalue(), end="")
-            raise
-    fail(first_sentence(explanation.getvalue()))
+    except SystemExit:
+        print(usage.getvalue(), end="")
+        print(complaint.getvalue(), end="", file=sys.stderr)
+        raise
 
 
 def defer(function: Callable) -> Callable:
-    """The function, but to be called again, without arguments, to run.
+    """Return a function of the same signature that returns a call of it."""
 
-    Its positional arguments are called by their names in the help.
-    """
-    import inspect
-    from typing import Annotated, get_type_hints
-
-    from tyro.conf import arg
-
+    @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable:
         return functools.partial(function, *args, **kwargs)
 
-    hints = get_type_hints(function)
-    hints.pop("return", None)
-    signature = inspect.signature(function)
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            metavar = arg(metavar=name.upper())
-            hints[name] = Annotated[hints[name], metavar]
-    later.__doc__ = function.__doc__
-    later.__signature__, later.__annotations__ = signature, hints
     return later
-
-
-def first_sentence(box: str) -> str:
-    """What stands in tyro's box between its title and the next rule, plain."""
-    lines = [line.strip("│ ") for line in box.splitlines()]
-    sentence = []
-    for line in lines[1:]:
-        if re.search(r"\w", line):
-            sentence.append(line)
-        elif sentence:
-            break
-    text = " ".join(sentence or lines)
-    for pattern, plainer in PLAINER:
-        text = re.sub(pattern, plainer, text)
-    return text
 
 
 def show_path(path: Path) -> str:

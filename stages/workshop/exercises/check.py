@@ -4,7 +4,6 @@ It is examined in a process of its own, which may take only so long and so much
 memory. One thing is said at a time: the first that is not right.
 """
 
-import dataclasses
 import os
 import sys
 import tempfile
@@ -20,7 +19,13 @@ from workshop.exercises.tasks import (
     remember,
     require_file,
 )
-from workshop.sandbox import Limits, check_limits, check_path, run_within
+from workshop.sandbox import (
+    Limits,
+    Report,
+    check_limits,
+    check_path,
+    run_within,
+)
 from workshop.stages import find_stages
 from workshop.terminal import say, show_item, show_path, show_text
 
@@ -29,22 +34,9 @@ EXAMINE = "workshop.exercises.examine"
 NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What was looked at, the last thing still undecided, and the verdict."""
-
-    steps: list[str]
-    fact: str = ""
-    """What was found, if all is right."""
-    why: str = ""
-    """What is not right with the last step, if that is so."""
-    printed: str = ""
-    """The last lines that the file itself printed."""
-
-    @property
-    def verdict(self) -> str:
-        """It passes, or what it does not pass."""
-        return f"FAIL {self.steps[-1]}" if self.why else "it passes"
+def verdict(report: Report) -> str:
+    """Return whether it passes, or the step that failed."""
+    return f"FAIL {report.steps[-1]}" if report.why else "it passes"
 
 
 def check(
@@ -77,7 +69,7 @@ def check(
     return 1 if outcome.why else 0
 
 
-def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
+def examine_own(task: Task, limits: Limits = DEFAULT) -> Report:
     """Examine the attendee's exercise, and remember if it passes."""
     mark = fingerprint(task.path)
     outcome = run_examiner(task, task.path, limits)
@@ -85,7 +77,7 @@ def examine_own(task: Task, limits: Limits = DEFAULT) -> Outcome:
     return outcome
 
 
-def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
+def run_examiner(task: Task, path: Path, limits: Limits) -> Report:
     """Start examine.py, wait for it within the limits, read its report.
 
     The same for all: CPU devices, and no settings from outside.
@@ -97,23 +89,22 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Outcome:
     environment["JAX_PLATFORMS"] = "cpu"
     environment["JAX_NUM_CPU_DEVICES"] = str(NUM_DEVICES)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = run_within(
+        return run_within(
             *(limits, EXAMINE, str(task.number)),
             path=path.resolve(),
             folder=Path(folder),
             environment=environment,
         )
-    return Outcome(**found)
 
 
-def show_outcome(task: Task, outcome: Outcome) -> None:
+def show_outcome(task: Task, outcome: Report) -> None:
     """Print what is right, then what is not."""
     *right, last = outcome.steps
     for step in right:
         show_item("OK", step)
     if not outcome.why:
         show_item("OK", last)
-        show_item("", outcome.fact)
+        show_item("", outcome.facts["fact"])
         congratulate(task)
         return
     show_item("FAIL", last)

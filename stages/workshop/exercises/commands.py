@@ -112,7 +112,11 @@ def watch(n: int, /) -> None:
     """
     import watchfiles
 
-    from workshop.exercises.check import examine_own, show_outcome
+    from workshop.exercises.check import (
+        examine_own,
+        show_outcome,
+        verdict,
+    )
 
     task = find_task(n)
     path = require_file(task)
@@ -122,13 +126,13 @@ def watch(n: int, /) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    seen = verdict = None  # the first time-out brings the first check
+    seen = before = None  # the first time-out brings the first check
     for _ in saves:
         if path.is_file() and path.stat().st_mtime_ns != seen:
             seen = path.stat().st_mtime_ns
             outcome = examine_own(task)
-            print_change(verdict, outcome.verdict)
-            verdict = outcome.verdict
+            print_change(before, verdict(outcome))
+            before = verdict(outcome)
             show_outcome(task, outcome)
             print()
             say(f"waiting for {show_path(path)} to be saved; Ctrl-C ends")

@@ -17,6 +17,7 @@ from workshop.exercises.expect import NotYet
 from workshop.exercises.tasks import Task, find_tasks
 from workshop.sandbox import import_file, report
 from workshop.stages import failure, find_stages, stage_before
+from workshop.tracing import describe_compilation
 
 
 def examine(task: Task, path: Path, begin: Callable[[str], None]) -> str:
@@ -67,4 +68,4 @@ def work(tell: Callable[..., None], number: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    report(work)
+    report(work, describe_compilation)

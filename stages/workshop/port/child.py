@@ -24,7 +24,7 @@ from workshop.harness import time_call
 from workshop.port.look import look, look_for_mistakes
 from workshop.port.results import compare_results, flatten, tolerance
 from workshop.sandbox import import_file, report
-from workshop.tracing import count_compilations
+from workshop.tracing import count_compilations, describe_compilation
 
 SINGLE = tolerance(np.zeros(1, np.float32))
 RTOLS = 1e-4, 1e-3, 0.01, 0.1
@@ -171,4 +171,4 @@ def work(tell: Tell, mode: str, request: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    report(work)
+    report(work, describe_compilation)

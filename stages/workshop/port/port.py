@@ -97,13 +97,15 @@ def run_program(
     """Run one in a process of its own; all that it told."""
     content = request | {"results": str(folder / "results")}
     wide = {"JAX_ENABLE_X64": "1"} if mode == "wide" else {}
-    return run_within(
+    report = run_within(
         *(limits, CHILD, mode, json_format.dumps(content)),
         path=path,
         folder=folder,
         environment=os.environ | wide,
         cwd=path.parent,
     )
+    facts = {"steps": report.steps, "printed": report.printed} | report.facts
+    return facts | ({"why": report.why} if report.why else {})
 
 
 def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
