@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -76,7 +77,7 @@ def check_function(
                 f"{call}: got a {type(got).__name__}, want one array. (A scan"
                 " returns two: the last carry, then what was recorded.)",
             )
-            compare(got, want(*map(np.asarray, args)), call)
+            compare(got, want(*jax.device_get(args)), call)
         also(function)
         return comment
 
@@ -226,7 +227,9 @@ def check_mappable(names: Any) -> str:
 
 
 check_live_fractions = check_function(
-    lambda rules: [reference.simulate(r, 32, 32)[-1].mean() for r in rules],
+    lambda rules: [
+        reference.simulate(int(rule), 32, 32)[-1].mean() for rule in rules
+    ],
     {f"{len(r)} rules": (r,) for r in (RULES, RULES[[110, 30, 30, 7]])},
     "8 rules take as many operations as 2.",
     compare=functools.partial(expect.numbers, index="number"),
