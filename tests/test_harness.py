@@ -1,7 +1,6 @@
 """Running a stage: its command line, what it shows, how it ends."""
 
 import inspect
-import os
 import re
 import shlex
 import signal
@@ -33,7 +32,6 @@ from support import (
     read_half_blocks,
     run_python,
     start_python,
-    wait_for,
 )
 from workshop import devices, harness, tour
 
@@ -301,19 +299,16 @@ SLOW = [
 def test_a_signal_ends_it_at_any_moment_without_a_page(command, stop):
     """And nothing that it has started is left."""
     for seconds in (0.2, 0.6, 1, 2, 4)[: 5 if command in SLOW else 2]:
-        process = start_python(DOOR, *command.split(), start_new_session=True)
+        process = start_python(DOOR, *command.split())
         time.sleep(seconds)
+        children = psutil.Process(process.pid).children(recursive=True)
         has_ended = process.poll() is not None
         process.send_signal(stop)
         _, err = process.communicate(timeout=10)
         assert has_ended or process.returncode in (-stop, 128 + stop)
         assert "Traceback" not in err
-        wait_for(lambda sid=process.pid: not processes_of(sid), 10)
-
-
-def processes_of(session):
-    """Return the processes of that session that still run."""
-    return [p for p in psutil.process_iter() if os.getsid(p.pid) == session]
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert not alive
 
 
 @pytest.mark.parametrize(
