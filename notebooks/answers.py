@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -76,7 +77,7 @@ def check_function(
                 f"{call}: got a {type(got).__name__}, want one array. (A scan"
                 " returns two: the last carry, then what was recorded.)",
             )
-            compare(got, want(*map(np.asarray, args)), call)
+            compare(got, want(*jax.device_get(args)), call)
         also(function)
         return comment
 
@@ -226,7 +227,9 @@ def check_mappable(names: Any) -> str:
 
 
 check_live_fractions = check_function(
-    lambda rules: [reference.simulate(r, 32, 32)[-1].mean() for r in rules],
+    lambda rules: [
+        reference.simulate(int(rule), 32, 32)[-1].mean() for rule in rules
+    ],
     {f"{len(r)} rules": (r,) for r in (RULES, RULES[[110, 30, 30, 7]])},
     "8 rules take as many operations as 2.",
     compare=functools.partial(expect.numbers, index="number"),
@@ -257,12 +260,14 @@ check_differences = check_function(
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Return how many more cells live next if one cell is 1 and not 0."""
-    each = np.eye(len(cells), dtype=bool)
-    low, high = (
-        [reference.step(s.astype(int), table).sum() for s in states]
-        for states in (np.where(each, x, cells) for x in (0, 1))
-    )
-    return np.subtract(high, low)
+    each, table = np.eye(len(cells), dtype=bool), table.astype(np.uint8)
+    ones = np.where(each, 1, cells).astype(np.uint8)
+    zeros = np.where(each, 0, cells).astype(np.uint8)
+    counts = [
+        [reference.step(state, table).sum(dtype=int) for state in states]
+        for states in (zeros, ones)
+    ]
+    return np.diff(counts, axis=0)[0]
 
 
 FLOATS = {

@@ -67,11 +67,21 @@ def shows_blocks(stream: TextIO) -> bool:
     return True
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a sentence, wrapped to the terminal between its words."""
+def wrap(text: str) -> str:
+    """Return a text in lines that fit the terminal; no word is broken."""
     columns, _ = terminal_size()
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    print(textwrap.fill(text, columns, **whole), file=stream)
+    return textwrap.fill(text, columns, **whole)
+
+
+def bold(text: str) -> str:
+    """Return a heading, in bold where the terminal shows color."""
+    return f"\x1b[1m{text}\x1b[0m" if shows_color(sys.stdout) else text
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a sentence, wrapped to the terminal."""
+    print(wrap(text), file=stream)
 
 
 def page(text: str) -> None:
@@ -84,18 +94,9 @@ def page(text: str) -> None:
         return
     sys.stdout.flush()
     environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
-    with ignoring_interrupts():  # Ctrl-C is for the pager
-        subprocess.run(pager, input=text.encode(), env=environment)
-
-
-@contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """Leave Ctrl-C to the program that is started within."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager has it
+    subprocess.run(pager, input=text.encode(), env=environment)
+    signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -252,13 +253,18 @@ def show_text(text: str) -> None:
             print(line[: columns - 3] + "...")
 
 
-def command(name: str, n: int | None = None, arguments: str = "") -> str:
-    """Return how to type a command, in the form in which this one was typed.
+def uses_make() -> bool:
+    """Return whether this command was typed as `make ...`.
 
-    make sets MAKELEVEL for what it runs.
+    make sets MAKELEVEL for all that it runs.
     """
+    return "MAKELEVEL" in os.environ
+
+
+def command(name: str, n: int | None = None, arguments: str = "") -> str:
+    """Return how to type a command, in the form in which this one was."""
     number = "" if n is None else str(n)
-    if "MAKELEVEL" in os.environ:
+    if uses_make():
         number = number and f"N={number}"
         arguments = arguments and f'ARGS="{arguments}"'
         words = ["make", name, number, arguments]
