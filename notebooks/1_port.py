@@ -12,23 +12,34 @@
 # Run a cell with Shift+Enter. Where the text says **Predict**, stop and write
 # down what the next cell will show. Then run it. Wrong predictions teach most.
 
-# %% tags=["setup"] jupyter={"source_hidden": true}
-# Where are the stages, and can this kernel run them? If not: what to do.
+# %% jupyter={"source_hidden": true} tags=["setup"]
+# Set-up: find the workshop, or clone it on a hosted Jupyter.
+import subprocess
 import sys
 from pathlib import Path
 
-here = Path.cwd()
-near = [*here.glob("*/"), here, *here.parents]
-found = [p for p in near if (p / "stages" / "workshop").is_dir()]
-if not found:
-    sys.exit(
-        f"There is no workshop in {here}: type `make lab` in its folder; or"
-        " here, in a cell of its own, `!git clone ADDRESS workshop` with the"
-        " address that this notebook is from, and run this cell again."
-    )
-sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
+ADDRESS = ""  # `make notebooks` writes the repository's address here
 
-from kernel import check_kernel
+
+def find_workshop():
+    """Return the folder of the workshop, or end this cell with one line."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *here.glob("*/")):
+        if (folder / "stages" / "workshop").is_dir():
+            return folder
+    clone = ["git", "clone", "--quiet", "--depth=1", ADDRESS, "workshop"]
+    if ADDRESS and subprocess.run(clone).returncode == 0:
+        return here / "workshop"
+    sys.exit(
+        f"There is no workshop in {here}. Type `make lab` in its folder, or"
+        " clone it into this folder and run this cell again."
+    )
+
+
+workshop = find_workshop()
+sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
+
+from kernel import check_kernel, show_diff
 
 check_kernel()
 
@@ -47,7 +58,6 @@ from figures import (
     best_time,
     explore,
     show_curves,
-    show_diff,
     show_error,
     show_states,
     show_table,

@@ -89,42 +89,25 @@ def name_devices(result: Any) -> str:
     return f" on {several}{kinds[0]}" if kinds else ""
 
 
-def free_device_memory() -> int | None:
-    """Return the bytes free on JAX's device; None if it shares the host's."""
-    jax = sys.modules.get("jax")
-    stats = jax and jax.local_devices()[0].memory_stats()
-    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
-
-
 def check_devices(arguments: Any) -> None:
     """End with one line and status 2 if an argument cannot work."""
+    if arguments.coordinator is not None:
+        host, _, port = arguments.coordinator.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            fail(f"coordinator must be HOST:PORT, got {arguments.coordinator}")
     names = ("coordinator", "num_processes", "process_id")
-    together = {name: getattr(arguments, name) for name in names}
-    num_processes = 1
-    if any(value is not None for value in together.values()):
-        if None in together.values():
-            got = ", ".join(f"{name}={v}" for name, v in together.items())
-            fail(f"{', '.join(names)} must be given together, got {got}")
-        check_processes(**together)
-        num_processes = arguments.num_processes
+    given = [n for n in names if getattr(arguments, n) is not None]
+    if given and len(given) < len(names):
+        got = ", ".join(given)
+        fail(f"{', '.join(names)} must be given together, got only {got}")
+    num_processes = arguments.num_processes if given else 1
+    if given and not 0 <= arguments.process_id < num_processes:
+        fail(
+            "process_id must be at least 0 and less than num_processes,"
+            f" {num_processes}, got {arguments.process_id}"
+        )
     if arguments.num_devices is not None:
         check_share(arguments.num_devices, num_processes, arguments.width)
-
-
-def check_processes(
-    coordinator: str, num_processes: int, process_id: int
-) -> None:
-    """End with one line and status 2 if the processes cannot meet."""
-    if num_processes < 1:
-        fail(f"num_processes must be at least 1, got {num_processes}")
-    if not 0 <= process_id < num_processes:
-        fail(
-            f"process_id must be between 0 and {num_processes - 1},"
-            f" got {process_id}"
-        )
-    host, _, port = coordinator.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
-        fail(f"coordinator must be HOST:PORT, got {coordinator}")
 
 
 def check_share(num_devices: int, num_processes: int, width: int) -> None:

@@ -30,7 +30,13 @@ except ImportError:  # not installed, as perhaps nothing is
 
 OLDEST_PYTHON = (3, 11)  # for which there is only an old JAX
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = {"notebooks": "lab", "bench": "bench", "tests": "test"}
+# The groups in requirements/, and the target of make that installs each.
+GROUPS = {
+    "notebooks": "lab",
+    "bench": "bench",
+    "tests": "test",
+    "pictures": "pictures",
+}
 WINDOWS = sys.platform == "win32"
 SECONDS = 120  # for JAX to name its devices
 
@@ -117,24 +123,18 @@ def check_packages() -> Iterator[Finding]:
 def check_group(name: str) -> Finding:
     """Are the packages of requirements/NAME.txt installed?"""
     path = f"requirements/{name}.txt"
-    requirements = read_requirements(path) if Requirement else []
-    missing = [r.name for r in requirements if not installed_version(r.name)]
-    if requirements and not missing:
-        return Finding("OK", name, "installed")
     fix = how_to_install(path, GROUPS[name])
-    return Finding("NOTE", name, "not installed yet", fix)
+    requirements = read_requirements(path) if Requirement else []
+    if any(r.marker and not r.marker.evaluate() for r in requirements):
+        return Finding("NOTE", name, "not for this Python")
+    if not requirements or not all(map(is_installed, requirements)):
+        return Finding("NOTE", name, "not installed yet", fix)
+    return Finding("OK", name, "installed")
 
 
-def check_matthewplotlib() -> Finding:
-    """Is the optional drawing library installed?"""
-    version = installed_version("matthewplotlib")
-    if version is not None:
-        return Finding("OK", "matthewplotlib", version)
-    if sys.version_info < (3, 12):
-        details = "optional, needs Python 3.12 or later"
-        return Finding("NOTE", "matthewplotlib", details)
-    fix = how_to_install("requirements/pictures.txt", "pictures")
-    return Finding("NOTE", "matthewplotlib", "optional, not installed", fix)
+def is_installed(requirement: Requirement) -> bool:
+    """Return whether a package is there, in whatever version."""
+    return installed_version(requirement.name) is not None
 
 
 def check_devices() -> Finding:
@@ -229,7 +229,6 @@ def examine() -> Iterator[Finding]:
     yield check_python()
     yield from check_packages()
     yield from map(check_group, GROUPS)
-    yield check_matthewplotlib()
     devices = check_devices()
     yield devices
     yield from check_gpu(devices.details)

@@ -23,7 +23,6 @@ import psutil
 from workshop.devices import (
     DeviceArguments,
     check_devices,
-    free_device_memory,
     name_devices,
     set_up_devices,
     start_jax,
@@ -46,7 +45,6 @@ from workshop.terminal import (
 )
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
-DEVICE_COPIES = 2  # where a device has memory of its own: with the loop's
 ALL_RULES = np.arange(256, dtype=np.uint8)
 MAX_LEARNING_CELLS = 2**24 - 1  # float32 resolves one cell among so many
 MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
@@ -189,26 +187,14 @@ def check_learning(arguments: LearningArguments) -> None:
 
 
 def check_memory(arguments: Arguments) -> None:
-    """End with one line and status 2 if the states would not fit.
-
-    They have to fit on the device, where it has memory of its own, and into
-    the host's memory where they are shown. Devices share the states.
-    """
+    """End with one line and status 2 if the states would not fit."""
     num_bytes = arguments.num_diagrams * arguments.num_steps * arguments.width
-    places = [("", psutil.virtual_memory().available, COPIES)]
-    free = free_device_memory()
-    if free is not None:
-        if not (arguments.print_image or arguments.save_image):
-            places = []
-        free *= getattr(arguments, "num_devices", 1)
-        places.append(("device's ", free, DEVICE_COPIES))
-    for whose, available, copies in places:
-        if copies * num_bytes > available:
-            fail(
-                f"num_steps x width must fit {copies} times into the"
-                f" {whose}memory available, {available:,} bytes, got"
-                f" {num_bytes:,} bytes"
-            )
+    available = psutil.virtual_memory().available
+    if COPIES * num_bytes > available:
+        fail(
+            f"num_steps x width must fit {COPIES} times into the memory"
+            f" available, {available:,} bytes, got {num_bytes:,} bytes"
+        )
 
 
 def check_writable(argument: str, path: Path) -> None:
@@ -329,7 +315,8 @@ def print_error(error: Exception, path: Path) -> None:
         if Path(frame.filename) == path:
             print(f"  line {frame.lineno}, in {frame.name}")
             print(f"    {frame.line}")
-    for line in f"{type(error).__name__}: {error}".splitlines():
+    message = str(error).replace(str(path), show_path(path))
+    for line in f"{type(error).__name__}: {message}".splitlines():
         say(line)
 
 

@@ -94,18 +94,9 @@ def page(text: str) -> None:
         return
     sys.stdout.flush()
     environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
-    with ignoring_interrupts():  # Ctrl-C is for the pager
-        subprocess.run(pager, input=text.encode(), env=environment)
-
-
-@contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """Leave Ctrl-C to the program that is started within."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager has it
+    subprocess.run(pager, input=text.encode(), env=environment)
+    signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
