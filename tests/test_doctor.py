@@ -17,7 +17,7 @@ def test_all_is_well_here():
     *findings, last = out.splitlines()
     assert last == "ready"
     what = {re.split(r"  +", line)[1] for line in findings if line[0] != " "}
-    packages = {r.name for r in doctor.read_requirements("requirements.txt")}
+    packages = doctor.read_requirements("requirements.txt")
     assert {*packages, *doctor.GROUPS, "Python", "memory"} <= what
     assert re.search(r"OK    devices +\S*cpu", out, flags=re.I)
     assert "80 x 24, no color, utf-8" in out
@@ -28,7 +28,7 @@ def test_it_runs_with_no_package_installed():
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     failed = [i for i, line in enumerate(lines) if line.startswith("FAIL")]
-    assert len(failed) > 1
+    assert failed
     assert all(lines[i + 1].startswith("      to fix it: ") for i in failed)
     assert str(len(failed)) in lines[-1]
 
@@ -107,9 +107,10 @@ def test_a_gpu(devices, environment, verdict, fix, tmp_path, monkeypatch):
     (found,) = doctor.check_gpu(devices)
     assert (found.verdict, fix in found.fix) == (verdict, True)
     assert "NVIDIA H200" in found.details
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     program.write_text("#!/bin/sh\necho no driver; exit 9\n")
     (found,) = doctor.check_gpu("cpu:0")
-    assert (found.verdict, found.details) == ("NOTE", "no driver")
+    assert (found.verdict, found.fix) == ("NOTE", "nvidia-smi")
 
 
 def test_what_is_around():

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -21,7 +20,6 @@ from support import (
     DOOR,
     FAILING,
     NOT_ON_WINDOWS,
-    ON_LINUX,
     REFERENCE,
     ROOT,
     STAGES,
@@ -324,13 +322,6 @@ def test_a_closed_pipe_gives_no_traceback(command):
     process.stdout.close()
     with process:
         assert process.stderr.read() == ""
-
-
-@ON_LINUX
-def test_a_full_disk_is_one_line():
-    with Path("/dev/full").open("w") as full:
-        done = run_python(STAGES[0], "--num-steps", 3000, stdout=full)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
 @NOT_ON_WINDOWS
