@@ -30,7 +30,8 @@ Causes = Iterator[tuple[str, dict[str, Any]]]
 
 def words(name: str, part: str, /, **values: Any) -> str:
     """Return a text of advice.toml, with the values filled in."""
-    return " ".join(WORDS[name][part].split()).format(**values)
+    text = " ".join(WORDS[name][part].split()).format(**values)
+    return re.sub(r"\n (?=\S)", "\n", text)
 
 
 def advise(e: Evidence) -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ def often_read(e: Evidence, least: int) -> str:
 
 def inside(e: Evidence) -> Advice:
     """Yield what makes compiled code slow."""
-    slower = running(e) > e.old and not e.compiling
+    slower = running(e) > 0.9 * e.old and not e.compiling
     if e.unrolled:
         values = e.unrolled | {"line": at(e.unrolled["line"])}
         yield "unrolled", (e.first - e.later) / 10, values

@@ -186,8 +186,8 @@ def show_findings(findings: list[dict], evidence: Evidence) -> None:
         show_text(finding["stands"])
     total = evidence.inside + sum(evidence.outside.values())
     if total and evidence.calls:
-        share = f"{show_seconds(evidence.inside)} of {show_seconds(total)}"
-        say(f"Compiled functions take {share} of a call.")
+        share = 100 * evidence.inside / total
+        say(f"Compiled functions take {share:.0f} % of the time of a call.")
     if evidence.later:
         show_gain(evidence)
     print("\nWhat next?")
