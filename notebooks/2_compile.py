@@ -60,6 +60,7 @@ from workshop.harness import time_call
 from workshop.inspection import inspect
 
 STATIC = ("width", "num_steps")
+ALT = "the curve of stage 4 rises with the rows, that of stage 5 stays flat"
 
 # %% [markdown]
 # ## What a trace is
@@ -358,8 +359,7 @@ curves = {
 }
 print("20 rows: ", count_operations(stage5_scan.simulate, 20), "operations")
 print("8000 rows:", count_operations(stage5_scan.simulate, 8000), "operations")
-alt = "the curve of stage 4 rises with the rows, that of stage 5 stays flat"
-show_curves(curves, "rows", "seconds to trace and compile", alt)
+show_curves(curves, "rows", "seconds to trace and compile", ALT)
 
 # %% [markdown]
 # The unrolled program takes longer to compile with every row, and for very
