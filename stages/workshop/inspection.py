@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
 from workshop.devices import start_jax
 from workshop.errors import explain_error
@@ -258,7 +257,7 @@ def describe(one: Inspected) -> dict[str, int | str]:
     recorded = list(equations(one.jaxpr))
     primitives = Counter(each.primitive.name for each in recorded)
     lengths = [each.params.get("length") for each in recorded]
-    arrays = list(constants(one.jaxpr))
+    arrays = {id(array): array for array in constants(one.jaxpr)}.values()
     shapes = [str(jax.typeof(array)) for array in arrays]
     found: dict[str, int | str] = {
         "jaxpr equations": count_equations(one.jaxpr),
@@ -296,10 +295,10 @@ def count_lines(jaxpr: Any, path: Path) -> Counter[int]:
 
 def constants(jaxpr: Any) -> Iterator[Any]:
     """Yield the arrays that a program closes over, inner programs included."""
-    yield from getattr(jaxpr, "consts", ())
-    for equation in jaxpr.eqns:
-        for inner in jaxprs_in_params(equation.params):
-            yield from constants(inner)
+    yield from jaxpr.consts
+    for equation in equations(jaxpr):
+        for value in equation.params.values():
+            yield from getattr(value, "consts", ())
 
 
 def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
