@@ -12,23 +12,34 @@
 # Run a cell with Shift+Enter. Where the text says **Predict**, stop and write
 # down what the next cell will show. Then run it. Wrong predictions teach most.
 
-# %% tags=["setup"] jupyter={"source_hidden": true}
-# Where are the stages, and can this kernel run them? If not: what to do.
+# %% jupyter={"source_hidden": true} tags=["setup"]
+# Set-up: find the workshop, or clone it on a hosted Jupyter.
+import subprocess
 import sys
 from pathlib import Path
 
-here = Path.cwd()
-near = [*here.glob("*/"), here, *here.parents]
-found = [p for p in near if (p / "stages" / "workshop").is_dir()]
-if not found:
-    sys.exit(
-        f"There is no workshop in {here}: type `make lab` in its folder; or"
-        " here, in a cell of its own, `!git clone ADDRESS workshop` with the"
-        " address that this notebook is from, and run this cell again."
-    )
-sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
+ADDRESS = ""  # `make notebooks` writes the repository's address here
 
-from kernel import check_kernel
+
+def find_workshop():
+    """Return the folder of the workshop, or end this cell with one line."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *here.glob("*/")):
+        if (folder / "stages" / "workshop").is_dir():
+            return folder
+    clone = ["git", "clone", "--quiet", "--depth=1", ADDRESS, "workshop"]
+    if ADDRESS and subprocess.run(clone).returncode == 0:
+        return here / "workshop"
+    sys.exit(
+        f"There is no workshop in {here}. Type `make lab` in its folder, or"
+        " clone it into this folder and run this cell again."
+    )
+
+
+workshop = find_workshop()
+sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
+
+from kernel import check_kernel, show_diff
 
 check_kernel()
 
@@ -47,11 +58,19 @@ from figures import (
     best_time,
     explore,
     show_curves,
-    show_diff,
     show_error,
     show_states,
     show_table,
 )
+
+ALTS = {  # what the pictures show, for those who cannot see them
+    254: "a full triangle, which grows by one cell on each side of a row",
+    90: "triangles within triangles, each half as large as the one around it",
+    30: "stripes at the left edge, noise without a pattern in the rest",
+    110: "triangles of many sizes, which grow to the left only",
+    "x ^ x": "both curves are flat at the left and rise at the right; the"
+    " curve of JAX is higher",
+}
 
 # %% [markdown]
 # ## A rule is a number
@@ -86,9 +105,7 @@ print("sum of the last column:", sum(row[-1] for row in rows))
 
 # %%
 states = stage0_numpy.simulate(254, width=61, num_steps=31)
-show_states(
-    {"rule 254": states}, "a full triangle, one cell wider on each side a row"
-)
+show_states({"rule 254": states}, ALTS[254])
 print(states.sum(), "live cells")
 
 # %% [markdown]
@@ -114,12 +131,7 @@ pictures = {
     f"rule {rule}": stage0_numpy.simulate(rule, width=113, num_steps=56)
     for rule in (90, 30, 110)
 }
-show_states(
-    pictures,
-    "triangles within triangles, each half as large as the one around it",
-    "stripes at the left, noise without a pattern at the right",
-    "triangles of many sizes, which grow to the left only",
-)
+show_states(pictures, ALTS[90], ALTS[30], ALTS[110])
 print("rule 90, row 5: ", pictures["rule 90"][5, 51:62:2].tolist())
 print("Pascal modulo 2:", [math.comb(5, k) % 2 for k in range(6)])
 
@@ -305,14 +317,8 @@ for name, module in {"NumPy": np, "JAX": jnp}.items():
     curves[name] = sizes, times
     print(f"{name}: {times[4] / times[0]:.0f} times as long")
 
-show_curves(
-    curves,
-    "cells",
-    "microseconds for x ^ x",
-    "both curves are flat at the left and rise at the right; JAX is higher",
-    xscale="log",
-    yscale="log",
-)
+labels = "cells", "microseconds for x ^ x", ALTS["x ^ x"]
+show_curves(curves, *labels, xscale="log", yscale="log")
 
 # %% [markdown]
 # If the work took the time, a curve would rise tenfold from each mark to the

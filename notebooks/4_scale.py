@@ -18,27 +18,37 @@
 # have an hour, leave out exercises 2 and 4: nothing builds on them.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
-# Set-up: find the stages, check the kernel, ask for eight simulated devices.
+# Set-up: find the workshop, or clone it on a hosted Jupyter.
+import subprocess
 import sys
 from pathlib import Path
 
-here = Path.cwd()
-near = [*here.glob("*/"), here, *here.parents]
-found = [p for p in near if (p / "stages" / "workshop").is_dir()]
-if not found:
-    sys.exit(
-        f"There is no workshop in {here}. Type `make lab` in its folder. Or"
-        " type `!git clone ADDRESS workshop` in a cell of its own, with the"
-        " address that this notebook is from, and run this cell again."
-    )
-sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
+ADDRESS = ""  # `make notebooks` writes the repository's address here
 
-from kernel import check_kernel
+
+def find_workshop():
+    """Return the folder of the workshop, or end this cell with one line."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *here.glob("*/")):
+        if (folder / "stages" / "workshop").is_dir():
+            return folder
+    clone = ["git", "clone", "--quiet", "--depth=1", ADDRESS, "workshop"]
+    if ADDRESS and subprocess.run(clone).returncode == 0:
+        return here / "workshop"
+    sys.exit(
+        f"There is no workshop in {here}. Type `make lab` in its folder, or"
+        " clone it into this folder and run this cell again."
+    )
+
+
+workshop = find_workshop()
+sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
+
+from kernel import check_kernel, show_diff
 
 check_kernel()
 
 import os
-import subprocess
 from functools import partial
 
 import jax
@@ -60,10 +70,9 @@ import stage8_bitpack
 import stage9_shard
 import stage10_halo
 from figures import (
-    median_time,
-    show_diff,
-    show_halo,
-    show_lanes,
+    best_time,
+    show_error,
+    show_states,
     show_table,
 )
 from workshop.inspection import inspect
@@ -101,13 +110,13 @@ def run(state, step):
 
 # %%
 state = stage5_scan.make_initial_state(2**12)
-by_lookup = median_time(run, state, stage5_scan.step)
-by_xor = median_time(run, state, step_by_xor)
+by_lookup = best_time(run, state, stage5_scan.step)
+by_xor = best_time(run, state, step_by_xor)
 show_table(
     ["step", "milliseconds"],
     [
-        ["lookup", f"{1000 * by_lookup:.2f}"],
-        ["xor", f"{1000 * by_xor:.2f}"],
+        ["lookup", 1000 * by_lookup],
+        ["xor", 1000 * by_xor],
     ],
 )
 
@@ -129,22 +138,27 @@ show_table(
 # words*, at the same bits. No bit has to move, except at the ends of a lane:
 # there the next cell is in the next lane.
 #
-# **Predict.** A ring of 128 cells has 4 words. In which word and which lane is
-# cell 50, and where are its two neighbors? And those of cell 52?
+# A word cannot always hold 32 cells: the number of lanes has to divide the
+# width. Stage 8 takes `gcd(width, 32)` lanes. So a ring of 24 cells has 8
+# lanes and 3 words.
+#
+# **Predict.** In which lane and which word is cell 10, and where are its two
+# neighbors? And those of cell 12?
 
 # %%
-num_words = 4
-cells = np.arange(32 * num_words).reshape(32, num_words)
-show_lanes(cells, {"50": (49, 50, 51), "52": (51, 52, 53)})
+num_lanes, num_words = 8, 3
+cells = np.arange(num_lanes * num_words).reshape(num_lanes, num_words)
+titles = ["", *[f"lane {lane}" for lane in range(num_lanes)]]
+rows = [[f"word {i}", *cells[:, i].tolist()] for i in range(num_words)]
+show_table(titles, rows)
 
 # %% [markdown]
-# Cell 50 is in lane 12, word 2, and its neighbors are in words 1 and 3 of the
-# same lane. Cell 52 is the first of lane 13, so its left neighbor is in the
-# last word of lane 12.
+# Cell 10 is in lane 3, word 1. Its neighbors are in words 0 and 2 of the same
+# lane. Cell 12 is the first of lane 4, so its left neighbor is in the last
+# word of lane 3.
 #
-# If 32 does not divide the width, a word holds fewer cells: `gcd(width, 32)`
-# of them. A width of 80 gives 16 lanes, an odd width only one. Every width is
-# right, and multiples of 32 are fast.
+# Every width gives the right states. Multiples of 32 are fast, and an odd
+# width has only one lane: one cell in each word.
 #
 # ## Stage 8, function by function
 #
@@ -215,10 +229,10 @@ programs = {
 }
 rows = []
 for name, simulate in programs.items():
-    seconds = median_time(simulate, 110, **size, num_calls=3)
-    rows.append([name, f"{1000 * seconds:.3g}"])
-floor = median_time(np.full, (400, 8000), 1, dtype=np.uint8)
-rows.append(["np.full", f"{1000 * floor:.3g}"])
+    seconds = best_time(simulate, 110, **size, num_calls=3)
+    rows.append([name, 1000 * seconds])
+floor = best_time(np.full, (400, 8000), 1, dtype=np.uint8)
+rows.append(["np.full", 1000 * floor])
 show_table(["program", "milliseconds"], rows)
 
 # %% [markdown]
@@ -238,8 +252,8 @@ simulate_each = jax.jit(
 np.testing.assert_array_equal(
     simulate_each(ALL_RULES), stage6_vmap.simulate_rules(ALL_RULES, 64, 96)
 )
-by_lookup = median_time(stage6_vmap.simulate_rules, ALL_RULES, 64, 96)
-by_words = median_time(simulate_each, ALL_RULES)
+by_lookup = best_time(stage6_vmap.simulate_rules, ALL_RULES, 64, 96)
+by_words = best_time(simulate_each, ALL_RULES)
 print(f"{by_lookup / by_words:.1f} times as fast as stage 6, all rules equal")
 
 # %% [markdown]
@@ -280,11 +294,8 @@ print("on each device:", states.addressable_shards[0].data.shape)
 # %%
 state = stage5_scan.make_initial_state(80)
 rule_table = stage5_scan.make_rule_table(110)
-with jax.set_mesh(jax.make_mesh((8,), ("ring",))):
-    try:
-        stage5_scan.step(jax.device_put(state, jax.P("ring")), rule_table)
-    except Exception as error:
-        print(f"{type(error).__name__}: {str(error)[:60]} ...")
+with jax.set_mesh(jax.make_mesh((8,), ("ring",))), show_error():
+    stage5_scan.step(jax.device_put(state, jax.P("ring")), rule_table)
 
 # %% [markdown]
 # An **automatic** mesh lets the compiler decide instead. The result is right,
@@ -364,8 +375,8 @@ def count_messages(jaxpr, times=1):
 # %%
 size = 8000, 256
 traced = stage9_shard.simulate.trace(110, *size, num_devices=2)
-alone = median_time(stage8_bitpack.simulate, 110, *size)
-by_two = median_time(stage9_shard.simulate, 110, *size, 2, num_calls=3)
+alone = best_time(stage8_bitpack.simulate, 110, *size)
+by_two = best_time(stage9_shard.simulate, 110, *size, 2, num_calls=3)
 print("messages of stage 9:", count_messages(traced.jaxpr))
 print(f"two devices take {by_two / alone:.0f} times as long as one")
 
@@ -397,7 +408,9 @@ for rule in range(256):
         piece = stage0_numpy.step(piece, rule_table)
         ring = stage0_numpy.step(ring, rule_table)
 
-show_halo(wrong, halo)
+alt = "a triangle grows from each end; row 9 is the first to reach the share"
+titles = "black: wrong; 8 cells of halo, 24 of the share, 8 of halo"
+show_states({titles: wrong}, alt)
 
 # %% [markdown]
 # After 8 steps the share is still right, after 9 steps it is not: a halo of
@@ -424,8 +437,8 @@ show_diff(10, only="scan_words")
 # %%
 size = 8000, 250
 traced = stage10_halo.simulate.trace(110, *size, num_devices=2)
-by_message = median_time(stage9_shard.simulate, 110, *size, 2, num_calls=3)
-by_halo = median_time(stage10_halo.simulate, 110, *size, 2)
+by_message = best_time(stage9_shard.simulate, 110, *size, 2, num_calls=3)
+by_halo = best_time(stage10_halo.simulate, 110, *size, 2)
 print("messages of stage 10:", count_messages(traced.jaxpr))
 print(f"{by_message / by_halo:.0f} times as fast as stage 9")
 
@@ -499,10 +512,9 @@ def last_row(width, num_steps, num_devices):
 rows = []
 for width in (2**14, 2**18, 2**22):
     one, two = (
-        median_time(last_row, width, 512, num_devices)
-        for num_devices in (1, 2)
+        best_time(last_row, width, 512, num_devices) for num_devices in (1, 2)
     )
-    rows.append([f"{width:,}", f"{1000 * one:.3g}", f"{1000 * two:.3g}"])
+    rows.append([width, 1000 * one, 1000 * two])
 
 show_table(["cells", "1 device, ms", "2 devices, ms"], rows)
 
@@ -535,7 +547,7 @@ show_table(["cells", "1 device, ms", "2 devices, ms"], rows)
 # Here are two processes of two devices each, on this machine:
 
 # %%
-command = [sys.executable, found[0] / "stages" / "workshop", "cluster"]
+command = [sys.executable, workshop / "stages" / "workshop", "cluster"]
 done = subprocess.run(command, capture_output=True, text=True)
 print(done.stdout or done.stderr)
 

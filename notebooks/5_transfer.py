@@ -19,20 +19,31 @@
 # own solution.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
-# Set-up: find the stages and check the kernel.
+# Set-up: find the workshop, or clone it on a hosted Jupyter.
+import subprocess
 import sys
 from pathlib import Path
 
-here = Path.cwd()
-near = [*here.glob("*/"), here, *here.parents]
-found = [p for p in near if (p / "stages" / "workshop").is_dir()]
-if not found:
+ADDRESS = ""  # `make notebooks` writes the repository's address here
+
+
+def find_workshop():
+    """Return the folder of the workshop, or end this cell with one line."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *here.glob("*/")):
+        if (folder / "stages" / "workshop").is_dir():
+            return folder
+    clone = ["git", "clone", "--quiet", "--depth=1", ADDRESS, "workshop"]
+    if ADDRESS and subprocess.run(clone).returncode == 0:
+        return here / "workshop"
     sys.exit(
-        f"There is no workshop in {here}. Type `make lab` in its folder. Or"
-        " type `!git clone ADDRESS workshop` in a cell of its own, with the"
-        " address that this notebook is from, and run this cell again."
+        f"There is no workshop in {here}. Type `make lab` in its folder, or"
+        " clone it into this folder and run this cell again."
     )
-sys.path[:0] = [str(found[0] / name) for name in ("stages", "notebooks")]
+
+
+workshop = find_workshop()
+sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
 
 from kernel import check_kernel
 
@@ -40,7 +51,6 @@ check_kernel()
 
 import inspect
 import os
-import subprocess
 from functools import partial
 from typing import NamedTuple
 
@@ -51,13 +61,13 @@ import numpy as np
 import gray_scott
 import transfer
 from figures import (
-    expect_failure,
-    median_time,
+    best_time,
     show_curves,
-    show_patterns,
+    show_error,
     show_states,
     show_table,
 )
+from workshop.rendering import make_grid
 
 # %% [markdown]
 # ## The program
@@ -89,7 +99,8 @@ for more, num_steps in [(100, 100), (400, 500), (2500, 3000)]:
     gray_scott.simulate(u, v, 0.046, 0.062, 0, more)
     pictures[f"after {num_steps} steps"] = v.copy()
 
-show_states(pictures, "fields of v", 0.4, xlabel="column", ylabel="row")
+alts = "a few squares", "spots with rings", "spots divide", "a maze"
+show_states(pictures, *alts, darkest=0.4)
 
 # %% [markdown]
 # It grows into a maze, and the maze continues across the edges. No line of the
@@ -153,7 +164,8 @@ for name, run in runs.items():
     differences = np.abs(follow(*run) - want).max(axis=(1, 2))
     curves[name] = steps_seen, differences
 
-show_curves(curves, "steps", "largest difference in v", scale="log")
+scales = {"xscale": "log", "yscale": "log"}
+show_curves(curves, "steps", "largest difference in v", **scales)
 
 # %% [markdown]
 # All three grow. Where spots divide, any difference grows, wherever it comes
@@ -299,7 +311,7 @@ transfer.check_initial_state(solution_2)
 # Which is which?
 
 # %%
-with expect_failure(TypeError, "immutable"):
+with show_error():
     gray_scott.laplacian(jnp.ones((8, 8)))
 
 
@@ -511,13 +523,13 @@ transfer.check_step_and_print(solution_4)
 start = jnp.asarray(initial_u), jnp.asarray(initial_v)
 copies = initial_u.copy(), initial_v.copy()
 seconds = {
-    "NumPy": median_time(gray_scott.step, *copies, 0.046, 0.062),
-    "JAX, one by one": median_time(solution_3, *start, 0.046, 0.062),
-    "JAX, jit": median_time(jitted_step, *start, 0.046, 0.062),
+    "NumPy": best_time(gray_scott.step, *copies, 0.046, 0.062),
+    "JAX, one by one": best_time(solution_3, *start, 0.046, 0.062),
+    "JAX, jit": best_time(jitted_step, *start, 0.046, 0.062),
 }
 show_table(
     ["one step", "microseconds"],
-    [[name, f"{1e6 * value:.3g}"] for name, value in seconds.items()],
+    [[name, 1e6 * value] for name, value in seconds.items()],
 )
 
 # %% [markdown]
@@ -606,9 +618,9 @@ loops = {
 curves = {}
 for name, (module, loop) in loops.items():
     fields = [(module.ones((n, n)), module.zeros((n, n))) for n in widths]
-    curves[name] = widths, [median_time(loop, *uv) for uv in fields]
+    curves[name] = widths, [best_time(loop, *uv) for uv in fields]
 
-show_curves(curves, "width", "seconds for 100 steps", scale="log")
+show_curves(curves, "width", "seconds for 100 steps", **scales)
 
 # %% [markdown]
 # The scan gains most on small sheets: there most of the time goes into
@@ -717,7 +729,7 @@ _, _, mapped_steps = map_four(*start, feeds, kills, *limits)
 rows = []
 for feed, kill, mapped in zip(feeds, kills, mapped_steps, strict=True):
     _, _, alone = solution_6(*start, feed, kill, *limits)
-    rows.append([f"{feed:.3f}", f"{kill:.3f}", int(alone), int(mapped)])
+    rows.append([feed, kill, alone, mapped])
 show_table(["feed", "kill", "steps alone", "steps mapped"], rows)
 
 
@@ -728,8 +740,8 @@ def one_by_one():
     return [solution_6(*start, *pair, *limits) for pair in pairs]
 
 
-together = median_time(map_four, *start, feeds, kills, *limits)
-alone = median_time(one_by_one)
+together = best_time(map_four, *start, feeds, kills, *limits)
+alone = best_time(one_by_one)
 print(f"one by one: {1000 * alone:.0f} ms, mapped: {1000 * together:.0f} ms")
 computed = 4 * mapped_steps.max()
 print(f"the mapped loop computes {computed} steps, {mapped_steps.sum()} count")
@@ -795,7 +807,9 @@ transfer.check_grow_all(solution_7)
 feeds = np.linspace(0.022, 0.057, 6)
 kills = np.linspace(0.0575, 0.065, 6)
 patterns = solution_7(*start, feeds, kills, 3000)
-show_patterns(np.asarray(patterns), feeds, kills)
+picture = make_grid(patterns.reshape(36, 64, 64), num_columns=6)
+alt = "spots at the lower left, worms and mazes between, holes at the right"
+show_states({"feed from 0.022 to 0.057 across, kill down": picture}, alt)
 
 # %% [markdown]
 # At the lower left, v is taken out faster than it can grow. At the upper right
@@ -824,7 +838,7 @@ def mean_after_100(feed):
     return solution_5(*start, feed, 0.062, 100)[1].mean()
 
 
-with expect_failure(ValueError, "Reverse-mode"):
+with show_error():
     jax.grad(last_mean)(0.046)
 
 slope = jax.grad(mean_after_100)(0.046)
@@ -928,8 +942,8 @@ command = ["gray_scott.py", "gray_scott_jax.py"]
 command += ["--setup", DRAW + "g.make_initial_state(64)"]
 command += ["--call", "simulate(u, v, 0.046, 0.062, max_steps=499)"]
 done = subprocess.run(
-    [sys.executable, found[0] / "stages/workshop", "port", *command],
-    cwd=found[0] / "notebooks",
+    [sys.executable, workshop / "stages/workshop", "port", *command],
+    cwd=workshop / "notebooks",
     env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "79", "NO_COLOR": "1"},
     capture_output=True,
     encoding="utf-8",

@@ -21,19 +21,12 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.colors import LinearSegmentedColormap
 
 from workshop.harness import time_call
-from workshop.stages import diff_lines
 
 plt.style.use(Path(__file__).with_name("gray.mplstyle"))
 INK = plt.rcParams["text.color"]
 SHADES = LinearSegmentedColormap.from_list("shades", [f"{INK}00", INK])
 BOX = 480  # pixels of each side of the explorer's box
 WIDEST = 720  # pixels of an output in JupyterLab
-
-
-def show_diff(number: int) -> None:
-    """Show the code that a stage changes."""
-    _, _, *lines = diff_lines(number)
-    display(Markdown("```diff\n" + "\n".join(lines) + "\n```"))
 
 
 def show_table(titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -60,7 +53,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, int) or value == 0:
         return f"{value:,}"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}"
+    return f"{value:.2e}" if decimals > 6 else f"{value:,.{decimals}f}"
 
 
 @contextmanager
@@ -112,6 +105,8 @@ def show_curves(
             panel.plot(x, y, label=name)
         panel.legend()
         panel.grid()
+        if "yscale" not in scales:
+            panel.set_ylim(bottom=0)
 
 
 def show_scan(states: np.ndarray) -> None:
@@ -169,10 +164,8 @@ def show_states(
     scale = min(6, max(1, room // width))
     figures = []
     for (title, a), alt in zip(diagrams.items(), alts, strict=True):
-        rows, columns = a.shape
-        caption = f"{escape(title)}<br>{columns} cells across, {rows} rows"
         image = make_image(a, f"{title}: {alt}", scale, darkest)
-        figures.append(f"<div>{caption}<br>{image}</div>")
+        figures.append(f"<div>{escape(title)}<br>{image}</div>")
     row = "display: flex; flex-wrap: wrap; gap: 8px; padding: 1px"
     display(HTML(f'<div style="{row}">{"".join(figures)}</div>'))
 
