@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from workshop.devices import start_jax
+from workshop.devices import MAX_DEVICES, start_jax
 from workshop.errors import explain_error
 from workshop.harness import check_writable, time_call
 from workshop.sandbox import check_code, check_path, import_file
@@ -26,7 +26,6 @@ from workshop.stages import find_stages
 from workshop.terminal import fail, page, say, terminal_size, write_whole
 from workshop.tracing import count_equations, equations
 
-MAX_DEVICES = 256  # JAX takes minutes to simulate more
 EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # JAX's names
 # The rows of the screen. A row without a value is left out.
 MEANINGS = {
