@@ -7,27 +7,23 @@ because the doctor must run where installing went wrong.
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+import signal
+
+# Ctrl-C ends every command at once, also while it imports or compiles: so this
+# comes first. What has to clean up asks for more: terminal.interrupts_raise.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import ast
 import importlib
-import signal
 import sys
 from pathlib import Path
-
-# Ctrl-C ends every command at once, also while it imports or compiles. A
-# command that has to clean up asks for more: see terminal.interrupts_raise.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 sys.path[0] = str(FOLDER.parent)
 
-from workshop.terminal import (  # noqa: E402
-    command,
-    fail,
-    parse,
-    reader_may_leave,
-    say,
-)
+from workshop.terminal import command, fail, parse, reader_may_leave, say
 
 # The module of each command, in the order in which they are met.
 COMMANDS = {

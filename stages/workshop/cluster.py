@@ -104,7 +104,7 @@ def run_together(commands: list[list[str]]) -> None:
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
     statuses = [process.returncode for process in processes]
     if any(statuses):
         print("\n".join(printed), file=sys.stderr)

@@ -64,15 +64,14 @@ def start_jax(device: str | None = None) -> None:
         if device not in (None, "cpu"):
             fail(f"device must be cpu, where NumPy computes, got {device}")
         return
-    if device is not None:
-        jax.config.update("jax_platforms", device)
     try:
+        if device is not None:
+            jax.config.update("jax_platforms", device)
         jax.devices()
     except Exception as error:  # its type differs from version to version
         if device is not None:
             fail(f"device must be cpu, or one that JAX finds, got {device}")
-        stray = " ".join(f"{v}={os.environ[v]}" for v in stray_variables())
-        reason = str(error).partition("\n")[0] or stray
+        reason, *_ = [*str(error).splitlines(), " ".join(stray_variables())]
         fail(f"JAX finds no device to run on: {reason}", status=1)
 
 
@@ -146,11 +145,7 @@ def set_up_devices(arguments: Any) -> Any:
 
 
 def connect(arguments: Any) -> None:
-    """Join the other processes, if there are any.
-
-    Without arguments JAX asks SLURM or the TPU pod, and raises ValueError
-    where there is neither.
-    """
+    """Join the other processes, if there are any."""
     import jax
 
     if arguments.coordinator is not None:
@@ -167,11 +162,10 @@ def connect(arguments: Any) -> None:
             initialization_timeout=CONNECT_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
-    except ValueError:
+    except ValueError:  # JAX asked SLURM and the TPU pod, and there is none
         if arguments.coordinator is not None:
             raise
-    else:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would go on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would go on
 
 
 def count_devices(wanted: int | None, width: int) -> int:

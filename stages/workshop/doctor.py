@@ -42,10 +42,7 @@ SECONDS = 120  # for JAX to name its devices
 
 
 class Finding(NamedTuple):
-    """What was found; a FAIL has the command that fixes it.
-
-    A NOTE may have one that changes it.
-    """
+    """What was found, and the command that fixes or changes it."""
 
     verdict: str
     what: str
@@ -69,11 +66,10 @@ def how_to_install(path: str = "requirements.txt", target: str = "") -> str:
 def check_python() -> Finding:
     """Is Python new enough, and in an environment of its own?"""
     version = ".".join(map(str, sys.version_info[:3]))
-    oldest = ".".join(map(str, OLDEST_PYTHON))
     if sys.version_info < OLDEST_PYTHON:
-        fix = f"install Python {oldest} or later, then set up again"
-        details = f"{version}, but {oldest} or later is needed"
-        return Finding("FAIL", "Python", details, fix)
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        fix = f"install Python {needed} or later, then set up again"
+        return Finding("FAIL", "Python", version, fix)
     if sys.prefix == sys.base_prefix:
         return Finding("NOTE", "Python", f"{version}, outside .venv")
     if sys.version_info[:2] == OLDEST_PYTHON:
@@ -90,11 +86,12 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def read_requirements(path: str) -> list[Requirement]:
-    """Return what a file of requirements lists, one a line."""
+def read_requirements(path: str) -> dict[str, Requirement]:
+    """Return what a file of requirements lists, one a line, by name."""
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     lines = [line.partition("#")[0].strip() for line in lines]
-    return [Requirement(line) for line in lines if line]
+    requirements = [Requirement(line) for line in lines if line]
+    return {requirement.name: requirement for requirement in requirements}
 
 
 def check_packages() -> Iterator[Finding]:
@@ -103,18 +100,16 @@ def check_packages() -> Iterator[Finding]:
         details = "not installed: packaging is missing"
         yield Finding("FAIL", "packages", details, how_to_install())
         return
-    wanted = {
-        each.name: each for each in read_requirements("requirements.txt")
-    }
+    wanted = read_requirements("requirements.txt")
     if installed_version("jax"):  # jaxlib must be what the installed jax needs
-        own = map(Requirement, metadata.requires("jax"))
-        wanted |= {each.name: each for each in own if each.name == "jaxlib"}
+        needed = map(Requirement, metadata.requires("jax"))
+        wanted |= {each.name: each for each in needed if each.name == "jaxlib"}
     for name, requirement in wanted.items():
-        version = installed_version(name)
+        version, allowed = installed_version(name), requirement.specifier
         if version is None:
             yield Finding("FAIL", name, "not installed", how_to_install())
-        elif not requirement.specifier.contains(version, prereleases=True):
-            details = f"{version}, not {requirement.specifier}"
+        elif not allowed.contains(version, prereleases=True):
+            details = f"{version}, not {allowed}"
             yield Finding("FAIL", name, details, how_to_install())
         else:
             yield Finding("OK", name, version)
@@ -123,39 +118,33 @@ def check_packages() -> Iterator[Finding]:
 def check_group(name: str) -> Finding:
     """Are the packages of requirements/NAME.txt installed?"""
     path = f"requirements/{name}.txt"
-    fix = how_to_install(path, GROUPS[name])
-    requirements = read_requirements(path) if Requirement else []
-    if any(r.marker and not r.marker.evaluate() for r in requirements):
+    requirements = read_requirements(path) if Requirement else {}
+    markers = [each.marker for each in requirements.values() if each.marker]
+    if not all(marker.evaluate() for marker in markers):
         return Finding("NOTE", name, "not for this Python")
-    if not requirements or not all(map(is_installed, requirements)):
+    if not requirements or None in map(installed_version, requirements):
+        fix = how_to_install(path, GROUPS[name])
         return Finding("NOTE", name, "not installed yet", fix)
     return Finding("OK", name, "installed")
-
-
-def is_installed(requirement: Requirement) -> bool:
-    """Return whether a package is there, in whatever version."""
-    return installed_version(requirement.name) is not None
 
 
 def check_devices() -> Finding:
     """Which devices does JAX see? Asked in a process of its own."""
     code = "import jax; print(*jax.devices(), sep=', ')"
+    asked = [sys.executable, "-c", code]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
+            asked, capture_output=True, text=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
         details = f"JAX named none within {SECONDS} seconds"
         return Finding("FAIL", "devices", details, how_to_install())
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["JAX ended early"])[-1]
-        stray = stray_variables()
-        fix = forget(stray) if stray else how_to_install()
-        return Finding("FAIL", "devices", reason, fix)
-    return Finding("OK", "devices", done.stdout.strip())
+    if done.returncode == 0:
+        return Finding("OK", "devices", done.stdout.strip())
+    *_, reason = ["JAX ended early", *done.stderr.strip().splitlines()]
+    stray = stray_variables()
+    fix = forget(stray) if stray else how_to_install()
+    return Finding("FAIL", "devices", reason, fix)
 
 
 def check_gpu(devices: str) -> Iterator[Finding]:
@@ -164,21 +153,18 @@ def check_gpu(devices: str) -> Iterator[Finding]:
     if program is None:
         return
     done = subprocess.run([program, "-L"], capture_output=True, text=True)
-    first, *others = done.stdout.splitlines() or ["nvidia-smi fails"]
-    details = first.partition(" (UUID")[0]
-    if others:
-        details += f", and {len(others)} more"
+    details = done.stdout.partition("\n")[0].partition(" (UUID")[0]
     if "cuda" in devices.lower():
         yield Finding("OK", "NVIDIA GPU", details)
-    elif done.returncode == 0:
-        fix = how_to_install("requirements/gpu-cuda13.txt", "setup GPU=cuda13")
-        if "JAX_PLATFORMS" in os.environ:
-            fix = forget(["JAX_PLATFORMS"])
-        elif WINDOWS:
-            fix = "use WSL 2: JAX has no GPU on Windows"
-        yield Finding("NOTE", "NVIDIA GPU", f"{details}, not seen by JAX", fix)
-    else:
-        yield Finding("NOTE", "NVIDIA GPU", details)
+        return
+    fix = how_to_install("requirements/gpu-cuda13.txt", "setup GPU=cuda13")
+    if "JAX_PLATFORMS" in os.environ:
+        fix = forget(["JAX_PLATFORMS"])
+    elif WINDOWS:
+        fix = "use WSL 2: JAX has no GPU on Windows"
+    elif done.returncode != 0:
+        fix = "nvidia-smi"
+    yield Finding("NOTE", "NVIDIA GPU", f"{details}, not seen by JAX", fix)
 
 
 def check_memory() -> Finding:
@@ -186,8 +172,7 @@ def check_memory() -> Finding:
     try:
         import psutil
     except ImportError:
-        details = "psutil is not installed"
-        return Finding("FAIL", "memory", details, how_to_install())
+        return Finding("NOTE", "memory", "not known: psutil is missing")
     gigabytes = psutil.virtual_memory().available / 1e9
     if gigabytes < 2:
         details = f"{gigabytes:.1f} GB free, close other programs"
@@ -210,11 +195,11 @@ def check_terminal() -> Finding:
 def check_variables() -> Finding:
     """Is JAX configured from outside?"""
     stray = stray_variables()
-    if stray:
-        settings = " ".join(f"{name}={os.environ[name]}" for name in stray)
-        details = f"{settings} changes what JAX does"
-        return Finding("NOTE", "variables", details, forget(stray))
-    return Finding("OK", "variables", "no XLA_FLAGS, no JAX_*")
+    if not stray:
+        return Finding("OK", "variables", "no XLA_FLAGS, no JAX_*")
+    settings = " ".join(f"{name}={os.environ[name]}" for name in stray)
+    details = f"{settings} changes what JAX does"
+    return Finding("NOTE", "variables", details, forget(stray))
 
 
 def forget(variables: list[str]) -> str:

@@ -9,7 +9,6 @@ import inspect
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -199,14 +198,11 @@ def check_memory(arguments: Arguments) -> None:
 
 def check_writable(argument: str, path: Path) -> None:
     """End with one line and status 2 if no file can be written there."""
-    if not path.parent.is_dir():
-        fail(f"{argument} must be in a folder that exists, got {path}")
+    folder = path.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        fail(f"{argument} must be in a folder you can write to, got {path}")
     if path.is_dir():
         fail(f"{argument} must be a file, got the folder {path}")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        fail(f"{argument} must be in a writable folder, got {path}: {error}")
 
 
 def print_rule(arguments: Arguments) -> None:

@@ -16,8 +16,7 @@ from workshop.terminal import (
     wrap,
 )
 
-# Of the first stage's screen: the rule, two lines of the run, the question.
-LINES_BESIDE = 4
+FIRST_LINES = 4  # beside the first picture: three of the run, the question
 LATER_LINES = 12  # that a later stage may print; its picture is cut to fit
 MOST_ROWS = 80
 
@@ -30,7 +29,9 @@ def tour() -> int:
     """
     stages = find_stages()
     waits = bool(sys.stdin) and sys.stdin.isatty() and sys.stdout.isatty()
-    num_steps = rows_of_the_picture(stages[min(stages)])
+    _, lines = terminal_size()
+    room = lines - FIRST_LINES - len(describe(stages[0]).splitlines())
+    num_steps = max(2, min(2 * room, MOST_ROWS))  # two rows on a line
     for number, path in stages.items():
         status = show_stage(number, path, num_steps)
         if status:
@@ -43,32 +44,20 @@ def tour() -> int:
     return 0
 
 
-def rows_of_the_picture(path: Path) -> int:
-    """Return how many rows the first stage can show in full, two a line."""
-    _, lines = terminal_size()
-    room = lines - len(describe(path).splitlines()) - LINES_BESIDE
-    return max(2, min(2 * room, MOST_ROWS))
-
-
 def show_stage(number: int, path: Path, num_steps: int) -> int:
     """Print what a stage is about, and run it; return its exit status."""
     text = describe(path)
     print(text, flush=True)
     _, lines = terminal_size()
-    lines -= len(text.splitlines())
-    options = [f"--num-steps={num_steps}"]
-    if number == min(find_stages()):
-        options.append("--no-print-rule")
-    else:
-        lines = min(lines, LATER_LINES)
-    if number in sharded_stages():
-        options.append("--num-devices=4")
+    room = lines - len(text.splitlines())
     script = [sys.executable, str(STAGES_FOLDER / "workshop"), "stage"]
-    environment = {**os.environ, "LINES": str(lines)}
+    script += [str(number), f"--num-steps={num_steps}", "--no-print-rule"]
+    if number in sharded_stages():
+        script.append("--num-devices=4")
+    if number > 0:
+        room = min(room, LATER_LINES)
     with interrupts_raise():
-        done = subprocess.run(
-            [*script, str(number), *options], env=environment
-        )
+        done = subprocess.run(script, env={**os.environ, "LINES": str(room)})
     return done.returncode
 
 
