@@ -71,17 +71,23 @@ def check_function(
     def examine(function: Any) -> str:
         for call, args in calls.items():
             got = function(*args)
-            expect.result(got, call)
-            expect.that(
-                not isinstance(got, tuple | list),
-                f"{call}: got a {type(got).__name__}, want one array. (A scan"
-                " returns two: the last carry, then what was recorded.)",
-            )
+            require_one_array(got, call)
             compare(got, want(*jax.device_get(args)), call)
         also(function)
         return comment
 
     return answer_check(examine)
+
+
+def require_one_array(got: Any, call: str) -> None:
+    """Raise NotYet for nothing, and for a tuple of arrays."""
+    expect.result(got, call)
+    expect.that(
+        not isinstance(got, tuple | list),
+        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
+        " two: the last carry, then what was recorded.)",
+        "array",
+    )
 
 
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
@@ -95,6 +101,7 @@ def require_gradient(function: Callable, *args: Any) -> None:
     expect.that(
         takes_a_gradient(expect.program(function, *args)),
         "that is right, but it is no gradient: use jax.grad.",
+        "gradient",
     )
 
 

@@ -5,10 +5,14 @@ python notebooks/convert.py check   # fail unless each .ipynb fits its source
 python notebooks/convert.py html    # run the notebooks; write build/html
 """
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C ends it at once, while it imports too
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import asyncio
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +26,7 @@ from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from nbconvert.filters import strip_ansi
 
 from workshop.terminal import fail, parse
 
@@ -86,6 +91,14 @@ def check_notebooks() -> None:
             fail(f"{name} does not fit {source.name}: make notebooks", 1)
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """The event loop that Jupyter's sockets work with on every system."""
+
+    def add_signal_handler(self, *_: object) -> None:
+        """Refuse, so that nbclient does not swallow Ctrl-C."""
+        raise RuntimeError
+
+
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Run a notebook in its folder, and return it with its outputs.
 
@@ -99,8 +112,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         store_widget_state=False,
         coalesce_streams=True,
     )
-    # Jupyter's sockets work with this event loop on every system.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(client.async_execute())
 
 
@@ -112,7 +124,7 @@ def make_pages() -> None:
         try:
             notebooks[source.stem] = execute(make_notebook(source))
         except CellExecutionError as error:
-            fail(f"{source.stem}.ipynb fails:\n{error}", 1)
+            fail(f"{source.name} fails:\n{strip_ansi(str(error))}", 1)
     write_pages(PAGES, notebooks, find_address())
     print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")
 
@@ -191,5 +203,4 @@ def convert(action: Literal["write", "check", "html"], /) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parse(convert)()

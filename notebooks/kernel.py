@@ -32,6 +32,7 @@ ADVICE = (
 # These colors lie over any background, light or dark.
 ADDED = "display: block; text-decoration: none; background: #2da04c38"
 REMOVED = "display: block; text-decoration: none; background: #f0504638"
+WIDE = "display: inline-block; min-width: 100%"  # colors fill every line
 BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 
 
@@ -93,7 +94,8 @@ def show_diff(number: int, only: str | None = None) -> None:
     blank_edges = r"\A( \n)+|(\n )*\n?\Z"
     text = "\n⋯\n".join(re.sub(blank_edges, "", hunk) for hunk in hunks)
     marked = "".join(map(mark_line, text.splitlines()))
-    block = f'<pre class="diff" style="{BLOCK}">{marked}</pre>'
+    wide = f'<div style="{WIDE}">{marked}</div>'
+    block = f'<pre class="diff" style="{BLOCK}">{wide}</pre>'
     display({"text/plain": text, "text/html": block}, raw=True)
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import gray_scott as reference
-from answers import answer_check, require_gradient
+from answers import answer_check, require_gradient, require_one_array
 from workshop.exercises import expect
 
 SPOTS = 0.03, 0.061  # feed and kill
@@ -72,7 +72,7 @@ def check_is_same(is_same: Any) -> str:
         (want[:, :1], False, "an array with only the first column"),
         (np.stack([want, want]), False, "the same twice, another shape,"),
     ]
-    for got, right, name in cases:
+    for number, (got, right, name) in enumerate(cases):
         answer = is_same(got, want)
         expect.result(answer, f"is_same for {name}")
         verb = "is" if right else "is not"
@@ -81,7 +81,7 @@ def check_is_same(is_same: Any) -> str:
         else:
             off = f" Its shape is {got.shape}, that of want {want.shape}."
         reason = f"{name} {verb} the same, but is_same says {bool(answer)}."
-        expect.that(bool(answer) == right, reason + off)
+        expect.that(bool(answer) == right, reason + off, f"case {number}")
     return "it accepts rounding and refuses every mistake."
 
 
@@ -94,11 +94,13 @@ def check_initial_state(make_initial_state: Any) -> str:
     expect.that(
         np.array_equal(first, drawn[0]),
         "two calls with the same key differ: draw only from the key.",
+        "other state",
     )
     for name, a, b in zip("uv", *drawn[:2], strict=True):
         expect.that(
             not np.array_equal(a, b),
             f"two keys give the same {name}: draw from the key.",
+            "ignores key",
         )
     u, v = drawn.swapaxes(0, 1)
     squares = np.round(2 * v)
@@ -106,11 +108,13 @@ def check_initial_state(make_initial_state: Any) -> str:
     expect.that(
         set(squares.flat) == {0, 1} and alike.all(),
         "v must be 0.5 in squares of 8 x 8 cells and 0 elsewhere, plus noise.",
+        "squares",
     )
     share = squares.mean()
     expect.that(
         abs(share - 0.2) < 0.05,
         f"v is in {share:.0%} of the squares, want about 20 %.",
+        "share",
     )
     noises = {"u": u - (1 - squares / 2), "v": v - squares / 2}
     require_noise(noises, squares[:, ::8, ::8])
@@ -135,17 +139,20 @@ def require_noise(noises: dict[str, np.ndarray], squares: np.ndarray) -> None:
             low > -1e-6 and high < 0.02 + 1e-6 and abs(mean - 0.01) < 1e-3,
             f"the noise of {name} goes from {low:.3f} to {high:.3f} with mean"
             f" {mean:.3f}, want 0 to 0.02 with mean 0.01.",
+            "noise",
         )
         # From one key come the same first numbers, whatever the shape.
         first = noise.reshape(len(noise), -1)[:, : chosen.shape[1]][chosen]
         expect.that(
             abs(first.mean() - 0.01) < 0.004,
             f"the squares and the noise of {name} come from the same key.",
+            f"key of squares and {name}",
         )
     likeness = np.corrcoef(*map(np.ravel, noises.values()))[0, 1]
     expect.that(
         abs(likeness) < 0.1,
         "u and v have the same noise: the same key was used twice.",
+        "key of u and v",
     )
 
 
@@ -159,7 +166,9 @@ def check_step(step: Any) -> str:
         expect.result(got, call)
         for name, a, b in zip("uv", given, start, strict=True):
             expect.that(
-                np.array_equal(a, b), f"step changes the {name} that it gets."
+                np.array_equal(a, b),
+                f"step changes the {name} that it gets.",
+                "in place",
             )
         given = [*map(jax.numpy.asarray, start)]
         call = f"step(u, v, {feed}, {kill})"
@@ -202,14 +211,17 @@ def require_mean(printed: str, v: np.ndarray, number: int) -> None:
     expect.that(
         text,
         f"call {number} prints nothing: print runs only while jit traces.",
+        "no print",
     )
-    expect.that("Tracer" not in text, f"call {number} prints a tracer: {text}")
+    tracer = f"call {number} prints a tracer: {text}"
+    expect.that("Tracer" not in text, tracer, "tracer")
     numbers = [float(x) for x in re.findall(r"\d*\.\d+(?:e-\d+)?", text)]
     right = np.isclose(numbers, v.mean(), rtol=1e-2).any()
     expect.that(
         right,
         f"call {number} prints {text!r}, the mean of the new v is"
         f" {v.mean():.4f}.",
+        "other mean",
     )
 
 
@@ -284,8 +296,8 @@ def check_grow_all(grow_all: Any) -> str:
     want = [run_reference(start, feed, kill, 0, 30)[1] for kill, feed in each]
     want = np.reshape(want, (3, 2, *start[0].shape))
     got, call = grow_all(*start, feeds[:2], kills, 30), "3 kills, 2 feeds"
-    expect.result(got, call)
-    expect.same((got,), (want,), "v", call)
+    require_one_array(got, call)
+    expect.numbers(got, want, call, "kill, feed, row, column")
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
     expect.no_growth(grow_all, calls)
     return "one call does it, and 8 feeds take as many operations as 2."
@@ -298,11 +310,12 @@ def check_find_feed(find_feed: Any) -> str:
     for feed in (0.03, 0.05, 0.042):
         seen = run_reference(start, feed, kill, 0, 100)[1]
         got = find_feed(*start, jax.numpy.asarray(seen))
-        expect.result(got, f"feed {feed}")
+        require_one_array(got, f"feed {feed}")
         expect.that(
             abs(float(got) - feed) < 0.01 * feed,
             f"for a v of feed {feed} it returns {float(got):.4f}. If the error"
             " grows, use a smaller rate. If it falls, use more updates.",
+            "feed",
         )
     require_gradient(find_feed, *start, jax.numpy.asarray(seen))
     return "the gradient leads back to the feed."

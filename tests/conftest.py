@@ -91,8 +91,8 @@ def run_in_terminal():
     """Run a command in a terminal of its own; its output and exit status."""
     pty = pytest.importorskip("pty", reason="Windows has no pty module")
 
-    def run(command, env=None, *, interrupt_at=None):
-        """Once that text is there, press Ctrl-C."""
+    def run(command, env=None, *, keys="", at=""):
+        """Whenever the text `at` appears, press these keys."""
         ours, theirs = pty.openpty()
         base = {
             key: os.environ[key] for key in os.environ.keys() - {"NO_COLOR"}
@@ -108,10 +108,9 @@ def run_in_terminal():
         os.close(theirs)
         output = b""
         while chunk := read_terminal(ours):
-            output += chunk
-            if interrupt_at and interrupt_at.encode() in output:
-                process.send_signal(signal.SIGINT)
-                interrupt_at = None
+            before, output = output, output + chunk
+            if keys and output.count(at.encode()) > before.count(at.encode()):
+                os.write(ours, keys.encode())
         os.close(ours)
         return output.decode(), process.wait(timeout=60)
 

@@ -18,11 +18,14 @@ from support import (
     run_python,
     start_python,
 )
+from workshop.exercises import commands, tasks
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.tasks import find_tasks
+from workshop.sandbox import Report
 from workshop.stages import failure, stage_before, strip_docstring
 
 TASKS = find_tasks()
+PYTHON = "python stages/workshop"
 
 
 @pytest.fixture
@@ -34,116 +37,150 @@ def workshop(tmp_path):
 def run(workshop):
     """Run a command there, in a terminal that wraps nothing."""
     run = functools.partial(run_python, "stages/workshop", cwd=workshop)
-    return functools.partial(run, env={"COLUMNS": "200"})
+    return functools.partial(run, env={"COLUMNS": "200", "MAKELEVEL": "1"})
 
 
 @pytest.fixture
-def own(workshop):
-    """The attendee's file of stage 5, not yet there."""
-    return workshop / "exercises" / "stage5_scan.py"
+def here(tmp_path, monkeypatch):
+    """The attendee's folder, for commands that are called in this process."""
+    monkeypatch.setattr(tasks, "FOLDER", tmp_path / "exercises")
+    monkeypatch.setattr(commands, "FOLDER", tmp_path / "exercises")
+    monkeypatch.setattr(tasks, "PROGRESS", tmp_path / "exercises/progress")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    return tmp_path / "exercises"
 
 
 @pytest.mark.parametrize("number", TASKS)
-def test_an_exercise_is_the_stage_before_with_a_task_on_top(number):
+def test_an_exercise_is_the_stage_before_with_a_task_on_top(
+    number, monkeypatch
+):
     before = STAGES[stage_before(number)].read_text(encoding="utf-8")
-    exercise = make_exercise(TASKS[number])
-    assert strip_docstring(exercise) == strip_docstring(before)
-    docstring = exercise.split('"""')[1]
-    assert failure(docstring) is None
-    assert TASKS[number].task in " ".join(docstring.split())
-    for command in ("check", "hint"):
-        assert re.search(rf"make {command} N={number}$", docstring, re.M)
-    assert max(map(len, exercise.splitlines())) <= 79
+    for form, end in ("make {} N={}", "1"), (PYTHON + " {} {}", None):
+        monkeypatch.delenv("MAKELEVEL", raising=False)
+        if end:
+            monkeypatch.setenv("MAKELEVEL", end)
+        exercise = make_exercise(TASKS[number])
+        assert strip_docstring(exercise) == strip_docstring(before)
+        docstring = exercise.split('"""')[1]
+        assert failure(docstring) is None
+        assert TASKS[number].task in " ".join(docstring.split())
+        for command in ("check", "hint"):
+            line = f"    {form.format(command, number)}\n"
+            assert line in docstring
+        assert max(map(len, exercise.splitlines())) <= 79
 
 
-def test_work_is_never_overwritten(run, own):
-    told = output_of(run("exercise", 5))
-    assert told.startswith("wrote exercises/stage5_scan.py\n")
+def test_every_task_has_texts_without_line_numbers():
+    for task in TASKS.values():
+        assert len(set(task.hints)) == 3
+        for text in (*task.hints, task.task, task.notice, task.extra):
+            assert len(text.split()) > 8
+            assert not re.search(r"\blines? \d", text)
+            assert "\n" not in text
+
+
+def test_work_is_never_overwritten(here, capsys):
+    own = here / "stage5_scan.py"
+    commands.exercise(5)
     untouched = own.read_text(encoding="utf-8")
     assert untouched == make_exercise(TASKS[5])
-
     own.write_text("my work", encoding="utf-8")
-    assert_refused(run("exercise", 5), "exercises/stage5_scan.py is there alr")
+    with pytest.raises(SystemExit) as end:
+        commands.exercise(5)
+    assert end.value.code == 2
+    assert f"{PYTHON} exercise 5 --force" in capsys.readouterr().err
     assert own.read_text(encoding="utf-8") == "my work"
 
     for number in (1, 2):
-        told = output_of(run("exercise", 5, "--force"))
+        commands.exercise(5, force=True)
         backup = own.with_name(f"stage5_scan.py.{number}.bak")
-        assert told.startswith(f"kept exercises/{backup.name}\n")
+        assert backup.name in capsys.readouterr().out
         assert backup.read_text(encoding="utf-8") == "my work"
         assert own.read_text(encoding="utf-8") == untouched
         own.write_text("my work", encoding="utf-8")
+    assert len(list(here.iterdir())) == 4  # with what is known of progress
+
+
+def test_on_a_full_disk_the_old_file_stays(here, monkeypatch):
+    def write_nothing(*_):
+        raise OSError(28, "No space left on device")
+
+    commands.exercise(5)
+    (here / "stage5_scan.py").write_text("my work", encoding="utf-8")
+    monkeypatch.setattr(commands, "write_whole", write_nothing)
+    with pytest.raises(SystemExit) as end:
+        commands.exercise(5, force=True)
+    assert end.value.code == 2
+    own = (here / "stage5_scan.py").read_text(encoding="utf-8")
+    assert own == "my work"
+    assert not list(here.glob("*.bak"))
 
 
 @pytest.mark.parametrize("command", ["exercise", "hint", "watch", "run"])
-def test_what_is_no_exercise_is_refused(command, run, workshop):
-    if command == "watch":
-        pytest.importorskip("watchfiles", reason="it is not installed")
-    assert_refused(run(command, 3), "fails on purpose")
-    assert not (workshop / "exercises").exists()
+def test_what_is_no_exercise_is_refused(command, here, capsys):
+    with pytest.raises(SystemExit) as end:
+        getattr(commands, command)(3)
+    assert end.value.code == 2
+    assert "got 3" in capsys.readouterr().err
+    assert not here.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(run, workshop):
     (workshop / "exercises").write_text("in the way", encoding="utf-8")
-    said = "exercises must be a writable folder"
-    assert_refused(run("exercise", 5), said)
+    assert_refused(run("exercise", 5), "exercises must be a writable folder")
 
 
-def test_there_are_three_hints_without_line_numbers():
-    for task in TASKS.values():
-        assert len(set(task.hints)) == 3
-        for hint in task.hints:
-            assert len(hint.split()) > 8
-            assert not re.search(r"\blines? \d", hint)
+def test_hints_come_one_after_the_other(here, capsys):
+    def hint(number):
+        commands.hint(number)
+        return capsys.readouterr().out
 
-
-def test_hints_come_one_after_the_other(run):
-    said = [output_of(run("hint", 5)) for _ in range(4)]
-    for number, hint in enumerate(TASKS[5].hints, 1):
-        words = " ".join(said[number - 1].split())
-        assert words.startswith(f"Hint {number} of 3: {hint}")
-    assert "make diff N=5" not in said[1]
-    assert "The solution: make diff N=5" in said[2]
-    assert said[3] == said[2]
-    assert output_of(run("hint", 6)).startswith("Hint 1 of 3")
-    run("exercise", 5)
-    assert output_of(run("hint", 5)) == said[0]
+    shown = [hint(5) for _ in range(4)]
+    for text, expected in zip(shown, TASKS[5].hints, strict=False):
+        assert expected in " ".join(text.split())
+        assert (f"{PYTHON} diff 5" in text) == (expected is TASKS[5].hints[2])
+    assert shown[3] == shown[2]
+    assert TASKS[6].hints[0] in " ".join(hint(6).split())
+    commands.exercise(5)
+    capsys.readouterr()
+    assert hint(5) == shown[0]
 
 
 def test_a_number_alone_needs_no_parser(workshop):
     arguments = ("-X", "importtime", "stages/workshop", "hint", 5)
     done = run_python(*arguments, cwd=workshop)
-    assert done.stdout.startswith("Hint 1 of 3")
+    assert "1 of 3" in done.stdout
     assert "tomllib" in done.stderr
     assert "tyro" not in done.stderr
 
 
+def test_progress_is_one_line_of_what_passes_as_it_is_now(here, capsys):
+    def progress():
+        commands.progress()
+        return capsys.readouterr().out
+
+    assert progress() == f"progress: 0 of {len(TASKS)} pass\n"
+    for number in (5, 6):
+        commands.exercise(number)
+    capsys.readouterr()
+    assert "0 of" in progress()
+    path = TASKS[5].path
+    tasks.remember(5, passed=tasks.fingerprint(path))
+    one = f"progress: 1 of {len(TASKS)} pass (5), working on 6\n"
+    assert progress() == one
+    commands.hint(5)
+    capsys.readouterr()
+    assert progress() == one
+    path.write_text("changed", encoding="utf-8")
+    assert progress().endswith(" pass, working on 5, 6\n")
+
+
 @NOT_ON_WINDOWS  # no Ctrl-C can be sent to one process
-def test_progress_and_watch_follow_the_work(run, own, workshop):
-    pytest.importorskip("watchfiles", reason="it is not installed")
-    numbers = list(map(str, TASKS))
-    rest = f"not begun: {', '.join(n for n in numbers if n != '5')}\n"
-    of_all = f"of {len(TASKS)} pass"
-    none = f"0 {of_all}; not begun: {', '.join(numbers)}\n"
-    assert output_of(run("progress")) == none
+def test_watch_checks_every_save(run, workshop):
+    own = workshop / "exercises" / "stage5_scan.py"
     run("exercise", 5)
-    assert output_of(run("progress")) == f"0 {of_all}; begun: 5; {rest}"
-
     own.write_text("begun", encoding="utf-8")
-    watch(workshop, own)
-    assert output_of(run("progress")) == f"1 {of_all}: 5; {rest}"
-
-    own.write_text("changed", encoding="utf-8")
-    changed = f"0 {of_all}; passed, changed since: 5; {rest}"
-    assert output_of(run("progress")) == changed
-    run("hint", 5)
-    assert output_of(run("progress")) == changed
-    assert run("check", 5).returncode == 1
-    assert output_of(run("progress")) == f"0 {of_all}; begun: 5; {rest}"
-
-
-def watch(workshop, own):
-    """Save the file in three states; each save is checked, until Ctrl-C."""
     where = {"stderr": subprocess.STDOUT, "cwd": workshop}
     process = start_python("stages/workshop", "watch", 5, **where)
     limit = threading.Timer(240, process.kill)
@@ -152,38 +189,62 @@ def watch(workshop, own):
     def read_until_waiting():
         waiting = "waiting for exercises/stage5_scan.py"
         lines = iter(process.stdout.readline, "")
-        said = itertools.takewhile(lambda x: not x.startswith(waiting), lines)
-        return "".join(said)
+        shown = itertools.takewhile(lambda x: not x.startswith(waiting), lines)
+        return "".join(shown)
 
     with process:
-        verdict = "FAIL imports\n\nFAIL  imports\n"
-        first = rf"---- \d\d:\d\d:\d\d ---- {verdict}"
-        assert re.match(first, read_until_waiting())
+        assert "\nFAIL  imports\n" in read_until_waiting()
         own.touch()
-        assert " ---- still: FAIL imports\n" in read_until_waiting()
-        replacement = own.with_suffix(".new")  # as many editors save
+        assert re.search(r"saved \d\d:\d\d:\d\d", process.stdout.readline())
+        assert process.poll() is None
+        assert "\nFAIL  imports\n" in read_until_waiting()
+        replacement = own.with_suffix(".other")  # as many editors save
         replacement.write_bytes(STAGES[5].read_bytes())
         replacement.replace(own)
-        said = read_until_waiting()
-        assert " ---- it passes; before: FAIL imports\n\nOK" in said
-        assert "Well done" in said
+        shown = read_until_waiting()
+        assert shown.index("FAIL imports") < shown.index("\nOK    imports\n")
+        assert "FAIL  " not in shown
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == ""
     limit.cancel()
     assert process.returncode == 130
+    assert " 1 of " in output_of(run("progress"))
+
+
+def test_a_verdict_is_compared_with_the_one_before(here, monkeypatch, capsys):
+    commands.exercise(5)
+    wrong = Report(steps=["imports"], why="no")
+    monkeypatch.setattr(
+        "workshop.exercises.check.examine", lambda *_: reports.pop(0)
+    )
+    reports = [wrong, wrong, Report(steps=["runs"], facts={"fact": "right"})]
+    verdicts, headlines = [""], []
+    for _ in range(3):
+        capsys.readouterr()
+        verdicts.append(commands.check_save(TASKS[5], verdicts[-1]))
+        headlines.append(capsys.readouterr().out.splitlines()[2])
+    assert verdicts[1] == verdicts[2] != verdicts[3]
+    assert verdicts[1] not in headlines[0]
+    assert verdicts[1] in headlines[1]
+    assert headlines[1] != headlines[2]
+    assert all(verdict in headlines[2] for verdict in verdicts[1:])
+    assert tasks.read_progress()["5"]["passed"]
 
 
 @pytest.mark.parametrize("found", ["{", "[]", '{"5": {"hints": "x"}}'])
-def test_progress_of_another_kind_is_none(found, run, own):
-    run("exercise", 5)
-    own.with_name("progress.json").write_text(found, encoding="utf-8")
-    assert output_of(run("progress")).startswith("0 of ")
+def test_progress_of_another_kind_is_none(found, here, capsys):
+    commands.exercise(5)
+    tasks.PROGRESS.write_text(found, encoding="utf-8")
+    commands.progress()
+    assert " 0 of " in capsys.readouterr().out
     for number in (1, 2):
-        assert output_of(run("hint", 5)).startswith(f"Hint {number} of 3")
+        commands.hint(5)
+        assert f" {number} of 3" in capsys.readouterr().out
 
 
-def test_progress_that_cannot_be_kept_is_one_line_more(run, workshop):
-    (workshop / "exercises" / "progress.json").mkdir(parents=True)
-    for command in ("exercise", "hint"):
-        told = output_of(run(command, 5))
-        assert "(Progress is not kept, exercises/progress.json: " in told
+def test_progress_that_cannot_be_kept_is_one_line_more(here, capsys):
+    tasks.PROGRESS.mkdir(parents=True)
+    for command in (commands.exercise, commands.hint):
+        command(5)
+        lines = capsys.readouterr().out.splitlines()
+        assert sum("progress: " in line for line in lines) == 1

@@ -1,4 +1,4 @@
-"""Compare states with the reference: the first wrong cell, what it may be."""
+"""Compare states with the reference, stage 0: the first wrong cell."""
 
 import functools
 import time
@@ -17,7 +17,7 @@ REACH = 12  # cells shown on each side of the wrong one, where there is room
 # telling ones first. Every width of 32 and around, primes, few and many rows;
 # rules that are not their own mirror image; one square, as it hides the most.
 CASES = [
-    (30, 16, 20),
+    (30, 32, 40),
     (110, 33, 7),
     (45, 1, 3),
     (30, 64, 70),
@@ -25,91 +25,15 @@ CASES = [
     (225, 31, 40),
     (45, 96, 50),
     (106, 12, 1),
-    (30, 32, 50),
-    (45, 257, 4),
+    (30, 16, 20),
     (193, 3, 9),
-    (60, 48, 30),
     (110, 1025, 3),
     (30, 5, 200),
-    (90, 100, 60),
-    (45, 63, 65),
-    (30, 17, 17),
-    (102, 65, 33),
-    (150, 8, 100),
     (62, 128, 40),
-    (110, 2048, 2),
-    (0, 40, 6),
-    (255, 24, 6),
-    (1, 34, 21),
-    (184, 7, 64),
-    (30, 9, 1),
-    (135, 160, 90),
     (105, 999, 10),
+    (90, 100, 60),
+    (150, 8, 100),
 ]
-
-# The classic mistakes: each is stage 0 with one edit, whose states are
-# computed, not stored. What it does, the text in stage 0, the text instead,
-# and the stages in which it can be made.
-BY_PAD, BY_SCAN, ALL = range(2, 8), (5, 8, 9), range(2, 10)
-MISTAKES = {
-    "the edges are not wrapped: beyond them all is dead": (
-        'mode="wrap"',
-        'mode="constant"',
-        ALL,
-    ),
-    "mirrored, not periodic: beyond the edge is the edge cell itself": (
-        'mode="wrap"',
-        'mode="symmetric"',
-        BY_PAD,
-    ),
-    "mirrored, not periodic: beyond the edge is the cell before it": (
-        'mode="wrap"',
-        'mode="reflect"',
-        BY_PAD,
-    ),
-    "the bits of the rule are reversed: entry 0 is the lowest bit": (
-        'bitorder="little"',
-        'bitorder="big"',
-        ALL,
-    ),
-    "left and right are swapped": (
-        "rule_table[left, center, right]",
-        "rule_table[right, center, left]",
-        ALL,
-    ),
-    "row 0 is missing: record the state first, then advance it": (
-        "np.stack(states)",
-        "np.stack([*states[1:], state])",
-        ALL,
-    ),
-    "one step too many: row 0 counts as one of num_steps": (
-        "range(num_steps)",
-        "range(num_steps + 1)",
-        ALL,
-    ),
-    "one step too few: num_steps counts rows, row 0 is one of them": (
-        "range(num_steps)",
-        "range(num_steps - 1)",
-        ALL,
-    ),
-    "the live cell is lost: `.at[i].set(1)` returns a new array, use it": (
-        "state[width // 2] = 1",
-        "state[width // 2]",
-        (2,),
-    ),
-    "the pair is swapped: the body of a scan returns the next carry first,"
-    " then what to record": (
-        "states.append(state)\n        state = step(state, rule_table)",
-        "states.append(step(state, rule_table))",
-        BY_SCAN,
-    ),
-    "the carry was taken for the states: scan returns the last carry first,"
-    " then what was recorded": (
-        "np.stack(states)",
-        "state",
-        BY_SCAN,
-    ),
-}
 
 
 def some_cases(
@@ -164,7 +88,7 @@ def surroundings(
     """Up to three rows around the cell, of both diagrams, got beside want."""
     num_steps, width = expected.shape
     rows = range(max(0, row - 1), min(num_steps, row + 2))
-    reach = min(REACH, (terminal_size()[0] - 14) // 4)
+    reach = max(1, min(REACH, (terminal_size()[0] - 14) // 4))
     start = max(0, min(cell - reach, width - 2 * reach - 1))
     stop = min(width, start + 2 * reach + 1)
     indent = " " * (9 + cell - start)
@@ -199,25 +123,3 @@ def run_from(
     while len(states) < num_steps:
         states.append(load_reference().step(states[-1], rule_table))
     return np.stack(states)
-
-
-def name_mistake(
-    states: np.ndarray, rule: int, width: int, num_steps: int, stage: int = 0
-) -> str | None:
-    """The mistake that gives just these states, None if no classic one does.
-
-    Only one that can be made in that stage, if there is one, and that this
-    rule and this size tell from all others and from what is right.
-    """
-    right = load_reference().simulate(rule, width, num_steps)
-    if min(width, num_steps) < 8 or np.array_equal(states, right):
-        return None
-    named = [
-        name
-        for name, (old, new, stages) in MISTAKES.items()
-        if np.array_equal(
-            states, load_reference(old, new).simulate(rule, width, num_steps)
-        )
-        and (stage in stages or not stage)
-    ]
-    return named[0] if len(named) == 1 else None

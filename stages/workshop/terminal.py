@@ -30,28 +30,24 @@ LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
 def terminal_size() -> tuple[int, int]:
-    """(columns, lines); 80 by 24 where there is no terminal to ask."""
+    """Return (columns, lines); 80 by 24 where there is no terminal."""
     size = shutil.get_terminal_size(fallback=(80, 24))
     return size.columns, size.lines
 
 
 def moves_cursor(stream: TextIO) -> bool:
-    """Whether stream is a terminal that obeys escape sequences."""
-    if sys.platform == "win32" and not os.environ.keys() & {
-        "WT_SESSION",
-        "TERM",
-    }:
-        return False  # the old console shows them as characters
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    """Return whether stream is a terminal that obeys escape sequences."""
+    obeys = sys.platform != "win32" or "WT_SESSION" in os.environ
+    return stream.isatty() and obeys and os.environ.get("TERM") != "dumb"
 
 
 def shows_color(stream: TextIO) -> bool:
-    """Whether to color: not if the user set NO_COLOR (no-color.org)."""
+    """Return whether to color: not if NO_COLOR is set (no-color.org)."""
     return moves_cursor(stream) and not os.environ.get("NO_COLOR")
 
 
 def shows_true_color(stream: TextIO) -> bool:
-    """Whether in 24 bits: the terminal says so, or is known to."""
+    """Return whether stream shows colors of 24 bits."""
     known = os.environ.get("COLORTERM") in ("truecolor", "24bit")
     term = os.environ.get("TERM", "")
     known |= term.endswith(("-direct", "-kitty", "-ghostty", "alacritty"))
@@ -59,7 +55,7 @@ def shows_true_color(stream: TextIO) -> bool:
 
 
 def shows_blocks(stream: TextIO) -> bool:
-    """Whether the encoding of stream has the half-block characters."""
+    """Return whether the encoding of stream has half-block characters."""
     try:
         BLOCKS.encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
@@ -67,11 +63,21 @@ def shows_blocks(stream: TextIO) -> bool:
     return True
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a sentence, wrapped to the terminal between its words."""
+def wrap(text: str) -> str:
+    """Return a text in lines that fit the terminal; no word is broken."""
     columns, _ = terminal_size()
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    print(textwrap.fill(text, columns, **whole), file=stream)
+    return textwrap.fill(text, columns, **whole)
+
+
+def bold(text: str) -> str:
+    """Return a heading, in bold where the terminal shows color."""
+    return f"\x1b[1m{text}\x1b[0m" if shows_color(sys.stdout) else text
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a sentence, wrapped to the terminal."""
+    print(wrap(text), file=stream)
 
 
 def page(text: str) -> None:
@@ -84,18 +90,9 @@ def page(text: str) -> None:
         return
     sys.stdout.flush()
     environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
-    with ignoring_interrupts():  # Ctrl-C is for the pager
-        subprocess.run(pager, input=text.encode(), env=environment)
-
-
-@contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """Leave Ctrl-C to the program that is started within."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager has it
+    subprocess.run(pager, input=text.encode(), env=environment)
+    signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -109,24 +106,20 @@ def interrupts_raise() -> Iterator[None]:
     def leave(number: int, _: object) -> NoReturn:
         sys.exit(128 + number)
 
-    names = {"SIGINT", "SIGTERM", "SIGHUP"} & vars(signal).keys()
-    before = {
-        number: signal.signal(number, leave)
-        for number in (getattr(signal, name) for name in names)
-    }
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End quietly when the reader of our output, `| head` say, has left.
+    """End without a traceback when the reader of our output has left.
 
-    A full disk, or no standard output at all, ends the program with one line
-    and status 1.
+    That happens in `make bench | head`, for example.
     """
     if sys.stdout is None:
         fail("standard output is closed: there is nowhere to write", status=1)
@@ -136,12 +129,9 @@ def reader_may_leave() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        gone = (errno.EPIPE, errno.EINVAL)  # EINVAL: on Windows
-        if error.errno not in (*gone, errno.ENOSPC):
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the last: Windows
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.ENOSPC:
-            fail("the output cannot be written: no space is left", status=1)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -222,7 +212,7 @@ def defer(function: Callable) -> Callable:
 
 
 def show_path(path: Path) -> str:
-    """The path as the attendee would type it, with forward slashes."""
+    """Return the path as one would type it, with forward slashes."""
     path = path.resolve()
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
@@ -230,7 +220,7 @@ def show_path(path: Path) -> str:
 
 
 def show_item(verdict: str, what: str) -> None:
-    """Print what was looked at, behind its verdict."""
+    """Print a verdict, and behind it what it is about."""
     print(
         textwrap.fill(
             f"{verdict:4}  {what}",
@@ -241,7 +231,7 @@ def show_item(verdict: str, what: str) -> None:
 
 
 def show_text(text: str) -> None:
-    """Print wrapped lines; of an indented one, code say, what fits."""
+    """Print lines wrapped; an indented one, which is code, is cut to fit."""
     columns, _ = terminal_size()
     for line in text.splitlines():
         if not line.startswith(" "):
@@ -252,13 +242,18 @@ def show_text(text: str) -> None:
             print(line[: columns - 3] + "...")
 
 
-def command(name: str, n: int | None = None, arguments: str = "") -> str:
-    """Return how to type a command, in the form in which this one was typed.
+def uses_make() -> bool:
+    """Return whether this command was typed as `make ...`.
 
-    make sets MAKELEVEL for what it runs.
+    make sets MAKELEVEL for all that it runs.
     """
+    return "MAKELEVEL" in os.environ
+
+
+def command(name: str, n: int | None = None, arguments: str = "") -> str:
+    """Return how to type a command, in the form in which this one was."""
     number = "" if n is None else str(n)
-    if "MAKELEVEL" in os.environ:
+    if uses_make():
         number = number and f"N={number}"
         arguments = arguments and f'ARGS="{arguments}"'
         words = ["make", name, number, arguments]

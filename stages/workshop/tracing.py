@@ -1,6 +1,7 @@
 """What JAX makes of a function: the traced program, and what it compiles."""
 
 import contextlib
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -8,37 +9,51 @@ from types import FrameType
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
 TRACED = "/jax/core/compile/jaxpr_trace_duration"
 COMPILING = "XLA is compiling"
-LONG = 100  # equations; fewer are no loop that was unrolled
+LONG = 1000  # equations: no program is so long without an unrolled loop
 
 
-def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """The program that this call makes, None if it cannot be known.
+def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
+    """Return the program of this call, None if it cannot be traced.
 
-    A function that looks at values that JAX computes, to print a loss say,
-    runs and cannot be traced: then it is the largest program that XLA
-    compiles while it runs.
+    That is so for a function that looks at values, to print a loss for
+    example.
     """
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
+    return None
+
+
+def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
+    """Return the program of this call; None if nothing of it is compiled.
+
+    Where a function cannot be traced, it is the largest program that XLA
+    compiles while the function runs.
+    """
+    if traced := trace(function, *args, **kwargs):
+        return traced
     jax.clear_caches()
+    program = largest_compiled(function, *args, **kwargs)
+    return program and program.jaxpr
+
+
+def largest_compiled(
+    function: Callable, *args: Any, **kwargs: Any
+) -> ClosedJaxpr | None:
+    """Return the largest program that this call compiles, None for none."""
     programs: list[ClosedJaxpr] = []
     with count_compilations(programs):
         jax.block_until_ready(function(*args, **kwargs))
-    if not programs:
-        return None
-    largest = max(programs, key=count_equations)
-    compiled = jax.jit(jaxpr_as_fun(largest))
-    return jax.make_jaxpr(compiled)(*largest.in_avals).jaxpr
+    return max(programs, key=count_equations, default=None)
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """Its equations, those of inner programs included, a loop's body once."""
+    """Yield all equations, those of a loop's body once."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
@@ -46,19 +61,19 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def primitives(jaxpr: Any) -> set[str]:
-    """The names of all that it does."""
+    """Return the names of all operations."""
     return {equation.primitive.name for equation in equations(jaxpr)}
 
 
 def loops(jaxpr: Any) -> Iterator[Any]:
-    """Its loops, those within others included."""
+    """Yield the equations that are loops, also those inside other loops."""
     for equation in equations(jaxpr):
         if equation.primitive.name in LOOPS:
             yield equation
 
 
 def largest_value(loop: Any) -> int:
-    """The most elements of a value that the body of a loop computes."""
+    """Return the most elements of a value that a loop's body computes."""
     sizes = (
         variable.aval.size
         for body in jaxprs_in_params(loop.params)
@@ -68,16 +83,21 @@ def largest_value(loop: Any) -> int:
     return max(sizes, default=0)
 
 
-def takes_a_gradient(jaxpr: Any) -> bool:
-    """Whether some of it was made by one of JAX's derivatives.
+def largest_result(jaxpr: Any) -> int:
+    """Return the most elements of a value that a program returns."""
+    return max((result.aval.size for result in jaxpr.outvars), default=0)
 
-    They leave their mark, jvp(...), in the names of what they make.
+
+def takes_a_gradient(jaxpr: Any) -> bool:
+    """Return whether a derivative of JAX made a part of the program.
+
+    JAX marks what it makes so with jvp(...) in the names of the operations.
     """
     return "jvp(" in jaxpr.pretty_print(name_stack=True)
 
 
 def count_equations(jaxpr: Any) -> int:
-    """The number of its equations; a loop's body counts once, or unrolled."""
+    """Return the number of equations, those of a loop's body unroll times."""
     return len(jaxpr.eqns) + sum(
         equation.params.get("unroll", 1) * count_equations(inner)
         for equation in jaxpr.eqns
@@ -85,40 +105,43 @@ def count_equations(jaxpr: Any) -> int:
     )
 
 
-def compiled_part(jaxpr: Any) -> float:
-    """How much of it is inside the largest of its jitted functions."""
-    counts = (
-        count_equations(equation.params["jaxpr"])
-        for equation in jaxpr.eqns
-        if equation.primitive.name in ("jit", "pjit")
-    )
-    return max(counts, default=0) / max(count_equations(jaxpr), 1)
+def count_runs(jaxpr: Any, name: str) -> float:
+    """Return how often an operation runs in one call of the program.
+
+    The body of a scan runs `length` times, a while loop infinitely often, as
+    nothing tells when it ends. Of branches the one with the fewest counts.
+    """
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [
+            count_runs(program, name)
+            for program in jaxprs_in_params(equation.params)
+        ]
+        kind = equation.primitive.name
+        if kind == "cond":
+            total += min(inner)
+        elif sum(inner):
+            endless = math.inf if kind == "while" else 1
+            total += equation.params.get("length", endless) * sum(inner)
+        total += kind == name
+    return total
 
 
-def loop_depth(jaxpr: Any) -> int:
-    """How many loops are inside one another."""
-    return max(
-        (
-            loop_depth(inner) + (equation.primitive.name in LOOPS)
-            for equation in jaxpr.eqns
-            for inner in jaxprs_in_params(equation.params)
-        ),
-        default=0,
-    )
+def loop_results(loop: Any) -> tuple[list[Any], list[Any]]:
+    """Return the shapes and dtypes of the carry, and of what is stacked.
 
-
-def loop_results(loop: Any) -> Iterator[tuple[Any, bool]]:
-    """The shape and dtype of each result, whether it is stacked by turns.
-
-    What scan stacks has one axis more outside than inside; the carry has not.
+    A stacked result has one axis more outside of the loop than inside.
     """
     inside = loop.params[LOOPS[loop.primitive.name]].out_avals
-    for variable, before in zip(loop.outvars, inside, strict=True):
-        yield variable.aval, variable.aval.shape != before.shape
+    outside = [variable.aval for variable in loop.outvars]
+    pairs = list(zip(inside, outside, strict=True))
+    carry = [after for before, after in pairs if before.shape == after.shape]
+    stacked = [after for before, after in pairs if before.shape != after.shape]
+    return carry, stacked
 
 
 def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
-    """The program that the frame works on, or one of those that called it."""
+    """Return the program that a frame, or a caller of it, works on."""
     while frame:
         for value in frame.f_locals.values():
             if isinstance(value, ClosedJaxpr):
@@ -128,7 +151,7 @@ def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
 
 
 def describe_compilation() -> str:
-    """What XLA is compiling in the main thread, nothing if it is not."""
+    """Return that XLA compiles a long program, if the main thread waits."""
     frame = sys._current_frames()[threading.main_thread().ident]
     while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back
@@ -137,8 +160,8 @@ def describe_compilation() -> str:
         return ""
     return (
         f"{COMPILING} a program of {count_equations(program):,}"
-        " equations. So long a program comes from a Python loop that jit"
-        " unrolls, or from `unroll=`: make the loop a part of the program."
+        " equations. A program of this length comes from a Python loop that"
+        " jit unrolls, or from `unroll=`: move the loop into the program."
     )
 
 
@@ -146,10 +169,10 @@ def describe_compilation() -> str:
 def count_compilations(
     programs: list[ClosedJaxpr] | None = None, what: str = COMPILED
 ) -> Iterator[list[float]]:
-    """List the seconds of everything that JAX compiles inside the block.
+    """Collect the seconds of each compilation inside the block.
 
-    Or of what else JAX tells. Into the other list, if there is one, go the
-    programs.
+    what: another event that JAX reports, to collect instead. programs: a list
+    to which the compiled programs are added.
     """
     seconds: list[float] = []
 

@@ -1,11 +1,10 @@
-"""Check an attendee's file: does it do what the stage is about?
+"""Check an attendee's file, and show what is not right yet.
 
-It is examined in a process of its own, which may take only so long and so much
-memory. One thing is said at a time: the first that is not right.
+The file is examined by checks.py, in a process of its own that may take only
+so long and so much memory. It reports the first thing that is not right.
 """
 
 import os
-import sys
 import tempfile
 import textwrap
 from pathlib import Path
@@ -27,16 +26,9 @@ from workshop.sandbox import (
     run_within,
 )
 from workshop.stages import find_stages
-from workshop.terminal import say, show_item, show_path, show_text
+from workshop.terminal import command, say, show_item, show_path, show_text
 
-DEFAULT = Limits()
-EXAMINE = "workshop.exercises.examine"
-NUM_DEVICES = 4  # simulated, for a stage that spreads over devices
-
-
-def verdict(report: Report) -> str:
-    """Return whether it passes, or the step that failed."""
-    return f"FAIL {report.steps[-1]}" if report.why else "it passes"
+NUM_DEVICES = 4  # simulated, for stages that use several
 
 
 def check(
@@ -54,34 +46,30 @@ def check(
         n: The stage to arrive at.
         path: The file to check; without it, the one in exercises/.
         seconds: How long the file may run.
-        gigabytes: How much memory it may take.
+        gigabytes: How much memory it may use.
     """
     limits, task = Limits(seconds, gigabytes), find_task(n)
     check_limits(limits)
     check_path(path) if path else require_file(task)
     say(f"{show_path(path or task.path)}, stage {n}")
-    sys.stdout.flush()
     if path is None:
-        outcome = examine_own(task, limits)
+        report = examine_own(task, limits)
     else:
-        outcome = run_examiner(task, path, limits)
-    show_outcome(task, outcome)
-    return 1 if outcome.why else 0
+        report = examine(task, path, limits)
+    show_report(task, report)
+    return 1 if report.why else 0
 
 
-def examine_own(task: Task, limits: Limits = DEFAULT) -> Report:
-    """Examine the attendee's exercise, and remember if it passes."""
+def examine_own(task: Task, limits: Limits | None = None) -> Report:
+    """Examine the attendee's exercise, and remember whether it passes."""
     mark = fingerprint(task.path)
-    outcome = run_examiner(task, task.path, limits)
-    remember(task.number, passed=None if outcome.why else mark)
-    return outcome
+    report = examine(task, task.path, limits or Limits())
+    remember(task.number, passed=None if report.why else mark)
+    return report
 
 
-def run_examiner(task: Task, path: Path, limits: Limits) -> Report:
-    """Start examine.py, wait for it within the limits, read its report.
-
-    The same for all: CPU devices, and no settings from outside.
-    """
+def examine(task: Task, path: Path, limits: Limits) -> Report:
+    """Run the checks on a file: on CPU devices, without settings of JAX."""
     environment = dict(os.environ)
     for name in stray_variables():
         del environment[name]
@@ -90,44 +78,52 @@ def run_examiner(task: Task, path: Path, limits: Limits) -> Report:
     environment["JAX_NUM_CPU_DEVICES"] = str(NUM_DEVICES)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         return run_within(
-            *(limits, EXAMINE, str(task.number)),
+            limits,
+            "workshop.exercises.checks",
+            str(task.number),
             path=path.resolve(),
             folder=Path(folder),
             environment=environment,
         )
 
 
-def show_outcome(task: Task, outcome: Report) -> None:
+def verdict(report: Report) -> str:
+    """Return whether it passes, or the step that fails."""
+    return f"FAIL {report.steps[-1]}" if report.why else "it passes"
+
+
+def show_report(task: Task, report: Report) -> None:
     """Print what is right, then what is not."""
-    *right, last = outcome.steps
+    *right, last = report.steps
     for step in right:
         show_item("OK", step)
-    if not outcome.why:
+    if not report.why:
         show_item("OK", last)
-        show_item("", outcome.facts["fact"])
+        if report.facts["fact"]:
+            show_item("", report.facts["fact"])
         congratulate(task)
         return
     show_item("FAIL", last)
     print()
-    show_text(outcome.why)
-    if outcome.printed:
+    show_text(report.why)
+    if report.printed:
         print()
         say("The last lines that the file printed:")
-        show_text(textwrap.indent(outcome.printed, "    "))
+        show_text(textwrap.indent(report.printed, "    "))
 
 
 def congratulate(task: Task) -> None:
-    """One line of praise, what to notice, and what is next."""
+    """Print what to notice, an extra task, and what is next."""
     print()
-    say("Well done: that is what the stage is about.")
+    say(f"Well done. Notice: {task.notice}")
+    print(f"    {command('run', task.number, task.run)}\n")
+    say(f"Finished early? {task.extra}")
     print()
-    say(f"Notice: {task.notice}")
-    print(f"    {task.try_this}\n")
     later = [number for number in find_tasks() if number > task.number]
     if not later:
-        print("That was the last exercise.")
+        say("That was the last exercise.")
         return
-    between = [n for n in find_stages() if task.number < n < later[0]]
-    for number in between:
-        print(f"Next, to see it fail: make stage N={number}")
-    print(f"{'Then' if between else 'Next'}: make exercise N={later[0]}")
+    for number in find_stages():
+        if task.number < number < later[0]:
+            say(f"Next, to see it fail: {command('stage', number)}")
+    say(f"The next exercise: {command('exercise', later[0])}")

@@ -1,4 +1,4 @@
-"""What an attendee types for an exercise, but for the check itself."""
+"""What an attendee types for an exercise, except for the check itself."""
 
 import sys
 import textwrap
@@ -22,25 +22,24 @@ from workshop.stages import (
     stage_before,
     strip_docstring,
 )
-from workshop.terminal import fail, say, show_path, write_whole
-
-STATES = ("passes", "passed, changed since", "begun", "not begun")
+from workshop.terminal import command, fail, say, show_path, write_whole
 
 
 def make_exercise(task: Task) -> str:
-    """The source of the stage to change, under a docstring with the task."""
+    """Return the stage to change, with the task on top."""
     stages = find_stages()
     before = stages[stage_before(task.number)].read_text(encoding="utf-8")
     text = textwrap.fill(task.task, width=78)
-    return (
-        f'"""Exercise {task.number}: {task.title}\n\n{text}\n\n'
-        f"    make check N={task.number}\n"
-        f'    make hint N={task.number}\n"""\n\n' + strip_docstring(before)
+    docstring = (
+        f"Exercise {task.number}: {task.title}\n\n{text}\n\n"
+        f"    {command('check', task.number)}\n"
+        f"    {command('hint', task.number)}\n"
     )
+    return f'"""{docstring}"""\n\n{strip_docstring(before)}'
 
 
 def keep_backup(path: Path) -> Path:
-    """Move the file out of the way, over no other; its new path."""
+    """Rename the file, to a name that no other file has; return its path."""
     number = 1
     while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
         number += 1
@@ -52,31 +51,29 @@ def exercise(n: int, /, force: bool = False) -> None:
 
     Args:
         n: The stage to arrive at.
-        force: Start again; what is there is kept beside it.
+        force: Start again; the present file is kept under another name.
     """
     task = find_task(n)
-    kept = None
     if task.path.exists() and not force:
-        fail(
-            f"{show_path(task.path)} is there already; to start again:"
-            f" make exercise N={n} FORCE=1"
-        )
+        again = command("exercise", n, "--force")
+        fail(f"{show_path(task.path)} exists already. To start again: {again}")
+    new = task.path.with_suffix(".new")
     try:
         FOLDER.mkdir(exist_ok=True)
+        write_whole(new, make_exercise(task))
         if task.path.exists():
-            kept = keep_backup(task.path)
-        write_whole(task.path, make_exercise(task))
+            say(f"kept {show_path(keep_backup(task.path))}")
+        new.replace(task.path)
     except OSError as error:
         fail(f"exercises must be a writable folder, got {error}")
     remember(n, hints=0, passed=None)
-    if kept:
-        say(f"kept {show_path(kept)}")
     say(f"wrote {show_path(task.path)}")
     print()
     say(task.task)
-    print(f"\nmake check N={n}   does it work?")
-    print(f"make hint N={n}    one of three hints")
-    print(f"make run N={n}     run it as a stage")
+    print()
+    say(f"{command('check', n)}   does it work?")
+    say(f"{command('hint', n)}   one of three hints")
+    say(f"{command('run', n)}   run it as a stage")
 
 
 def hint(n: int, /) -> None:
@@ -90,7 +87,7 @@ def hint(n: int, /) -> None:
     say(f"Hint {number} of {len(task.hints)}: {task.hints[number - 1]}")
     if number == len(task.hints):
         print()
-        say(f"That was the last. The solution: make diff N={n}")
+        say(f"That was the last one. The solution: {command('diff', n)}")
     remember(n, hints=number)
 
 
@@ -112,12 +109,6 @@ def watch(n: int, /) -> None:
     """
     import watchfiles
 
-    from workshop.exercises.check import (
-        examine_own,
-        show_outcome,
-        verdict,
-    )
-
     task = find_task(n)
     path = require_file(task)
     saves = watchfiles.watch(
@@ -126,51 +117,47 @@ def watch(n: int, /) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    seen = before = None  # the first time-out brings the first check
+    seen, before = None, ""  # the first time-out brings the first check
     for _ in saves:
         if path.is_file() and path.stat().st_mtime_ns != seen:
             seen = path.stat().st_mtime_ns
-            outcome = examine_own(task)
-            print_change(before, verdict(outcome))
-            before = verdict(outcome)
-            show_outcome(task, outcome)
-            print()
-            say(f"waiting for {show_path(path)} to be saved; Ctrl-C ends")
-            sys.stdout.flush()
+            before = check_save(task, before)
 
 
-def print_change(before: str | None, now: str) -> None:
-    """Set an attempt off from the one before, and say what has changed."""
-    change = f"still: {now}" if now == before else now
-    if before not in (None, now):
-        change += f"; before: {before}"
-    say(f"---- {time.strftime('%H:%M:%S')} ---- {change}")
+def check_save(task: Task, before: str) -> str:
+    """Check a file that was just saved; return the verdict.
+
+    What comes on the screen is set off from the attempt before.
+    """
+    from workshop.exercises.check import examine_own, show_report, verdict
+
+    print(f"---- saved {time.strftime('%H:%M:%S')}, checking ...", flush=True)
+    report = examine_own(task)
+    now = verdict(report)
     print()
+    if before and before == now:
+        say(f"Still: {now}")
+    elif before:
+        say(f"Now: {now} (before: {before})")
+    show_report(task, report)
+    print()
+    say(f"waiting for {show_path(task.path)} to be saved; Ctrl-C ends")
+    sys.stdout.flush()
+    return now
 
 
 def progress() -> None:
-    """Say which exercises pass, in one line."""
+    """Print how many exercises pass, in one line for the chat."""
     known, tasks = read_progress(), find_tasks()
-    found = {state: [] for state in STATES}
+    passing, begun = [], []
     for number, task in tasks.items():
-        state = describe(task, known.get(str(number), {}))
-        found[state].append(str(number))
-    passing = found.pop("passes")
-    parts = [f"{len(passing)} of {len(tasks)} pass"]
-    parts[0] += f": {', '.join(passing)}" if passing else ""
-    for state, numbers in found.items():
-        if numbers:
-            parts.append(f"{state}: {', '.join(numbers)}")
-    say("; ".join(parts))
-
-
-def describe(task: Task, known: dict) -> str:
-    """How far the attendee is with an exercise: one of STATES."""
-    if not task.path.is_file():
-        return "not begun"
-    passed = known.get("passed")
-    if passed is None:
-        return "begun"
-    if passed != fingerprint(task.path):
-        return "passed, changed since"
-    return "passes"
+        if task.path.is_file():
+            passed = known.get(str(number), {}).get("passed")
+            passes = passed == fingerprint(task.path)
+            (passing if passes else begun).append(str(number))
+    line = f"progress: {len(passing)} of {len(tasks)} pass"
+    if passing:
+        line += f" ({', '.join(passing)})"
+    if begun:
+        line += f", working on {', '.join(begun)}"
+    say(line)

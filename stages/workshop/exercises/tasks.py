@@ -1,85 +1,94 @@
 """The exercises: their texts, their files, and how far an attendee is."""
 
+import dataclasses
+import functools
 import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from workshop.stages import STAGES_FOLDER, find_stages
-from workshop.terminal import fail, say, show_path, write_whole
+from workshop.terminal import command, fail, say, show_path, write_whole
 
 TEXTS = Path(__file__).with_name("tasks.toml")
 FOLDER = STAGES_FOLDER.parent / "exercises"
 PROGRESS = FOLDER / "progress.json"
 
 
-class Task(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Task:
     """What to do to get to stage `number` from the one that it changes."""
 
     number: int
     title: str
-    functions: tuple[str, ...]
-    point: str
     task: str
-    hints: tuple[str, ...]
+    hints: list[str]
     notice: str
-    try_this: str
+    run: str
+    """The arguments of a run that shows what there is to notice."""
+    extra: str
+    checks: dict[str, str]
+    """Functions of checks.py, by name, and what the screen calls them."""
 
     @property
     def path(self) -> Path:
-        """The attendee's file, named as the stage is."""
+        """Return the attendee's file, which is named as the stage is."""
         return FOLDER / find_stages()[self.number].name
 
 
-def find_tasks() -> dict[int, Task]:
-    """All exercises, by the number of their stage, in order."""
-    texts = tomllib.loads(TEXTS.read_text(encoding="utf-8"))["stage"]
-    return {
-        int(number): Task(int(number), **{k: unfold(t) for k, t in it.items()})
-        for number, it in texts.items()
-    }
+@functools.cache
+def read_texts() -> dict[str, Any]:
+    """Return all of tasks.toml."""
+    return tomllib.loads(TEXTS.read_text(encoding="utf-8"))
 
 
-def unfold(text: str | list[str]) -> str | tuple[str, ...]:
-    """Each text in one line, to be wrapped where it is shown."""
-    if isinstance(text, list):
-        return tuple(map(unfold, text))
+def unfold(text: str) -> str:
+    """Return a text in one line; it is wrapped where it is shown."""
     return " ".join(text.split())
 
 
+def find_tasks() -> dict[int, Task]:
+    """Return all exercises, by the number of their stage, in order."""
+    return {
+        int(number): Task(
+            number=int(number),
+            title=texts["title"],
+            task=unfold(texts["task"]),
+            hints=[unfold(hint) for hint in texts["hints"]],
+            notice=unfold(texts["notice"]),
+            run=texts["run"],
+            extra=unfold(texts["extra"]),
+            checks=texts["checks"],
+        )
+        for number, texts in read_texts()["stage"].items()
+    }
+
+
 def find_task(number: int) -> Task:
-    """The exercise of that stage; status 2 and one line if it has none."""
-    tasks, stages = find_tasks(), find_stages()
-    if number in tasks:
-        return tasks[number]
-    if number not in stages:
-        reason = f"there is no stage {number}"
-    elif number == min(stages):
-        reason = "it is where all starts"
-    else:
-        reason = "it fails on purpose, there is nothing to solve"
-    numbers = ", ".join(map(str, tasks))
-    fail(f"N must be one of {numbers}, got {number}: {reason}")
+    """Return the exercise of a stage; end with one line if it has none."""
+    tasks = find_tasks()
+    if number not in tasks:
+        numbers = ", ".join(map(str, tasks))
+        fail(f"N must be a stage with an exercise, {numbers}, got {number}")
+    return tasks[number]
 
 
 def require_file(task: Task) -> Path:
-    """The attendee's file; status 2 and one line if it is not there."""
+    """Return the attendee's file; end with one line if it is not there."""
     if not task.path.is_file():
-        fail(
-            f"{show_path(task.path)} does not exist yet:"
-            f" make exercise N={task.number}"
-        )
+        make = command("exercise", task.number)
+        fail(f"{show_path(task.path)} does not exist yet: {make}")
     return task.path
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when the file does."""
+    """Return a text that changes when the file does."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_progress() -> dict[str, dict]:
-    """Number of the stage to what is known of it, {} if nothing is."""
+    """Return what is known of each exercise; {} if the file is unusable."""
     try:
         found = json.loads(PROGRESS.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -90,15 +99,15 @@ def read_progress() -> dict[str, dict]:
 
 
 def hints_seen(number: int) -> int:
-    """How many hints of an exercise the attendee has seen."""
+    """Return how many hints of an exercise the attendee has seen."""
     seen = read_progress().get(str(number), {}).get("hints")
     return seen if type(seen) is int and seen > 0 else 0
 
 
 def remember(number: int, **facts: object) -> None:
-    """Add facts to what is known of an exercise; None forgets one.
+    """Add facts to what is known of an exercise; None removes one.
 
-    Nobody needs them: where they cannot be written, one line says so.
+    If they cannot be written, one line says so, and nothing else is lost.
     """
     progress = read_progress()
     progress[str(number)] = progress.get(str(number), {}) | facts
