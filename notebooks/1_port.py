@@ -63,6 +63,15 @@ from figures import (
     show_table,
 )
 
+ALTS = {  # what the pictures show, for those who cannot see them
+    254: "a full triangle, which grows by one cell on each side of a row",
+    90: "triangles within triangles, each half as large as the one around it",
+    30: "stripes at the left edge, noise without a pattern in the rest",
+    110: "triangles of many sizes, which grow to the left only",
+    "x ^ x": "both curves are flat at the left and rise at the right; the"
+    " curve of JAX is higher",
+}
+
 # %% [markdown]
 # ## A rule is a number
 #
@@ -96,9 +105,7 @@ print("sum of the last column:", sum(row[-1] for row in rows))
 
 # %%
 states = stage0_numpy.simulate(254, width=61, num_steps=31)
-show_states(
-    {"rule 254": states}, "a full triangle, one cell wider on each side a row"
-)
+show_states({"rule 254": states}, ALTS[254])
 print(states.sum(), "live cells")
 
 # %% [markdown]
@@ -124,12 +131,7 @@ pictures = {
     f"rule {rule}": stage0_numpy.simulate(rule, width=113, num_steps=56)
     for rule in (90, 30, 110)
 }
-show_states(
-    pictures,
-    "triangles within triangles, each half as large as the one around it",
-    "stripes at the left, noise without a pattern at the right",
-    "triangles of many sizes, which grow to the left only",
-)
+show_states(pictures, ALTS[90], ALTS[30], ALTS[110])
 print("rule 90, row 5: ", pictures["rule 90"][5, 51:62:2].tolist())
 print("Pascal modulo 2:", [math.comb(5, k) % 2 for k in range(6)])
 
@@ -315,14 +317,8 @@ for name, module in {"NumPy": np, "JAX": jnp}.items():
     curves[name] = sizes, times
     print(f"{name}: {times[4] / times[0]:.0f} times as long")
 
-show_curves(
-    curves,
-    "cells",
-    "microseconds for x ^ x",
-    "both curves are flat at the left and rise at the right; JAX is higher",
-    xscale="log",
-    yscale="log",
-)
+labels = "cells", "microseconds for x ^ x", ALTS["x ^ x"]
+show_curves(curves, *labels, xscale="log", yscale="log")
 
 # %% [markdown]
 # If the work took the time, a curve would rise tenfold from each mark to the

@@ -60,6 +60,7 @@ from workshop.harness import time_call
 from workshop.inspection import inspect
 
 STATIC = ("width", "num_steps")
+ALT = "the curve of stage 4 rises with the rows, that of stage 5 stays flat"
 
 # %% [markdown]
 # ## What a trace is
@@ -171,17 +172,24 @@ with show_error():
 # **Predict.** Order the four by time, from long to short. For which two of
 # them does the size of the ring make the greatest difference?
 
+
 # %%
-uncompiled = stage4_static_args.simulate.__wrapped__
+def jit_as_new(stage):
+    """Jit a stage's simulate as a new function, which JAX has not seen."""
+    function = stage.simulate.__wrapped__
+    return jax.jit(
+        lambda rule, width, num_steps: function(rule, width, num_steps),
+        static_argnames=STATIC,
+    )
 
 
+# %%
 def measure(width, num_steps):
-    """Return four times in milliseconds, for stage 4 with a fresh jit."""
-    call = 110, width, num_steps
-    simulate, define = time_call(jax.jit, uncompiled, static_argnames=STATIC)
-    _, first = time_call(simulate, *call)
-    later = best_time(simulate, *call)
-    not_waited = best_time(simulate, *call, wait=False)
+    """Return the four times of stage 4, in milliseconds."""
+    simulate, define = time_call(jit_as_new, stage4_static_args)
+    _, first = time_call(simulate, 110, width, num_steps)
+    later = best_time(simulate, 110, width, num_steps)
+    not_waited = best_time(simulate, 110, width, num_steps, wait=False)
     return [1000 * seconds for seconds in (define, first, later, not_waited)]
 
 
@@ -208,8 +216,8 @@ show_table(
 # The first call has several parts:
 
 # %%
-call = {"rule": 110, "width": 81, "num_steps": 80}  # a new shape
-simulate = jax.jit(uncompiled, static_argnames=STATIC)
+call = {"rule": 110, "width": 80, "num_steps": 80}
+simulate = jit_as_new(stage4_static_args)
 parts = {}
 traced, parts["trace: Python runs"] = time_call(simulate.trace, **call)
 lowered, parts["lower: JAX writes it for XLA"] = time_call(traced.lower)
@@ -275,20 +283,26 @@ show_table(["call", "traced", "your prediction"], rows)
 # JAX tells you what it does if you ask. `jax.log_compiles` logs what it
 # compiles, and `jax.explain_cache_misses` logs why:
 
+
 # %%
-simulate = jax.jit(record, static_argnames=STATIC)
+@jax.jit(static_argnames="length")
+def repeat(value, length):
+    """Return the value that many times."""
+    return jnp.full(length, value)
+
+
 with jax.log_compiles(True):
-    simulate(110, 33, 4)
+    repeat(110, 4)
 
 # %%
 with jax.explain_cache_misses(True):
-    simulate(110, width=33, num_steps=4)
+    repeat(110, length=4)
 
 # %% [markdown]
 # A **pytree** is JAX's word for nested containers. For jit, the arguments of a
-# call are a tuple and a dict: first those by position, then those by keyword.
-# The first call had three by position and none by keyword, the second has one
-# and two. The log says this, and then names functions that are new.
+# call are a tuple, those by position, and a dict, those by keyword. The second
+# call has a tuple of length 1 where the first had a tuple of length 2, and its
+# dict has one item more. The log says this: JAX has not seen such a call yet.
 #
 # ## The unrolled loop
 #
@@ -329,26 +343,23 @@ show_scan(stage5_scan.simulate(110, width=9, num_steps=4))
 # for 8000? And the time to trace and compile: draw a curve for each stage
 # before you see them.
 
-# %%
-curves = {}
-for name, stage in {
-    "stage 4, unrolled": stage4_static_args,
-    "stage 5, scan": stage5_scan,
-}.items():
-    compilations = (
-        time_call(lambda n, f=stage.simulate: f.lower(110, 79, n).compile(), n)
-        for n in num_rows
-    )
-    curves[name] = num_rows, [seconds for _, seconds in compilations]
 
+# %%
+def seconds_to_compile(stage, num_steps):
+    """Return the time of a first call, without the time to run."""
+    lower = jit_as_new(stage).lower
+    _, seconds = time_call(lambda: lower(110, 80, num_steps).compile())
+    return seconds
+
+
+stages = {"stage 4": stage4_static_args, "stage 5": stage5_scan}
+curves = {
+    name: (num_rows, [seconds_to_compile(stage, n) for n in num_rows])
+    for name, stage in stages.items()
+}
 print("20 rows: ", count_operations(stage5_scan.simulate, 20), "operations")
 print("8000 rows:", count_operations(stage5_scan.simulate, 8000), "operations")
-show_curves(
-    curves,
-    "rows",
-    "seconds to trace and compile",
-    "the curve of stage 4 rises with the rows, that of stage 5 stays flat",
-)
+show_curves(curves, "rows", "seconds to trace and compile", ALT)
 
 # %% [markdown]
 # The unrolled program takes longer to compile with every row, and for very

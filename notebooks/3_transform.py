@@ -57,6 +57,15 @@ from figures import best_time, show_curves, show_error, show_states, show_table
 from workshop.rendering import make_grid
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
+ALTS = {  # what the pictures show, for those who cannot see them
+    "grid": "a grid of pictures: lines, stripes, triangles, and some noise",
+    110: "triangles on a regular background, and slanted lines that meet",
+    30: "noise from the first row to the last",
+    4: "a few vertical lines",
+    160: "nothing: all cells are dead",
+    "bytes": "few bytes for most rules, then a slow rise, and a high plateau",
+    "error": "the error falls along a nearly straight line",
+}
 
 # %% [markdown]
 # ## One more axis
@@ -143,10 +152,7 @@ show_table(["size", "256 calls, ms", "one call, ms", "ratio"], rows)
 
 # %%
 framed = np.pad(states, [(0, 0), (0, 1), (0, 1)], constant_values=1)
-show_states(
-    {"all 256 rules, 40 rows of 40 cells each": make_grid(framed)[:-1, :-1]},
-    "a grid of pictures: most are blank, stripes or triangles, few are noise",
-)
+show_states({"all rules": make_grid(framed)[:-1, :-1]}, ALTS["grid"])
 
 # %% [markdown]
 # ## The keyword trap
@@ -235,10 +241,8 @@ from_each = jax.vmap(simulate_from, in_axes=(None, 0, None))
 all_from_each = jax.vmap(from_each, in_axes=(0, None, None))
 from_random = all_from_each(ALL_RULES, random_states, 64)
 print(from_random.shape)
-show_states(
-    {f"rule 30, start {i}": from_random[30, i] for i in range(3)},
-    *["noise from the first row to the last"] * 3,
-)
+pictures = {f"rule 30, start {i}": from_random[30, i] for i in range(3)}
+show_states(pictures, *[ALTS[30]] * 3)
 
 # %% [markdown]
 # ## Both branches
@@ -281,20 +285,15 @@ for program in (one, many):
 
 # %%
 all_from = jax.vmap(simulate_from, in_axes=(0, None, None))
-random_state = jax.random.bernoulli(jax.random.key(3), 0.5, (128,))
-later = np.asarray(all_from(ALL_RULES, random_state.astype(jnp.uint8), 256))
-later = later[:, 128:]  # the rows in which the rule has settled
-show_states(
-    {f"rule {rule}": later[rule] for rule in (110, 30, 4, 160)},
-    "triangles on a regular background, and slanted lines that meet",
-    "noise everywhere",
-    "a few vertical lines",
-    "nothing: all cells are dead",
-)
+random_state = jax.random.bernoulli(jax.random.key(3), 0.5, (84,))
+states = np.asarray(all_from(ALL_RULES, random_state.astype(jnp.uint8), 256))
+later = states[:, -84:]  # the rows in which the rule has settled
+pictures = {f"rule {rule}": later[rule] for rule in (110, 30, 4, 160)}
+show_states(pictures, ALTS[110], ALTS[30], ALTS[4], ALTS[160])
 
 # %% [markdown]
-# An eye is slow, and two eyes do not agree. A number is quick: to how many
-# bytes can we compress a picture? What repeats can be said in few words.
+# Sorting by eye is slow, and two people do not agree. A number is quick: to
+# how many bytes can we compress a picture? What repeats takes few words.
 
 
 # %%
@@ -307,12 +306,9 @@ num_bytes = np.array([compressed_size(picture) for picture in later])
 classes = {160: 1, 4: 2, 110: 4, 30: 3}
 rows = [[rule, name, num_bytes[rule]] for rule, name in classes.items()]
 show_table(["rule", "class", "bytes"], rows)
-show_curves(
-    {"all rules": (range(0, 256, 5), np.sort(num_bytes)[::5])},
-    "rules, sorted by size",
-    "bytes of the compressed picture",
-    "a low plateau, a slow rise, and a high plateau for the last rules",
-)
+curves = {"all rules": (range(0, 256, 5), np.sort(num_bytes)[::5])}
+labels = "rules, sorted by size", "bytes of the compressed picture"
+show_curves(curves, *labels, ALTS["bytes"])
 
 # %% [markdown]
 # At the left are the rules that stop or stand still. Then come rules whose
@@ -418,13 +414,9 @@ show_table(names, rows)
 rule_table, losses = stage7_grad.learn_rule(states)
 learned = [round(float(entry)) for entry in rule_table.ravel()]
 print("learned: rule", sum(bit << i for i, bit in enumerate(learned)))
-show_curves(
-    {"rule 110": (range(0, len(losses), 15), losses[::15])},
-    "updates",
-    "mean squared error",
-    "the error falls along a nearly straight line on a log scale",
-    yscale="log",
-)
+curves = {"rule 110": (range(0, len(losses), 15), losses[::15])}
+labels = "updates", "mean squared error", ALTS["error"]
+show_curves(curves, *labels, yscale="log")
 
 # %% [markdown]
 # `learn_rule` is a function like any other, so vmap can map it. Below, all 256

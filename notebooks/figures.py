@@ -105,6 +105,8 @@ def show_curves(
             panel.plot(x, y, label=name)
         panel.legend()
         panel.grid()
+        if "yscale" not in scales:
+            panel.set_ylim(bottom=0)
 
 
 def show_scan(states: np.ndarray) -> None:
@@ -162,10 +164,8 @@ def show_states(
     scale = min(6, max(1, room // width))
     figures = []
     for (title, a), alt in zip(diagrams.items(), alts, strict=True):
-        rows, columns = a.shape
-        caption = f"{escape(title)}<br>{columns} cells across, {rows} rows"
         image = make_image(a, f"{title}: {alt}", scale, darkest)
-        figures.append(f"<div>{caption}<br>{image}</div>")
+        figures.append(f"<div>{escape(title)}<br>{image}</div>")
     row = "display: flex; flex-wrap: wrap; gap: 8px; padding: 1px"
     display(HTML(f'<div style="{row}">{"".join(figures)}</div>'))
 

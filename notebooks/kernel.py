@@ -45,7 +45,7 @@ def check_kernel() -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
-        refuse(f"it runs Python {version}, {needed} or later is needed.")
+        refuse(f"it runs Python {version}, but {needed} or later is needed.")
     if find_problem() and HOSTED & os.environ.keys():
         print("Installing what the notebooks need takes a minute or two.")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", *INSTALL]
@@ -65,7 +65,7 @@ def find_problem() -> str:
     jax = metadata.version("jax")
     if tuple(map(int, jax.split(".")[:2])) < OLDEST_JAX:
         needed = ".".join(map(str, OLDEST_JAX))
-        return f"it has jax {jax}, {needed} or later is needed."
+        return f"it has jax {jax}, but {needed} or later is needed."
     return ""
 
 

@@ -21,17 +21,17 @@ import json
 import sys
 from matplotlib.figure import Figure
 
-drawn = []
+seen_axes = []
 draw = Figure.draw
 
 def watched_draw(figure, renderer):
     shown = [axes for axes in figure.axes if axes.axison]
-    drawn.extend([axes.get_xlabel(), axes.get_ylabel()] for axes in shown)
+    seen_axes.extend([axes.get_xlabel(), axes.get_ylabel()] for axes in shown)
     return draw(figure, renderer)
 
 Figure.draw = watched_draw
 """
-REPORT = "print(json.dumps([sys.executable, drawn]))"
+REPORT = "print(json.dumps([sys.executable, seen_axes]))"
 
 
 class Run(NamedTuple):

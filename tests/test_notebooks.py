@@ -31,7 +31,7 @@ SHOWN = {  # parts of what is printed, in this order
     "float32|0.1000000014|int32|-> 0|int64 1099511627776",
     "2_compile": "tracing with|6\n8|mul|TypeError: unsupported format|"
     "running with 3\nrunning with 4|TypeError: Shapes|ValueError: Non-hash|"
-    "Compiling|tuple of length 1 and before tuple of length 3|20 rows:  7|"
+    "Compiling|tuple of length 1 and before tuple of length 2|20 rows:  7|"
     "8000 rows: 7|gather|scan|while|line 52|first call|first call|"
     "equal: True|OverflowError|44|1866|JaxRuntimeError: rule|"
     "JaxRuntimeError: out-of-bounds",
@@ -69,7 +69,7 @@ def test_it_runs_shows_its_claims_and_checks_its_exercises(run_notebook, name):
         assert solution.metadata.jupyter == {"source_hidden": True}
     text = "\n".join(printed(c) for c in cells if c.cell_type == "code")
     assert ": False" not in text
-    for part in SHOWN.get(name, "").split("|"):
+    for part in filter(None, SHOWN.get(name, "").split("|")):
         before, found, text = text.partition(part)
         assert found == part, (part, before)
 
@@ -91,9 +91,11 @@ def test_tables_show_what_the_text_claims(run_notebook):
     counts = find_column(run, "operations of stage 4")
     assert (counts[0], counts[-1]) == ("247", "96,007")
     run = run_notebook("3_transform")
-    signs = [x.startswith("-") for x in find_column(run, "gradient")]
-    assert signs == [x == "1" for x in find_column(run, "true entry")]
-    assert find_column(run, "by nudging") == find_column(run, "gradient")
+    slopes = list(map(float, find_column(run, "gradient")))
+    nudged = list(map(float, find_column(run, "by nudging")))
+    assert nudged == pytest.approx(slopes, rel=0.02)
+    live = [x == "1" for x in find_column(run, "true entry")]
+    assert live == [slope < 0 for slope in slopes]
     assert find_column(run, "learned")[5] == "0.500"
     sizes = [int(x.replace(",", "")) for x in find_column(run, "bytes")]
     assert sizes == sorted(sizes)

@@ -47,17 +47,11 @@ class Report:
     """What a process has reported, and how it ended."""
 
     steps: list[str] = dataclasses.field(default_factory=list)
-    """What it began, in order."""
-    why: str = ""
-    """Why the last step failed, if it did."""
-    broken: str = ""
-    """The limit that was broken, if one was: "seconds" or "gigabytes"."""
-    note: str = ""
-    """What the process was busy with when it broke a limit, if known."""
-    printed: str = ""
-    """The last lines that it printed, unless it broke a limit."""
+    why: str = ""  # the last step failed, if it did
+    broken: str = ""  # the limit: "seconds" or "gigabytes", if one was broken
+    note: str = ""  # what it was busy with then, if that is known
+    printed: str = ""  # its last lines, unless it broke a limit
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What else it found, by name."""
 
 
 def check_limits(limits: Limits) -> None:
@@ -82,27 +76,25 @@ def run_within(
     The module works on the file at path, and also gets the arguments. The
     folder holds what it reports; nothing else may use that folder.
     """
-    report_path, place = folder / "report", folder / "place"
-    report_path.unlink(missing_ok=True)
-    words = [*arguments, path, report_path, os.getpid()]
+    path_of_report, place = folder / "report", folder / "place"
+    path_of_report.unlink(missing_ok=True)
+    words = [*arguments, path, path_of_report, os.getpid()]
     words += dataclasses.astuple(limits)
     status, printed = run_to_end(
         [sys.executable, "-P", "-m", module, *map(str, words)],
         env=environment | make_environment(environment),
         cwd=cwd,
     )
-    found = read_report(report_path)
-    if found.facts.pop("ended", False):
-        return dataclasses.replace(found, broken="", printed=printed)
+    found = read_report(path_of_report)
     traceback = place.read_text(encoding="utf-8")
-    if traceback and not found.broken:
-        found.broken = "seconds"  # faulthandler ended it, which reports none
-    if not found.broken:
-        why = f"The file ended Python, status {status}."
-        return dataclasses.replace(found, why=why, printed=printed)
-    found.why = explain_limit(found, limits) + find_place(traceback, path)
-    if found.note:
-        found.why += f"\n{found.note}"
+    if found.facts.pop("ended", False):
+        found.broken = ""  # at the last moment
+    elif traceback:
+        found.broken = found.broken or "seconds"
+        found.why = explain_limit(limits, found, traceback, path)
+    else:
+        found.why = f"The file ended Python, status {status}."
+    found.printed = "" if found.broken else printed
     return found
 
 
@@ -122,21 +114,19 @@ def read_report(path: Path) -> Report:
     return found
 
 
-def explain_limit(found: Report, limits: Limits) -> str:
-    """Return the beginning of a sentence on the limit that was broken."""
+def explain_limit(
+    limits: Limits, found: Report, traceback: str, path: Path
+) -> str:
+    """Return in words which limit was broken, and where in the file."""
+    broken = f"It still runs after {limits.seconds:g} seconds"
     if found.broken == "gigabytes":
-        return f"It uses more than {limits.gigabytes:g} GB of memory"
-    return f"It still runs after {limits.seconds:g} seconds"
-
-
-def find_place(traceback: str, path: Path) -> str:
-    """Return the end of that sentence: where in the file Python was."""
+        broken = f"It uses more than {limits.gigabytes:g} GB of memory"
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
         if Path(match[1]).name == path.name:
             line = linecache.getline(str(path), int(match[2])).strip()
             where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
-            return f":\n{where}:\n    {line}"
-    return "."
+            return f"{broken}:\n{where}:\n    {line}\n{found.note}".rstrip()
+    return f"{broken}.\n{found.note}".rstrip()
 
 
 def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:

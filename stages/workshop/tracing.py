@@ -140,12 +140,6 @@ def loop_results(loop: Any) -> tuple[list[Any], list[Any]]:
     return carry, stacked
 
 
-def largest_unroll(jaxpr: Any) -> int:
-    """Return how many iterations of a loop are written out, at most."""
-    unrolls = (loop.params.get("unroll", 1) for loop in loops(jaxpr))
-    return max(unrolls, default=1)
-
-
 def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
     """Return the program that a frame, or a caller of it, works on."""
     while frame:

@@ -99,7 +99,8 @@ def show_report(task: Task, report: Report) -> None:
         show_item("OK", step)
     if not report.why:
         show_item("OK", last)
-        show_item("", report.facts["fact"])
+        if report.facts["fact"]:
+            show_item("", report.facts["fact"])
         congratulate(task)
         return
     show_item("FAIL", last)
