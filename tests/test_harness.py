@@ -317,7 +317,7 @@ def runs(process):
 
 def has_started(pid):
     """Return whether Python is up: until then Ctrl-C is a traceback."""
-    return sum(psutil.Process(pid).cpu_times()[:2]) > 0.1
+    return sum(psutil.Process(pid).cpu_times()[:2]) > 0.03
 
 
 @pytest.mark.parametrize(
