@@ -41,6 +41,7 @@ from workshop.terminal import (
     reader_may_leave,
     say,
     show_path,
+    show_text,
 )
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
@@ -306,14 +307,14 @@ def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
 
 def print_error(error: Exception, path: Path) -> None:
     """Print the traceback of an error, but only the lines of that file."""
-    say(f"In {show_path(path)} (--traceback shows all):")
+    lines = [f"In {show_path(path)} (--traceback shows all):"]
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) == path:
-            print(f"  line {frame.lineno}, in {frame.name}")
-            print(f"    {frame.line}")
+            lines.append(f"  line {frame.lineno}, in {frame.name}")
+            lines.append(f"    {frame.line}")
     message = str(error).replace(str(path), show_path(path))
-    for line in f"{type(error).__name__}: {message}".splitlines():
-        say(line)
+    lines.append(f"{type(error).__name__}: {message}")
+    show_text("\n".join(lines))
 
 
 def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
