@@ -41,7 +41,10 @@ from kernel import check_kernel, show_diff
 
 check_kernel()
 
+import collections
+import gzip
 import itertools
+import json
 import os
 import tempfile
 
@@ -429,7 +432,7 @@ for names in itertools.zip_longest(unrolled, scanned, fillvalue=""):
 inspect("4", "5")
 
 # %% [markdown]
-# Most instructions of stage 4 come from the line with
+# Most equations of stage 4 come from the line with
 # `rule_table[left, center, right]`: there is one lookup for every row, and
 # twice the rows make twice as many. XLA turns the scan into a `while`. This
 # loop has one buffer of 80 x 80 cells. Each iteration writes one row of it,
@@ -438,19 +441,24 @@ inspect("4", "5")
 # ## Where does the time go?
 #
 # A **profile** tells. In a terminal, `python stages/workshop inspect 5
-# --profile trace.json.gz` runs one call of stage 5 under JAX's profiler. Here
-# is the same for a larger ring:
+# --profile trace.json.gz` runs one call of stage 5 under JAX's profiler, and
+# writes a file. Here is the same for a larger ring, and what the file says:
 
 # %%
-trace = Path(tempfile.gettempdir()) / "trace.json.gz"
-inspect("5", profile=trace, width=20_000, num_steps=200)
+file = Path(tempfile.gettempdir()) / "trace.json.gz"
+inspect("5", profile=file, width=20_000, num_steps=200)
+spent = collections.Counter()
+for event in json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]:
+    if "hlo_op" in event.get("args", {}):
+        spent[event["name"]] += event["dur"] / 1000
+show_table(["operation", "milliseconds"], spent.most_common(4))
 
 # %% [markdown]
-# The loop takes most of the time, and in it the lookup. (Some versions of JAX
-# list the operations inside the loop, others list the whole loop as `call`.)
-# The rest goes into new memory for the result. To see when each operation ran,
-# open the file on the page that is named. Your own program can write such a
-# file with `jax.profiler.trace(folder, create_perfetto_trace=True)`.
+# The loop takes most of the time. It is called `while` or `call`. Some
+# versions of JAX also list the operations inside it: most of it is the lookup,
+# `gather`. To see when each operation ran, open the file on the page that is
+# named above. Your own program can write such a file, too, with
+# `jax.profiler.trace(folder, create_perfetto_trace=True)`.
 #
 # ## A slow start, every time
 #

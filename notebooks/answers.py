@@ -184,6 +184,7 @@ def require_no_rows(count_live: Any) -> None:
         num_bytes < 600 * 400,
         f"while it runs, the program needs {num_bytes:,} bytes. That is enough"
         " for all 400 rows of 600 cells. Record the sums alone.",
+        "rows",
     )
 
 
@@ -207,6 +208,7 @@ def require_one_program(advance_twice: Any) -> None:
     expect.that(
         all(e.primitive.name in ("jit", "pjit") for e in program.eqns),
         "that is right, but not compiled: each operation is sent alone.",
+        "not_compiled",
     )
     expect.one_program(advance_twice, STEPS)
 
@@ -250,6 +252,7 @@ def compare_counts(got: Any, want: np.ndarray, call: str) -> None:
         getattr(got, "dtype", None) != np.uint8,
         "the result is of dtype uint8, which ends at 255, but more cells can"
         " differ. Leave the dtype to sum.",
+        "dtype",
     )
     expect.numbers(got, want, call, "rows")
 

@@ -219,16 +219,16 @@ def test_a_verdict_is_compared_with_the_one_before(here, monkeypatch, capsys):
     )
     reports = [wrong, wrong, Report(steps=["runs"], facts={"fact": "right"})]
     verdicts, headlines = [""], []
-    for _ in range(3):
+    for passes in (False, False, True):
         capsys.readouterr()
         verdicts.append(commands.check_save(TASKS[5], verdicts[-1]))
         headlines.append(capsys.readouterr().out.splitlines()[2])
+        assert bool(tasks.read_progress()["5"]["passed"]) == passes
     assert verdicts[1] == verdicts[2] != verdicts[3]
     assert verdicts[1] not in headlines[0]
     assert verdicts[1] in headlines[1]
     assert headlines[1] != headlines[2]
     assert all(verdict in headlines[2] for verdict in verdicts[1:])
-    assert tasks.read_progress()["5"]["passed"]
 
 
 @pytest.mark.parametrize("found", ["{", "[]", '{"5": {"hints": "x"}}'])

@@ -51,8 +51,8 @@ def test_in_a_wrong_place_the_set_up_names_the_remedy(tmp_path, monkeypatch):
     assert "Traceback" not in done.stderr
     assert kernel.OLDEST_PYTHON == doctor.OLDEST_PYTHON
     oldest = ".".join(map(str, kernel.OLDEST_JAX))
-    wanted = doctor.version_range("jax", doctor.REQUIREMENTS)
-    assert wanted.startswith(f">={oldest},")
+    wanted = doctor.read_requirements("requirements.txt")["jax"]
+    assert f">={oldest}" in str(wanted.specifier).split(",")
     monkeypatch.setattr(kernel, "OLDEST_PYTHON", (4, 0))
     with pytest.raises(SystemExit, match=r"Python 3\..*4\.0"):
         kernel.check_kernel()

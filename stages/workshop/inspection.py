@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
-from workshop.devices import start_jax
+from workshop.devices import MAX_DEVICES, start_jax
 from workshop.errors import explain_error
 from workshop.harness import check_writable, time_call
 from workshop.sandbox import check_code, check_path, import_file
@@ -27,7 +26,6 @@ from workshop.stages import find_stages
 from workshop.terminal import fail, page, say, terminal_size, write_whole
 from workshop.tracing import count_equations, equations
 
-MAX_DEVICES = 256  # JAX takes minutes to simulate more
 EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # JAX's names
 # The rows of the screen. A row without a value is left out.
 MEANINGS = {
@@ -258,7 +256,7 @@ def describe(one: Inspected) -> dict[str, int | str]:
     recorded = list(equations(one.jaxpr))
     primitives = Counter(each.primitive.name for each in recorded)
     lengths = [each.params.get("length") for each in recorded]
-    arrays = list(constants(one.jaxpr))
+    arrays = {id(array): array for array in constants(one.jaxpr)}.values()
     shapes = [str(jax.typeof(array)) for array in arrays]
     found: dict[str, int | str] = {
         "jaxpr equations": count_equations(one.jaxpr),
@@ -296,10 +294,10 @@ def count_lines(jaxpr: Any, path: Path) -> Counter[int]:
 
 def constants(jaxpr: Any) -> Iterator[Any]:
     """Yield the arrays that a program closes over, inner programs included."""
-    yield from getattr(jaxpr, "consts", ())
-    for equation in jaxpr.eqns:
-        for inner in jaxprs_in_params(equation.params):
-            yield from constants(inner)
+    yield from jaxpr.consts
+    for equation in equations(jaxpr):
+        for value in equation.params.values():
+            yield from getattr(value, "consts", ())
 
 
 def find_buffers(hlo: str) -> tuple[set[str], set[str]]:

@@ -24,6 +24,13 @@ from workshop.stages import (
 )
 from workshop.terminal import command, fail, say, show_path, write_whole
 
+NEXT = {
+    "check": "does it work?",
+    "watch": "check it at every save",
+    "hint": "one of three hints",
+    "run": "run it as a stage",
+}
+
 
 def make_exercise(task: Task) -> str:
     """Return the stage to change, with the task on top."""
@@ -71,9 +78,9 @@ def exercise(n: int, /, force: bool = False) -> None:
     print()
     say(task.task)
     print()
-    say(f"{command('check', n)}   does it work?")
-    say(f"{command('hint', n)}   one of three hints")
-    say(f"{command('run', n)}   run it as a stage")
+    for name, what in NEXT.items():
+        typed = command(name, n)
+        say(f"{typed:{len(command('check', n))}}  {what}")
 
 
 def hint(n: int, /) -> None:
@@ -131,19 +138,21 @@ def check_save(task: Task, before: str) -> str:
     """
     from workshop.exercises.check import examine_own, show_report, verdict
 
-    print(f"---- saved {time.strftime('%H:%M:%S')}, checking ...", flush=True)
+    saved = "saved " if before else ""
+    now = time.strftime("%H:%M:%S")
+    print(f"---- {saved}{now}, checking ...", flush=True)
     report = examine_own(task)
-    now = verdict(report)
+    found = verdict(report)
     print()
-    if before and before == now:
-        say(f"Still: {now}")
+    if before and before == found:
+        say(f"Still: {found}")
     elif before:
-        say(f"Now: {now} (before: {before})")
+        say(f"Now: {found} (before: {before})")
     show_report(task, report)
     print()
     say(f"waiting for {show_path(task.path)} to be saved; Ctrl-C ends")
     sys.stdout.flush()
-    return now
+    return found
 
 
 def progress() -> None:
