@@ -39,8 +39,8 @@ BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 def check_kernel() -> None:
     """End the cell with one sentence if the notebooks cannot run here.
 
-    A hosted Jupyter belongs to nobody else: there, first install what is
-    missing or too old.
+    On a hosted Jupyter, first install what is missing or too old. Elsewhere,
+    other programs may use the same environment.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
