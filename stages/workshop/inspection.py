@@ -158,7 +158,7 @@ def compile_call(
     """Trace and compile a call of a jitted function of the file."""
     with explained(path):
         module = vars(import_file(path))
-    advice = name_jitted(module, path)
+    advice = name_jitted(module)
     with explained(path, advice):
         names = {"np": np, **sizes, **module}
         function, args, kwargs = evaluate(call, setup, names)
@@ -172,7 +172,7 @@ def compile_call(
     return Inspected(path, run, traced.jaxpr, compiled, tracing + compiling)
 
 
-def name_jitted(module: dict[str, Any], path: Path) -> str:
+def name_jitted(module: dict[str, Any]) -> str:
     """Return a line that names the jitted functions of a file."""
     own = module["__name__"]
     found = [
@@ -180,7 +180,8 @@ def name_jitted(module: dict[str, Any], path: Path) -> str:
         for name, value in module.items()
         if getattr(value, "__module__", "") == own and hasattr(value, "trace")
     ]
-    return f"Jitted in {path.name}, for --call: {', '.join(found) or '-'}"
+    names = ", ".join(found) or "none"
+    return f"The file's jitted functions, for --call: {names}"
 
 
 def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
