@@ -144,7 +144,7 @@ def check_save(task: Task, before: str) -> str:
     report = examine_own(task)
     found = verdict(report)
     print()
-    if before and before == found:
+    if before == found:
         say(f"Still: {found}")
     elif before:
         say(f"Now: {found} (before: {before})")
