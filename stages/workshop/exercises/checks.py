@@ -199,7 +199,7 @@ def computed_by_jax(module: ModuleType) -> None:
     except jax.errors.TracerArrayConversionError as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f.line for f in frames if f.filename == module.__file__]
-        require(False, "numpy_inside", line=own[-1])
+        require(False, "numpy_inside", line=f"\n    {own[-1]}")
     except Exception:  # it looks at values, to print them for example
         return
     grows = tracing.count_equations(many) > tracing.count_equations(few)
