@@ -1,7 +1,8 @@
-/* The rule on packed words, in plain C on one core, to compare with.
-   As in stage 8: cell lane * num_words + word is bit `lane` of that word, so
-   the neighbors of a word's cells are in the neighboring words. At the seam,
-   the last word meets the first, rotated by one bit. */
+/* The loop of stage 8 in plain C, on one core, to compare with.
+   A word holds 32 cells: cell lane * num_words + word is bit `lane` of that
+   word, so the neighbors of a word's cells are the same bits of the words
+   beside it. The ring is closed by one lane shift: the word before the first
+   is the last one, rotated by one bit. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,9 +27,11 @@ static void step(uint32_t *restrict words, uint32_t *restrict next, size_t n,
     }
 }
 
-/* Write the last row's n words, and all rows as bytes unless states is NULL. */
-int simulate(int rule, size_t n, size_t num_steps, uint32_t *last,
-             uint8_t *states) {
+/* Write the n words after num_steps steps to `last` and, unless `states` is
+   NULL, the cells before each step to it, a byte each. Return 0 if there was
+   enough memory. */
+int scan_words(int rule, size_t n, size_t num_steps, uint32_t *last,
+               uint8_t *states) {
     uint32_t table[8], *both = calloc(2 * (n + 2), sizeof *both);
     if (!both) return -1;
     uint32_t *words = both, *next = both + n + 2;
@@ -37,7 +40,6 @@ int simulate(int rule, size_t n, size_t num_steps, uint32_t *last,
     for (size_t t = 0; t < num_steps; t++) {
         for (int lane = 0; states && lane < LANES; lane++)
             for (size_t i = 1; i <= n; i++) *states++ = words[i] >> lane & 1;
-        if (t + 1 == num_steps) break;
         step(words, next, n, table);
         uint32_t *previous = words;
         words = next, next = previous;

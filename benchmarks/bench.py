@@ -1,15 +1,19 @@
 """Measure what each stage gains and costs.
 
-Each row's result is compared with the reference before its time is shown; a
-wrong cell, or a time that cannot be true, ends the run.
+Each result is compared with stage 0's before its time is shown.
 
     python benchmarks/bench.py --only small,large
 """
+# ruff: noqa: E402
+
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # while importing jax, too
 
 import dataclasses
 import json
-import math
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,153 +21,148 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import psutil
 
-import measuring
+import machine
 import report
-from programs import LANES
-from sections import (
-    BYTES_A_CELL,
-    ELSEWHERE,
-    PLANS,
-    Settings,
-    choose_settings,
-)
-from tables import show
+from picture import draw
+from programs import load_stages
+from sections import QUICK, SECTIONS, Sizes
 from workshop.devices import stray_variables
 from workshop.harness import check_writable, time_call
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, parse, reader_may_leave, say, write_whole
 
-DEFAULT = ",".join(name for name in PLANS if name not in {"peers"} | ELSEWHERE)
-MAX_BUSY = 10  # percent
+BUDGET = 90  # seconds, after which sizes shrink
+BUSY = 10  # percent
+PICTURE = ".github/bench.png"  # beside a README
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """The command line."""
 
-    only: str = DEFAULT  # Sections to measure, separated by commas.
-    device: str | None = None  # cpu, cuda or tpu, if not JAX's own choice.
-    size: int | None = None  # Cells and rows of large and peers, else 8000.
-    quick: bool = False  # A rehearsal: smaller sizes.
-    json: Path | None = None  # Write all samples to this file.
-    plot: Path | None = None  # Draw the results into this PNG file.
-    readme: Path | None = None  # Rewrite the tables of these sections there.
+    only: str = ",".join(name for name in SECTIONS if name != "peers")
+    """Sections to measure, separated by commas; one more is peers."""
+    device: str | None = None
+    """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
+    quick: bool = False
+    """Measure less, for a rehearsal."""
+    json: Path | None = None
+    """Write all samples to this file."""
+    plot: Path | None = None
+    """Draw the largest size into this PNG file."""
+    readme: Path | None = None
+    """Rewrite the tables of this README, and its picture."""
 
 
-def main() -> int:
-    """Check the arguments, measure, keep the results; the exit status."""
+def main() -> None:
+    """Check the arguments, measure, report."""
     arguments = parse(Arguments, __doc__.partition("\n")[0])
-    measuring.prepare_jax(arguments.device)
-    names, settings = check_arguments(arguments)
-    record = {"machine": measuring.describe_machine(), "sections": {}}
-    record["complete"] = False
+    names = check_arguments(arguments)
+    machine.prepare_jax(arguments.device)
+    busy = round(psutil.cpu_percent(interval=0.3))  # by other programs
+    below = f"{machine.describe()}; other programs use {busy}% of the cores"
+    print_header(below, busy)
     try:
-        _, seconds = time_call(measure_all, names, settings, record)
-    except measuring.RefusedError as error:
-        fail(str(error), status=1)
-    except KeyboardInterrupt:
-        say("interrupted: what was measured stands above")
-        arguments = Arguments(json=arguments.json)
-    else:
-        record["complete"] = True
-        print()
-        say(f"Done in {seconds:.0f} seconds. Every result was compared first.")
-    for path, content in results(record, arguments):
+        tables = measure_all(names, arguments.quick)
+    except OSError:  # the reader of the output has left
+        raise
+    except Exception as error:
+        fail(explain(error), status=1)
+    if table := tables.get("large") or tables.get("small"):
+        report.summarize(table)
+    for path, content in make_files(arguments, tables, below):
         try:
             write_whole(path, content)
         except OSError as error:
             fail(f"{path} cannot be written: {error}", status=1)
         print(f"wrote {path}")
-    return 0 if record["complete"] else 130
 
 
-def measure_all(names: list[str], settings: Settings, record: dict) -> None:
-    """Measure section after section; each row goes on screen and record."""
-    stages = measuring.load_stages(STAGES_FOLDER)
-    print_header(record["machine"])
+def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
+    """Measure and print section after section."""
+    stages, tables, spent = load_stages(STAGES_FOLDER), {}, 0.0
     for name in names:
-        section, rows = PLANS[name](stages, settings), []
-        record["sections"][name] = {"title": section.title, "rows": rows}
-        show(name, section, rows)
+        sizes = QUICK if quick else Sizes()
+        if spent > BUDGET and not quick:
+            sizes = QUICK
+            say(f"{BUDGET} seconds are over: the next section is smaller.")
+        lines = SECTIONS[name](stages, sizes)
+        tables[name], seconds = time_call(report.show, name, lines)
+        spent += seconds
+    print()
+    say(f"Done in {spent:.0f} s. Every result was compared first.")
+    return tables
 
 
-def print_header(machine: str) -> None:
-    """Say where this is measured, and what the columns mean."""
-    say(machine)
-    if (busy := psutil.cpu_percent(interval=0.2)) > MAX_BUSY:
-        say(f"other programs keep {busy:.0f}% of the cores busy")
-    if "small pages" in machine and sys.platform == "linux":
-        say("small pages: large results wait for them (make asks for huge)")
-    if stray := stray_variables():
-        say(f"set from outside: {', '.join(stray)}")
-    say(
-        "first: trace, compile, run. later: the median of at least 3 calls."
-        " spread: from quartile to quartile, in % of the median. packed: a bit"
-        " for each cell."
-    )
+def check_arguments(arguments: Arguments) -> list[str]:
+    """Return the sections to measure, in order.
 
-
-def results(record: dict, arguments: Arguments) -> Iterator[tuple]:
-    """The files that were asked for: paths and contents."""
-    if arguments.json:
-        text = json.dumps(record, default=dataclasses.asdict, indent=1)
-        yield arguments.json, text + "\n"
-    if arguments.plot:
-        yield arguments.plot, report.plot(record)
-    if path := arguments.readme:
-        yield path, report.rewrite(path.read_text(encoding="utf-8"), record)
-        if "large" in record["sections"]:
-            for name, image in report.draw_pictures(record).items():
-                yield path.parent / ".github" / name, image
-
-
-def check_arguments(arguments: Arguments) -> tuple[list[str], Settings]:
-    """The sections in order, and how large they are.
-
-    Ends with one line and status 2 if something could not work.
+    Ends with one line and status 2 if something cannot work.
     """
     asked = [name.strip() for name in arguments.only.split(",")]
-    device = measuring.accelerator()
-    known = [name for name in PLANS if device or name not in ELSEWHERE]
-    if not set(asked) <= set(known):
-        fail(f"only must name some of {','.join(known)}, got {asked}")
-    if device and arguments.only == DEFAULT:
-        asked += ELSEWHERE
-    names = [name for name in PLANS if name in asked]
-    available = psutil.virtual_memory().available
-    platform = device.platform if device else "cpu"
-    settings = choose_settings(arguments.quick, platform, available)
-    size = settings.large if arguments.size is None else arguments.size
-    largest = math.isqrt(available // BYTES_A_CELL)
-    if not 1 <= size <= largest:
-        fail(f"size must be 1 to {largest}, for the memory, got {size}")
-    if "peers" in names and size % LANES:
-        fail(f"size must be a multiple of {LANES}, got {size}")
-    check_files(arguments, names)
-    return names, dataclasses.replace(settings, large=size)
-
-
-def check_files(arguments: Arguments, names: list[str]) -> None:
-    """End with one line and status 2 if a file cannot be written, or made."""
+    if not set(asked) <= set(SECTIONS):
+        fail(f"only must name some of {','.join(SECTIONS)}, got {asked}")
     for option in ("json", "plot", "readme"):
         if path := getattr(arguments, option):
             check_writable(option, path)
-    if arguments.plot and set(names) <= {"compile", "scale"}:
-        fail(f"plot needs a section with later calls, got {arguments.only}")
-    tables = [needed for needed, _ in report.TABLES.values()]
-    if arguments.readme and not any(set(t) <= set(names) for t in tables):
-        fail(f"readme needs small,large or peers, got {arguments.only}")
-    if (path := arguments.plot) and path.suffix.lower() != ".png":
-        fail(f"plot must be a file named .png, got {path}")
+    if path := arguments.plot:
+        if path.suffix.lower() != ".png":
+            fail(f"plot must be a file named .png, got {path}")
+        if not {"small", "large"} & set(asked):
+            fail(f"plot needs the section small or large, got {asked}")
     if path := arguments.readme:
         try:
-            text = path.read_text(encoding="utf-8")
-            for name in report.TABLES:
-                report.replace(text, name, [])
+            report.rewrite(path.read_text(encoding="utf-8"), {}, "")
         except (OSError, ValueError) as error:
             fail(f"readme must be a file with markers, got {path}: {error}")
+    return [name for name in SECTIONS if name in asked]
+
+
+def print_header(below: str, busy: int) -> None:
+    """Print what this is measured on, and what the columns mean."""
+    say(below)
+    if busy > BUSY:
+        say("The machine is busy: times are longer, and vary more.")
+    if stray := stray_variables():
+        say(f"Set from outside: {', '.join(stray)}")
+    say(
+        "first: trace, compile, run. later: the median of later calls."
+        " pays off: from that call on, all calls together took less time than"
+        " NumPy's. packed: a bit for each cell. ~: extrapolated from few rows."
+    )
+
+
+def explain(error: Exception) -> str:
+    """Return an error in a line, with its place in a stage's file."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.parent == STAGES_FOLDER:
+            return f"{path.name}, line {frame.lineno}: {reason}"
+    return reason
+
+
+def make_files(
+    arguments: Arguments, tables: dict[str, report.Table], below: str
+) -> Iterator[tuple[Path, str | bytes]]:
+    """Yield the path and the content of each file that was asked for."""
+    table = tables.get("large") or tables.get("small")
+    if path := arguments.json:
+        rows = {
+            name: [dataclasses.asdict(row) for row in table.rows]
+            for name, table in tables.items()
+        }
+        record = {"machine": below, "sections": rows}
+        yield path, json.dumps(record, indent=1) + "\n"
+    if path := arguments.plot:
+        yield path, draw(table, below)
+    if path := arguments.readme:
+        text = path.read_text(encoding="utf-8")
+        yield path, report.rewrite(text, tables, below)
+        if "large" in tables:
+            yield path.parent / PICTURE, draw(table, below)
 
 
 if __name__ == "__main__":
     with reader_may_leave():
-        sys.exit(main())
+        main()

@@ -1,259 +1,233 @@
-"""The ways in which stages, C and libraries compute states."""
+"""The programs to measure: the stages, hand-written C, other libraries."""
 
 import ctypes
 import functools
-import shutil
+import inspect
+import math
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from inspect import signature
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
-import measuring
-from measuring import RULE, Stage, Way
-from workshop.inspection import ONLY_NAMES, Program
+from measuring import RULE, Program
+from workshop.stages import failure, find_stages, load_stage
 from workshop.terminal import say
+from workshop.tracing import primitives
 
+LANES = 32  # cells in a full word
 C_SOURCE = Path(__file__).with_name("automaton.c")
 C_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
-LANES = 32
+Stages = dict[str, ModuleType]
 
 
-def find_scan(stages: list[Stage]) -> Stage:
-    """The first compiled stage whose program holds the loop."""
-    compiled = [s for s in stages if s.is_jitted and not s.fails_with]
-    return next(stage for stage in compiled if not stage.unrolls)
+def load_stages(folder: Path) -> Stages:
+    """Import the stages of a folder, by labels such as "5 scan"."""
+    return {
+        f"{number} {path.stem.partition('_')[2]}": load_stage(path)
+        for number, path in find_stages(folder).items()
+    }
 
 
-def ways(stage: Stage, width: int) -> Iterator[Way]:
-    """On one device, and on as many as divide the width; also packed."""
-    label, simulate = stage.label, stage.module.simulate
-    if "num_devices" in signature(simulate).parameters:
-        counts = range(1, jax.device_count() + 1)
-        for n in sorted({1, max(n for n in counts if width % n == 0)}):
-            devices = "1 device" if n == 1 else f"{n} devices"
-            yield Way(f"{label}, {devices}", partial(simulate, num_devices=n))
+def trace(stage: ModuleType) -> Any:
+    """Return what JAX traces of a short call, as a jaxpr."""
+    simulate = partial(stage.simulate, RULE, LANES, 8)
+    return jax.make_jaxpr(simulate)().jaxpr
+
+
+def is_unrolled(stage: ModuleType) -> bool:
+    """Return whether JAX sees the steps of the loop one by one."""
+    jaxpr = trace(stage)
+    return bool(jaxpr.eqns) and "scan" not in primitives(jaxpr)
+
+
+def find_scan(stages: Stages) -> str:
+    """Return the label of the first stage whose program has a scan."""
+    working = [k for k, s in stages.items() if not failure(s.__doc__)]
+    return next(k for k in working if "scan" in primitives(trace(stages[k])))
+
+
+def takes_devices(stage: ModuleType) -> bool:
+    """Return whether a stage divides the ring among devices."""
+    return "num_devices" in inspect.signature(stage.simulate).parameters
+
+
+def most_devices(num_parts: int) -> int:
+    """Return the largest number of devices that divides num_parts."""
+    counts = range(1, jax.device_count() + 1)
+    return max(n for n in counts if num_parts % n == 0)
+
+
+def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
+    """Yield the stage, on one device and on many, and what it keeps packed."""
+    if takes_devices(stage):
+        for n in sorted({1, most_devices(width)}):
+            name = f"{label}, 1 device" if n == 1 else f"{label}, {n} devices"
+            yield Program(name, partial(stage.simulate, num_devices=n))
         return
-    yield Way(label, simulate, anywhere=stage.is_jitted)
-    if packed := getattr(stage.module, "simulate_packed", None):
-        to_states = partial(unpack, stage, width)
-        yield Way(f"{label}, packed", packed, to_states, anywhere=True)
-        if measuring.accelerator():
-            label += ", packed, to host"
-            yield Way(label, lambda *a: np.asarray(packed(*a)), to_states)
+    yield Program(label, stage.simulate)
+    if run := getattr(stage, "simulate_packed", None):
+        yield Program(f"{label}, packed", run, unpack(stage, width))
 
 
-def beside(ways: Iterable[Way]) -> Iterator[Way]:
-    """The ways; where JAX computes elsewhere, after each the same on a CPU."""
-    for way in ways:
-        yield way
-        if way.anywhere and measuring.accelerator():
-            run = partial(on_cpu, way.simulate)
-            yield way._replace(label=f"{way.label}, CPU", simulate=run)
+def unpack(stage: ModuleType, width: int, num_devices: int = 1) -> Callable:
+    """Return what makes cells of words; each device has words of its own."""
+    share = width // num_devices
+    num_lanes = math.gcd(share, LANES)
+
+    def to_states(words: Any) -> np.ndarray:
+        shares = np.asarray(words).reshape(-1, share // num_lanes)
+        cells = jax.vmap(partial(stage.unpack, num_lanes=num_lanes))(shares)
+        return np.asarray(cells).reshape(-1, width)
+
+    return to_states
 
 
-def on_cpu(simulate: Callable, *arguments: Any) -> Any:
-    """What it computes, on the first CPU device."""
-    with jax.default_device(jax.devices("cpu")[0]):
-        return simulate(*arguments)
-
-
-def count_kernels(hlo: str) -> int:
-    """What the body of the first loop of a compiled program launches."""
-    program = Program(hlo)
-    bodies = [it.attribute("body") for it in program.instructions.values()]
-    body = program.computations[next(filter(None, bodies))]
-    return sum(it.operation not in ONLY_NAMES for it in body)
-
-
-def last_rows(stages: list[Stage], width: int | None = None) -> Iterator[Way]:
-    """What keeps one state: the step of scan, loops over words, and C.
-
-    Without a width: for those whose words are full on all devices.
-    """
-    scan = find_scan(stages)
-    yield Way(scan.label, keep_last(scan), np.atleast_2d)
-    on_words = [s for s in stages if hasattr(s.module, "scan_words")]
-    for stage in on_words:
-        several = hasattr(stage.module, "make_mesh")
-        label = stage.label + several * f" x {jax.device_count()}"
-        to_states = partial(unpack_row, stage, width)
-        yield Way(label, keep_last_words(stage), to_states, not several)
-    same = partial(unpack_row, on_words[0], width)  # C has stage 8's words
-    yield from installed({"C, 1 core": (partial(make_c, True), same)})
-
-
-def installed(makers: dict[str, tuple]) -> Iterator[Way]:
-    """Those whose maker raises no ImportError; what another raises is said."""
-    for label, (make_simulate, to_states) in makers.items():
-        try:
-            yield Way(label, make_simulate(), to_states)
-        except ImportError as error:
-            say(f"{label} is missing: {error}")
-
-
-def rule_ways(stages: list[Stage], width: int) -> Iterator[Way]:
-    """For all rules: a call for each, one call, one of what is packed."""
-    for stage in (stages[0], find_scan(stages)):
-        run = partial(call_each, stage.module.simulate)
-        yield Way(f"{stage.label}, loop", run, join)
-    for stage in stages:
-        if run := getattr(stage.module, "simulate_rules", None):
-            yield Way(f"{stage.label}, one call", run, join, anywhere=True)
-        if hasattr(stage.module, "simulate_packed"):
-            for way in (way for way in ways(stage, width) if way.anywhere):
-                run, to = map_rules(way.simulate), way.to_states
-                yield Way(f"vmap {way.label}", run, partial(join, to=to), True)
+def rule_programs(stages: Stages, width: int) -> Iterator[Program]:
+    """Yield loops over rules, stages that map them, and vmap of packed."""
+    for label in (next(iter(stages)), find_scan(stages)):
+        run = partial(call_each, stages[label].simulate)
+        yield Program(f"{label}, loop", run, join)
+    for label, stage in stages.items():
+        if run := getattr(stage, "simulate_rules", None):
+            yield Program(f"{label}, one call", run, join)
+        if packed := getattr(stage, "simulate_packed", None):
+            each = jax.vmap(packed, in_axes=(0, None, None))
+            run = jax.jit(each, static_argnums=(1, 2))
+            yield Program(f"vmap {label}, packed", run, unpack(stage, width))
 
 
 def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
-    """The states of each rule, by a loop in Python."""
+    """Return the states of each rule, by a loop in Python."""
     return [simulate(int(rule), *shape) for rule in rules]
 
 
-def map_rules(simulate: Callable) -> Callable:
-    """That simulate, of all rules in one program."""
-    return jax.jit(
-        lambda rules, *shape: jax.vmap(lambda r: simulate(r, *shape))(rules),
-        static_argnums=(1, 2),
+def join(states: Any) -> np.ndarray:
+    """Return the states of all rules, one below the other."""
+    return np.concatenate(jax.tree.map(np.asarray, states))
+
+
+def last_rows(stages: Stages, width: int) -> Iterator[Program]:
+    """Yield what returns only the words after num_steps steps.
+
+    That is the last stage with words on a single device, the last on many
+    devices, and C.
+    """
+    on_words = [k for k, s in stages.items() if hasattr(s, "scan_words")]
+    *_, one = [k for k in on_words if not takes_devices(stages[k])]
+    *_, many = [k for k in on_words if takes_devices(stages[k])]
+    to_states = unpack(stages[one], width)
+    yield Program(one, keep_last(stages[one]), to_states)
+    n = most_devices(width // LANES)
+    run = partial(keep_last_shares, stages[many], n)
+    yield Program(f"{many} x {n}", run, unpack(stages[many], width, n))
+    if load_c():
+        yield Program("C, 1 core", run_c, to_states)
+
+
+def keep_last(stage: ModuleType) -> Callable:
+    """Return the loop of a stage on a single device, without a record."""
+
+    def simulate_last(rule: Any, width: int, num_steps: int) -> jax.Array:
+        return stage.scan_words(rule, width, num_steps, lambda *_: None)[0]
+
+    return jax.jit(simulate_last, static_argnums=(1, 2))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3, 4))
+def keep_last_shares(
+    stage: ModuleType, num_devices: int, rule: Any, width: int, num_steps: int
+) -> jax.Array:
+    """Return what the loop of a stage on many devices keeps at its end."""
+    num_lanes = math.gcd(width // num_devices, LANES)
+    all_lanes = jnp.uint32(2**num_lanes - 1)
+    rule_table = jnp.where(stage.make_rule_table(rule), all_lanes, 0)
+    words = stage.make_initial_state(width, num_devices, num_lanes)
+    auto, ring = (AxisType.Auto,), jax.P("ring")
+
+    @jax.shard_map(
+        mesh=jax.make_mesh((num_devices,), ("ring",), axis_types=auto),
+        in_specs=(ring, jax.P()),
+        out_specs=ring,
     )
+    def scan_share(words: jax.Array, rule_table: jax.Array) -> jax.Array:
+        loop = num_lanes, num_steps, lambda *_: None
+        return stage.scan_words(words, rule_table, *loop)[0]
+
+    return scan_share(words, rule_table)
 
 
-def join(results: Any, to: Callable = np.asarray) -> np.ndarray:
-    """The states of all rules, below each other."""
-    return to(np.concatenate(jax.tree.map(np.asarray, results)))
-
-
-def keep_last(stage: Stage) -> Callable[[int, int, int], jax.Array]:
-    """The stage's step in a loop, from an argument: XLA folds constants."""
-    module = stage.module
-
-    @jax.jit
-    def advance(rule: int, state: jax.Array, num_updates: int) -> jax.Array:
-        table = module.make_rule_table(rule)
-        return jax.lax.fori_loop(
-            0, num_updates, lambda _, state: module.step(state, table), state
-        )
-
-    return lambda rule, width, num_steps: advance(
-        rule, module.make_initial_state(width), num_steps - 1
-    )
-
-
-def keep_last_words(stage: Stage) -> Callable[[int, int, int], jax.Array]:
-    """The stage's loop over words, of each device a row, without records."""
-    module = stage.module
-
-    @jax.jit(static_argnames=("width", "num_steps"))
-    def simulate_last(rule: int, width: int, num_steps: int) -> jax.Array:
-        def scan_share() -> jax.Array:
-            shape = width, num_steps - 1
-            last, _ = module.scan_words(rule, *shape, record=lambda _: None)
-            return last[None]
-
-        if hasattr(module, "make_mesh"):
-            mesh = module.make_mesh(width, None)
-            specs = {"in_specs": (), "out_specs": jax.P("ring")}
-            scan_share = jax.shard_map(scan_share, mesh=mesh, **specs)
-        return scan_share()
-
-    return simulate_last
-
-
-def unpack(stage: Stage, width: int | None, words: jax.Array) -> np.ndarray:
-    """The cells of packed states, one state a row."""
-    lanes = jax.jit(jax.vmap(stage.module.unpack))(words)
-    return np.asarray(lanes).reshape(len(words), -1)[:, :width]
-
-
-def unpack_row(
-    stage: Stage, width: int | None, words: jax.Array
-) -> np.ndarray:
-    """The same of one state, whose shares stand below each other."""
-    share = width and width // len(words)
-    return unpack(stage, share, words).reshape(1, -1)
+def installed() -> Iterator[Program]:
+    """Yield C and libraries that are there; say which are missing."""
+    if load_c():
+        yield Program("C, bytes", partial(run_c, keeps_states=True))
+    for name, make_program in (("CAX", make_cax), ("Numba", make_numba)):
+        try:
+            yield make_program()
+        except Exception as error:  # also another version of it
+            say(f"{name} is missing: {error}")
 
 
 @functools.cache
-def load_c() -> ctypes.CDLL:
-    """automaton.c, compiled. Raises ImportError if that cannot be."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise ImportError("no C compiler is named cc")
+def load_c() -> ctypes.CDLL | None:
+    """Compile and load automaton.c; say why if that cannot be."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         library = str(Path(folder, "automaton.so"))
-        command = [compiler, *C_FLAGS, str(C_SOURCE), "-o", library]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise ImportError((done.stderr.splitlines() or ["cc failed"])[0])
-        return ctypes.CDLL(library)
+        command = ["cc", *C_FLAGS, str(C_SOURCE), "-o", library]
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+            return ctypes.CDLL(library)
+        except (OSError, subprocess.CalledProcessError) as error:
+            say(f"C is missing: {error}")
+            return None
 
 
-def make_c(only_last: bool = False) -> Callable[[int, int, int], np.ndarray]:
-    """C: the states as bytes, or the last one's words; for whole words."""
-    library = load_c()
+def run_c(
+    rule: int, width: int, num_steps: int, keeps_states: bool = False
+) -> np.ndarray:
+    """Return the states as bytes, or only the words after num_steps steps.
 
-    def simulate(rule: int, width: int, num_steps: int) -> np.ndarray:
-        last = np.empty(width // LANES, np.uint32)
-        states = np.empty((0 if only_last else num_steps, width), np.uint8)
-        pointers = last.ctypes.data, None if only_last else states.ctypes.data
-        sizes = map(ctypes.c_size_t, (last.size, num_steps))
-        if library.simulate(rule, *sizes, *map(ctypes.c_void_p, pointers)):
-            raise MemoryError(f"no memory for {width} cells")
-        return last[None] if only_last else states
-
-    return simulate
-
-
-def make_cellpylib() -> Callable:
-    """CellPyLib: a dictionary remembers the rule, as memoize has it."""
-    import cellpylib
-
-    return lambda rule, width, num_steps: cellpylib.evolve(
-        cellpylib.init_simple(width, dtype=np.uint8),
-        timesteps=num_steps,
-        apply_rule=lambda cells, i, t: cellpylib.nks_rule(cells, rule),
-        memoize=True,
-    )
+    The width must be a multiple of 32.
+    """
+    words = np.empty(width // LANES, np.uint32)
+    states = np.empty((num_steps if keeps_states else 0, width), np.uint8)
+    sizes = ctypes.c_size_t(words.size), ctypes.c_size_t(num_steps)
+    pointers = words.ctypes.data, states.ctypes.data if keeps_states else None
+    if load_c().scan_words(rule, *sizes, *map(ctypes.c_void_p, pointers)):
+        raise MemoryError(f"no memory for {width} cells")
+    return states if keeps_states else words
 
 
-def make_cax() -> Callable:
-    """CAX: on JAX, a cell is a float; returns all states but the first."""
+def make_cax() -> Program:
+    """Return the program of CAX, on JAX: float cells, and no row 0."""
     from cax.cs.elementary import Elementary
-    from flax import nnx
 
     code = Elementary.wolfram_code_from_rule_number(RULE)
-    sows = "rngs" in signature(Elementary.__init__).parameters  # before 0.4
-    rngs = {"rngs": nnx.Rngs(0)} if sows else {}
-    system = Elementary(wolfram_code=code, **rngs)
-    option = {"sow" if sows else "return_states": True}
+    system = Elementary(wolfram_code=code)
+
+    def make_initial_state(width: int) -> np.ndarray:
+        return np.eye(width, 1, -(width // 2), np.float32)
 
     def simulate(_: int, width: int, num_steps: int) -> Any:
-        initial = np.zeros((width, 1), np.float32)
-        initial[width // 2] = 1
-        last_and_all = system(initial, num_steps=num_steps - 1, **option)
-        if sows:
-            return nnx.pop(system, nnx.Intermediate)["state"][0]
-        return last_and_all[1]
+        steps = {"num_steps": num_steps - 1, "return_states": True}
+        return system(make_initial_state(width), **steps)[1]
 
-    return simulate
+    def to_states(later: Any) -> np.ndarray:
+        states = [make_initial_state(later.shape[1])[None], later]
+        return np.concatenate(states)[..., 0].astype(np.uint8)
 
-
-def cax_states(later: Any) -> np.ndarray:
-    """With the initial state, and as uint8."""
-    later = np.asarray(later)[..., 0].astype(np.uint8)
-    initial = np.zeros_like(later[:1])
-    initial[0, initial.size // 2] = 1
-    return np.concatenate([initial, later])
+    return Program("CAX", simulate, to_states)
 
 
-def make_numba() -> Callable:
-    """Numba: a loop over cells, one byte each."""
+def make_numba() -> Program:
+    """Return Numba's program: a compiled loop over cells, a byte each."""
     import numba
 
     @numba.njit
@@ -268,12 +242,4 @@ def make_numba() -> Callable:
                 next_state[i] = rule >> entry & 1
         return states
 
-    return simulate
-
-
-LIBRARIES = {
-    "CAX": (make_cax, cax_states),
-    "Numba, bytes": (make_numba, np.asarray),
-    "C, bytes": (make_c, np.asarray),
-}
-CELLPYLIB = make_cellpylib, np.asarray
+    return Program("Numba, bytes", simulate)

@@ -1,110 +1,151 @@
-"""What is kept of a run: tables in the README, and pictures, in gray."""
+"""Report rows as text: on the screen, and in a README."""
 
-import io
-from typing import Any
+import math
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from measuring import Row
-from tables import LATER, PAYS_OFF, PEERS, SPEEDUP, pays_off, speedup
+from workshop.terminal import say, shows_color, terminal_size
 
-# In the README: the sections of each table, and its columns.
-TABLES = {
-    "bench": (("small", "large"), [LATER, SPEEDUP, PAYS_OFF]),
-    "peers": (("peers",), PEERS),
+WRITING = "only writing (np.full)"
+ASIDE = (WRITING, ", CPU", ", 1 device")  # rows that a summary leaves out
+MARGIN = len(WRITING)
+# Of a column; of others at least 10.
+WIDTHS = {"first": 9, "later": 9, "vs NumPy": 13, "pays off": 9}
+# In a README: the sections of each table, side by side, and their columns.
+IN_README = {
+    "bench": (["small", "large"], ["later", "vs NumPy", "pays off"]),
+    "peers": (["peers"], ["first", "later", "vs NumPy"]),
 }
-GRAY = "#8c8c8c"  # on white and on black
-INKS = {"bench-light.png": "#1f2328", "bench-dark.png": "#f0f6fc"}
-INKED = ("text.color", "axes.labelcolor", "axes.edgecolor")
-INKED += ("xtick.color", "ytick.color")
 
 
-def rewrite(text: str, record: dict) -> str:
-    """The text with the tables of this run; others stay as they are."""
-    for name, (sections, columns) in TABLES.items():
-        if set(sections) <= record["sections"].keys():
-            text = replace(text, name, to_table(record, sections, columns))
-    return text
+class Table(NamedTuple):
+    """A measured section."""
+
+    title: str
+    rows: list[Row]
 
 
-def replace(text: str, name: str, table: list[str]) -> str:
-    """The text with a table between its markers.
+def show(name: str, lines: Iterator[str | Row]) -> Table:
+    """Print a section: its title, then each line as soon as it is there."""
+    table = Table(next(lines), [])
+    title = f"{name}: {table.title}"
+    print()
+    say(f"\x1b[1m{title}\x1b[m" if shows_color(sys.stdout) else title)
+    for line in lines:
+        if isinstance(line, str):
+            say(line)
+            continue
+        cells = make_cells(line, (table.rows or [line])[0])
+        if cells and not any(row.samples for row in table.rows):
+            print_row("", {head: head for head in cells})
+        print_row(line.label, cells, line.remark)
+        table.rows.append(line)
+    return table
+
+
+def summarize(table: Table) -> None:
+    """Print what a room should remember: a line for each stage."""
+    first, *others = table.rows
+    heads = {head: head for head in make_cells(first, first)}
+    print()
+    print_row(f"NumPy: {show_time(first)}", heads)
+    for row in others:
+        if row.samples and not row.label.endswith(ASIDE):
+            print_row(row.label, make_cells(row, first))
+
+
+def print_row(label: str, cells: dict[str, str], remark: str = "") -> None:
+    """Print a label and its cells, on two lines if the screen is narrow."""
+    widths = [WIDTHS.get(head, max(10, len(head) + 1)) for head in cells]
+    pairs = zip(cells.values(), widths, strict=True)
+    text = "".join(f"{cell:>{width}}" for cell, width in pairs)
+    start = f"{label:{MARGIN}}"
+    if MARGIN + sum(widths) > terminal_size()[0]:
+        start = f"{start}\n" if label else ""
+    if remark:
+        say(f"{start}  {remark}")
+    else:
+        print(start + text.rstrip(), flush=True)
+
+
+def make_cells(row: Row, first: Row) -> dict[str, str]:
+    """Return what a table shows of a row, by column."""
+    if "later" not in row.samples and row.num_cells:  # programs, by width
+        speeds = {k: row.num_cells / row.seconds(k) for k in row.samples}
+        return {k: f"{speed / 1e6:,.0f}" for k, speed in speeds.items()}
+    mark = "~" if row.extrapolated else ""
+    cells = {k: mark + show_time(row, k) for k in row.samples}
+    if row.num_equations:
+        cells["equations"] = f"{row.num_equations:,}"
+    if "later" in row.samples:
+        cells["vs NumPy"] = mark + show_ratio(speedup(row, first))
+        is_program = row is not first and row.label != WRITING
+        cells["pays off"] = show_call(row, first) if is_program else ""
+    return cells
+
+
+def show_time(row: Row, name: str = "later") -> str:
+    """Return "0.021 ms", "31.4 ms" or "1.25 s"."""
+    number, unit = row.seconds(name), "s"
+    if number < 1:
+        number, unit = 1e3 * number, "ms"
+    whole = len(str(int(number)))  # digits before the point
+    decimals = 3 if number < 0.1 else max(0, 3 - whole)
+    return f"{number:,.{decimals}f} {unit}"
+
+
+def speedup(row: Row, first: Row) -> float:
+    """Return how many times as fast as the first row a row is."""
+    return first.seconds() / row.seconds()
+
+
+def show_ratio(ratio: float) -> str:
+    """Return "764x", or "40x slower"."""
+    factor, slower = (ratio, "") if ratio >= 1 else (1 / ratio, " slower")
+    return f"{factor:,.{1 if factor < 10 else 0}f}x{slower}"
+
+
+def show_call(row: Row, first: Row) -> str:
+    """Return from which call on all calls took less time than NumPy's."""
+    extra = row.seconds("first") - row.seconds()
+    saved = first.seconds() - row.seconds()
+    if saved <= 0 or extra > 99_000 * saved:
+        return "never"
+    call = max(1, math.ceil(extra / saved))
+    return f"call {call}" if call < 1000 else f"call {call // 1000}k"
+
+
+def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
+    """Return the text of a README with the tables of this run.
 
     Raises ValueError if a marker is missing.
     """
-    start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
-    before, _, rest = text.partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise ValueError(f"it has no {start.strip()} followed by {end}")
-    return before + start + "\n".join([*table, ""]) + end + after
+    for name, (sections, columns) in IN_README.items():
+        start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
+        before, _, rest = text.partition(start)
+        _, marker, after = rest.partition(end)
+        if not marker:
+            raise ValueError(f"no {start.strip()} with {end} below")
+        if set(sections) <= set(tables):
+            lines = make_table([tables[s] for s in sections], columns)
+            new = "\n".join([*lines, "", below, ""])
+            text = before + start + new + end + after
+    return text
 
 
-def to_table(record: dict, names: tuple[str, ...], columns: list) -> list[str]:
-    """The lines of a table of sections side by side, and the machine.
-
-    Rows of what fails on purpose, or is another's program, are left out;
-    so are the floors, which the pictures show.
-    """
-    sections = [record["sections"][name] for name in names]
-    heads, lines = ["program"], {}
-    for section in sections:
-        size = section["title"].partition(" cells")[0]
-        heads += [f"{size}: {columns[0].head}", *(c.head for c in columns[1:])]
-        told = [
-            row
-            for row in section["rows"]
-            if (row.samples or row.remark[:2] == "at")
-            and "floor" not in row.label
-        ]
-        lines |= {row.label: [row.label] for row in told}
-    for label, cells in lines.items():
-        for rows in (section["rows"] for section in sections):
+def make_table(tables: list[Table], columns: list[str]) -> list[str]:
+    """Return the lines of a README's table: sections side by side."""
+    head, labels = ["program"], {}
+    for title, rows in tables:
+        head += [f"{title}: {columns[0]}", *columns[1:]]
+        labels |= dict.fromkeys(row.label for row in rows if row.samples)
+    lines = [head, [":--"] + ["--:"] * (len(head) - 1)]
+    for label in labels:
+        lines.append([label])
+        for _, rows in tables:
             row = next((r for r in rows if r.label == label), Row(label))
-            shown = [c.text(row, rows[0]) for c in columns if row.samples]
-            cells += shown or [row.remark, *[""] * (len(columns) - 1)]
-    rule = [":--"] + ["--:"] * (len(heads) - 1)
-    table = [f"| {' | '.join(x)} |" for x in (heads, rule, *lines.values())]
-    return [*table, "", f"Later: the median. {record['machine']}."]
-
-
-def plot(record: dict) -> bytes:
-    """A panel for each section that times calls."""
-    sections = record["sections"].values()
-    timed = [s for s in sections if "later" in s["rows"][0].samples]
-    return draw(timed, 13, "black", record["machine"])
-
-
-def draw_pictures(record: dict) -> dict[str, bytes]:
-    """By file name: the section large, for light and for dark pages."""
-    large = [record["sections"]["large"]]
-    return {name: draw(large, 16, ink) for name, ink in INKS.items()}
-
-
-def draw(sections: list[dict], font: int, ink: str, below: str = "") -> bytes:
-    """A panel for each section, as a PNG image; the page is its ground."""
-    from matplotlib import rc_context, rcParamsDefault  # slow to import
-    from matplotlib.figure import Figure
-
-    own = {"font.size": font, **dict.fromkeys(INKED, ink)}
-    with rc_context({**rcParamsDefault, **own}):
-        figure = Figure((8, 5 * len(sections)), layout="constrained")
-        panels = figure.subplots(len(sections), squeeze=False)
-        for panel, section in zip(panels.flat, sections, strict=True):
-            draw_bars(panel, **section)
-        figure.supxlabel(below, fontsize=7)
-        image = io.BytesIO()
-        figure.savefig(image, format="png", dpi=120, transparent=not below)
-        return image.getvalue()
-
-
-def draw_bars(panel: Any, title: str, rows: list[Row]) -> None:
-    """How many times as fast as the first row, on a logarithmic axis."""
-    first, rows = rows[0], [row for row in rows if row.samples]
-    speeds = [first.seconds() / row.seconds() for row in rows]
-    bars = panel.barh([row.label for row in rows], speeds, color=GRAY)
-    texts = [f"{speedup(row, first)}  {pays_off(row, first)}" for row in rows]
-    panel.bar_label(bars, texts, padding=4)
-    panel.set(xscale="log", title=title)
-    panel.set_xlabel(f"times as fast as {first.label}; pays off from call")
-    panel.margins(x=0.35)
-    panel.invert_yaxis()
-    panel.spines[["top", "right"]].set_visible(False)
+            cells = make_cells(row, rows[0])
+            lines[-1] += [cells.get(column, "") for column in columns]
+    return [f"| {' | '.join(line)} |" for line in lines]

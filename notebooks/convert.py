@@ -1,17 +1,20 @@
 """Make the notebooks from their sources, and web pages from the notebooks.
 
-python notebooks/convert.py write   # the .ipynb beside each source
-python notebooks/convert.py check   # is each .ipynb what its source makes?
-python notebooks/convert.py html    # run them, into build/html; the handout
+python notebooks/convert.py write   # write the .ipynb beside each source
+python notebooks/convert.py check   # fail unless each .ipynb fits its source
+python notebooks/convert.py html    # run the notebooks; write build/html
 """
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C ends it at once, while it imports too
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import asyncio
-import hashlib
-import itertools
 import re
 import shutil
+import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -19,147 +22,169 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
 import jupytext
 import nbformat
+from bs4 import BeautifulSoup
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
-from pygments.formatters import HtmlFormatter
+from nbconvert.filters import strip_ansi
 
-from handout import make_handout
 from workshop.terminal import fail, parse
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 SOURCES = sorted(FOLDER.glob("[0-9]_*.py"))
 PAGES = ROOT / "build" / "html"
-SECONDS_A_CELL = 120
-WIDGET = "application/vnd.jupyter.widget-view+json"
-METADATA = {
-    "kernelspec": {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    },
-    "language_info": {"name": "python"},
-}
+SECONDS_PER_CELL = 120
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+NO_ADDRESS = 'ADDRESS = ""'  # in the set-up cell of each source
 
 
-def make_notebook(source: Path) -> nbformat.NotebookNode:
-    """The notebook of a py:percent source, without outputs.
+def find_address() -> str:
+    """Return the web address of the git remote, "" if there is none."""
+    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""  # git is not installed
+    # It may be git@host:path; a user's name or password is left out.
+    pattern = r"(?:\w+://)?(?:.*@)?([\w-]+(?:\.[\w-]+)+)[:/](.+?)(?:\.git)?/?"
+    remote = re.fullmatch(pattern, done.stdout.strip())
+    return f"https://{remote[1]}/{remote[2]}" if remote else ""
 
-    The id of a cell comes from its text: the same source makes the same file.
+
+def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:
+    """Return the notebook of a py:percent source, without outputs.
+
+    Its cells have no ids, which would be random: a source makes one file.
     """
-    notebook = jupytext.read(source)
-    notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    seen: Counter[str] = Counter()
+    text = source.read_text(encoding="utf-8")
+    text = text.replace(NO_ADDRESS, f'ADDRESS = "{address}"')
+    notebook = jupytext.reads(text, fmt="py:percent")
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last without ids
     for cell in notebook.cells:
-        mark = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
-        seen[mark] += 1
-        cell.id = f"{mark}-{seen[mark]}"
+        cell.pop("id", None)
     return notebook
 
 
 def write_notebooks() -> None:
     """Write the .ipynb of every source."""
+    address = find_address()
     for source in SOURCES:
         path = source.with_suffix(".ipynb")
-        nbformat.write(make_notebook(source), path)
+        nbformat.write(make_notebook(source, address), path)
         print(f"wrote {path.relative_to(ROOT)}")
 
 
 def check_notebooks() -> None:
-    """End with status 1 if a .ipynb is not what its source makes."""
+    """End with status 1 if a .ipynb does not fit its source.
+
+    It may hold any address, so that a fork passes.
+    """
     for source in SOURCES:
         path = source.with_suffix(".ipynb")
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if text != nbformat.writes(make_notebook(source)) + "\n":
+        address = re.search(r'ADDRESS = \\"(.*?)\\"', text)
+        notebook = make_notebook(source, address[1] if address else "")
+        if text != nbformat.writes(notebook) + "\n":
             name = path.relative_to(ROOT)
-            fail(f"{name} is not what {source.name} makes: make notebooks", 1)
+            fail(f"{name} does not fit {source.name}: make notebooks", 1)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """The event loop that Jupyter's sockets work with on every system."""
+
+    def add_signal_handler(self, *_: object) -> None:
+        """Refuse, so that nbclient does not swallow Ctrl-C."""
+        raise RuntimeError
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with its outputs, run in its folder.
+    """Run a notebook in its folder, and return it with its outputs.
 
     Raises CellExecutionError if a cell fails.
     """
     client = NotebookClient(
         notebook,
         extra_arguments=["--log-level=ERROR"],
-        timeout=SECONDS_A_CELL,
+        timeout=SECONDS_PER_CELL,
         resources={"metadata": {"path": str(FOLDER)}},
         store_widget_state=False,
         coalesce_streams=True,
     )
-    # The loop that Jupyter's sockets work with on every system.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(client.async_execute())
 
 
 def make_pages() -> None:
-    """Run every notebook, and write the pages."""
+    """Run every notebook and write the pages."""
     notebooks = {}
     for source in SOURCES:
         print(f"running notebooks/{source.stem}.ipynb", flush=True)
-        notebooks[source.stem] = execute(make_notebook(source))
-    write_pages(PAGES, notebooks)
+        try:
+            notebooks[source.stem] = execute(make_notebook(source))
+        except CellExecutionError as error:
+            fail(f"{source.name} fails:\n{strip_ansi(str(error))}", 1)
+    write_pages(PAGES, notebooks, find_address())
     print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")
 
 
 def write_pages(
-    folder: Path, notebooks: dict[str, nbformat.NotebookNode]
+    folder: Path,
+    notebooks: dict[str, nbformat.NotebookNode],
+    address: str = "",
 ) -> None:
-    """Write executed notebooks, by name, as pages that need no network.
+    """Write notebooks that have been run, by name, as pages.
 
-    Beside each the notebook itself, not run, to be opened elsewhere.
+    No page needs the network. Beside each is its notebook, without outputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    links = {"Contents": "index.html", "Handout": "handout.html"}
-    for name, notebook in notebooks.items():
-        links[find_title(notebook).partition(":")[0]] = f"{name}.html"
     pages = {"index": make_index(notebooks), **notebooks}
-    for name, page in pages.items():
-        write_page(folder / f"{name}.html", page, links)
-    cells = itertools.chain(*(page.cells for page in notebooks.values()))
-    (folder / "handout.html").write_text(make_handout(cells), "utf-8")
+    titles = {name: find_title(pages[name]) for name in pages}
+    exporter = HTMLExporter(
+        template_file=str(FOLDER / "page.html.j2"),
+        filters={"find_headings": find_headings},
+    )
+    for name, notebook in pages.items():
+        facts = {"name": name, "titles": titles, "address": address}
+        body, _ = exporter.from_notebook_node(notebook, {"page": facts})
+        page = folder / f"{name}.html"
+        page.write_text(fix_links(body, address), encoding="utf-8")
     for name in notebooks:
-        shutil.copy(FOLDER / f"{name}.ipynb", folder)
-
-
-def find_title(notebook: nbformat.NotebookNode) -> str:
-    """The heading that a notebook begins with."""
-    return notebook.cells[0].source.splitlines()[0].strip("# ")
+        notebook = make_notebook(FOLDER / f"{name}.py", address)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    shutil.copy(FOLDER / "handout.html", folder)
 
 
 def make_index(
     notebooks: dict[str, nbformat.NotebookNode],
 ) -> nbformat.NotebookNode:
-    """The first page: how each notebook begins."""
+    """Return the first page: how each notebook begins."""
     parts = ["# A JAX workshop: the notebooks"]
     for name, notebook in notebooks.items():
         _, *opening = notebook.cells[0].source.splitlines()
-        parts.append(f"## [{find_title(notebook)}]({name}.html)")
+        parts.append(f"## [{find_title(notebook)}]({name}.ipynb)")
         parts.append("\n".join(opening))
     text = nbformat.v4.new_markdown_cell("\n\n".join(parts))
     return nbformat.v4.new_notebook(cells=[text])
 
 
-def write_page(
-    path: Path, notebook: nbformat.NotebookNode, links: dict[str, str]
-) -> None:
-    """Write one notebook as a page, with links to the others on top."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            # No kernel answers a slider here: the picture beside it stays.
-            output.get("data", {}).pop(WIDGET, None)
-    exporter = HTMLExporter(template_file=str(FOLDER / "page.html.j2"))
-    page = {
-        "title": find_title(notebook),
-        "links": list(links.items()),
-        "notebook": "" if path.stem == "index" else f"{path.stem}.ipynb",
-        "highlighting": HtmlFormatter(style="bw").get_style_defs(".highlight"),
-    }
-    body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
-    body = re.sub(r'(<a href="\w+)\.ipynb"', r'\1.html"', body)
-    path.write_text(body, encoding="utf-8")
+def find_title(notebook: nbformat.NotebookNode) -> str:
+    """Return the heading that a notebook begins with."""
+    return notebook.cells[0].source.splitlines()[0].strip("# ")
+
+
+def find_headings(body: str) -> list[tuple[str, str]]:
+    """Return the id and the text of each heading of the second level."""
+    headings = BeautifulSoup(body, "html.parser").select("h2[id]")
+    return [(h["id"], h.get_text().removesuffix("¶")) for h in headings]
+
+
+def fix_links(body: str, address: str) -> str:
+    """Return a page with links to other pages and to the repository."""
+    files = f"{address}/blob/HEAD/" if address else "../../"
+    body = body.replace('<a href="../', f'<a href="{files}')
+    return re.sub(r'(<a href="\w+)\.ipynb', r"\1.html", body)
 
 
 def convert(action: Literal["write", "check", "html"], /) -> None:
@@ -168,12 +193,13 @@ def convert(action: Literal["write", "check", "html"], /) -> None:
     Args:
         action: What to make, or to check.
     """
-    actions = {
-        "write": write_notebooks,
-        "check": check_notebooks,
-        "html": make_pages,
-    }
-    actions[action]()
+    match action:
+        case "write":
+            write_notebooks()
+        case "check":
+            check_notebooks()
+        case "html":
+            make_pages()
 
 
 if __name__ == "__main__":

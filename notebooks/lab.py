@@ -1,24 +1,29 @@
-"""Open copies of the notebooks in JupyterLab.
+"""Open your copies of the notebooks in JupyterLab.
 
 python notebooks/lab.py
 
-The copies are yours: `git pull` does not meet them. Options of JupyterLab may
-follow, `--no-browser` say. With --force the copies are made again; those that
-are there are kept beside.
+The copies are in my-notebooks and belong to you: `git pull` does not touch
+them. With --force, new copies are made, and the old ones are kept under other
+names. Options of JupyterLab may follow: `jupyter lab --help` lists them.
 """
 
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
-from jupyterlab.labapp import LabApp
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
+
+from workshop.terminal import fail
 
 NOTEBOOKS = Path(__file__).resolve().parent
-COPIES = NOTEBOOKS.parent / "my-notebooks"
+ROOT = NOTEBOOKS.parent
+COPIES = ROOT / "my-notebooks"
 
 
 def copy_notebooks(folder: Path, *, again: bool = False) -> None:
-    """Copy each notebook that is not in folder, or again all of them."""
+    """Copy each notebook that is not in folder, or all of them again."""
     folder.mkdir(exist_ok=True)
     for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
         copy = folder / notebook.name
@@ -30,26 +35,59 @@ def copy_notebooks(folder: Path, *, again: bool = False) -> None:
 
 
 def keep(path: Path) -> Path:
-    """Move a file aside, over no other; its new path."""
+    """Rename a file to a name that is free, and return its new path."""
     number = 1
     while (kept := path.with_stem(f"{path.stem}.{number}")).exists():
         number += 1
     return path.rename(kept)
 
 
+def start_lab(options: list[str]) -> None:
+    """Run JupyterLab in the repository, at the first copy."""
+    # The settings in labconfig turn off its news, its updates and its builds.
+    paths = [str(NOTEBOOKS), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
+
+    import psutil
+    from jupyterlab.labapp import LabApp
+
+    first = f"/lab/tree/{COPIES.name}/1_port.ipynb"
+    own = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={first}"]
+    server = LabApp.initialize_server([*own, *options])
+    received = []
+
+    def end(number: int, _: object) -> None:
+        """Stop at once: a busy kernel would print a traceback first."""
+        received.append(number)
+        for kernel in psutil.Process().children(recursive=True):
+            kernel.kill()
+        server.stop(from_signal=True)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    server.start()
+    sys.exit(128 + received[0] if received else 0)
+
+
 def main(arguments: list[str]) -> None:
-    """Make the copies, then start JupyterLab in their folder."""
-    copy_notebooks(COPIES, again="--force" in arguments)
-    LabApp.launch_instance(
-        [
-            f"--ServerApp.root_dir={COPIES}",
-            "--LabApp.default_url=/lab/tree/1_port.ipynb",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-            *(option for option in arguments if option != "--force"),
-        ]
-    )
+    """Make the copies, then run JupyterLab."""
+    if "--help" in arguments:
+        print(__doc__.strip())
+        return
+    options = [option for option in arguments if option != "--force"]
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root and "--allow-root" not in options:
+        fail(
+            "JupyterLab does not run as root unless you add --allow-root. In a"
+            " container of your own, type: make lab ARGS=--allow-root"
+        )
+    try:
+        copy_notebooks(COPIES, again="--force" in arguments)
+    except OSError as error:
+        fail(f"cannot write {error.filename}: {error.strerror}")
+    start_lab(options)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Checks of the answers in notebook 5, against gray_scott.py."""
+"""Check the answers in notebook 5 against gray_scott.py."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import gray_scott as reference
-from answers import answer_check, require_gradient
+from answers import answer_check, require_gradient, require_one_array
 from workshop.exercises import expect
 
 SPOTS = 0.03, 0.061  # feed and kill
@@ -21,13 +21,13 @@ FILLS = 0.054, 0.05
 
 
 def make_start(height: int = 16, width: int = 24) -> list[np.ndarray]:
-    """The same u and v at every call, new arrays that may be changed."""
+    """Return the same u and v at every call, as new arrays."""
     return [a[:height, :width].copy() for a in draw_start(max(height, width))]
 
 
 @functools.cache
 def draw_start(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the reference draws for seed 1; the generator stays as it is."""
+    """Return the reference's draw for seed 1, and restore the generator."""
     before = np.random.get_state()
     np.random.seed(1)
     drawn = reference.make_initial_state(width)
@@ -38,7 +38,7 @@ def draw_start(width: int) -> tuple[np.ndarray, np.ndarray]:
 def run_reference(
     start: list[np.ndarray], feed: float, kill: float, *how: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """The u, the v and the number of steps, from a copy, without a print."""
+    """Run the reference on copies; return u, v and the number of steps."""
     with contextlib.redirect_stdout(io.StringIO()):
         return reference.simulate(*(a.copy() for a in start), feed, kill, *how)
 
@@ -46,13 +46,13 @@ def run_reference(
 def advance_reference(
     start: list[np.ndarray], where: tuple, num_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What becomes of u and v; where: the feed and the kill."""
+    """Return u and v after num_steps steps; where: the feed and the kill."""
     return run_reference(start, *where, 0, num_steps)[:2]
 
 
 @answer_check
 def check_is_same(is_same: Any) -> str:
-    """Whether two arrays are the same, up to rounding."""
+    """Check a function that compares two arrays up to rounding."""
     start, (feed, kill) = make_start(64, 64), STRIPES
     want = run_reference(start, feed, kill, 0, 100)[1]
     narrow = [a.astype(np.float32) for a in start]
@@ -68,55 +68,61 @@ def check_is_same(is_same: Any) -> str:
         (more_feed, False, "a feed that is a thousandth too large"),
         (one_cell, False, "one cell that is 0.01 too large"),
         (one_nan, False, "one cell that is NaN"),
-        (want[:, :63], False, "a column less"),
+        (want[:, :63], False, "an array with one column less"),
+        (want[:, :1], False, "an array with only the first column"),
         (np.stack([want, want]), False, "the same twice, another shape,"),
     ]
-    for got, right, name in cases:
+    for number, (got, right, name) in enumerate(cases):
         answer = is_same(got, want)
         expect.result(answer, f"is_same for {name}")
         verb = "is" if right else "is not"
-        off = ""
         if got.shape == want.shape:
-            off = f" It is up to {np.abs(got - want).max():.0e} off."
-        said = f"{name} {verb} the same, is_same says {bool(answer)}."
-        expect.that(bool(answer) == right, said + off)
-    return "it lets rounding pass, and no mistake."
+            off = f" It is off by up to {np.abs(got - want).max():.0e}."
+        else:
+            off = f" Its shape is {got.shape}, that of want {want.shape}."
+        reason = f"{name} {verb} the same, but is_same says {bool(answer)}."
+        expect.that(bool(answer) == right, reason + off, f"case {number}")
+    return "it accepts rounding and refuses every mistake."
 
 
 @answer_check
 def check_initial_state(make_initial_state: Any) -> str:
-    """A function from a key and a width to u and v, random ones."""
+    """Check a function that draws u and v from a key."""
     keys = jax.random.split(jax.random.key(0), 20)
     first = require_fields(make_initial_state(keys[0], 64), (64, 64))
     drawn = np.stack([np.stack(make_initial_state(key, 64)) for key in keys])
     expect.that(
         np.array_equal(first, drawn[0]),
-        "two calls with one key differ: draw from the key alone.",
+        "two calls with the same key differ: draw only from the key.",
+        "other state",
     )
     for name, a, b in zip("uv", *drawn[:2], strict=True):
         expect.that(
             not np.array_equal(a, b),
             f"two keys give the same {name}: draw from the key.",
+            "ignores key",
         )
     u, v = drawn.swapaxes(0, 1)
     squares = np.round(2 * v)
     alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
     expect.that(
         set(squares.flat) == {0, 1} and alike.all(),
-        "v is 0.5, up to noise, in squares of 8 x 8 cells, and 0 elsewhere.",
+        "v must be 0.5 in squares of 8 x 8 cells and 0 elsewhere, plus noise.",
+        "squares",
     )
     share = squares.mean()
     expect.that(
         abs(share - 0.2) < 0.05,
-        f"a share of {share:.2f} of the squares has v, want about 0.2.",
+        f"v is in {share:.0%} of the squares, want about 20 %.",
+        "share",
     )
     noises = {"u": u - (1 - squares / 2), "v": v - squares / 2}
     require_noise(noises, squares[:, ::8, ::8])
-    return "same key, same numbers; and no key is used twice."
+    return "the same key gives the same numbers, and no key is used twice."
 
 
 def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The u and v that an answer returned; raises NotYet if it did not."""
+    """Return u and v as NumPy arrays; raise NotYet if they are not there."""
     expect.tuple_of(got, "u, v", "the call")
     for name, a in zip("uv", got, strict=True):
         expect.jax_array(a, f"{name} is")
@@ -125,39 +131,44 @@ def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def require_noise(noises: dict[str, np.ndarray], squares: np.ndarray) -> None:
-    """Raises NotYet unless the noises are right, and of keys of their own."""
+    """Raise NotYet unless each noise is right and has a key of its own."""
     chosen = squares.reshape(len(squares), -1) == 1
     for name, noise in noises.items():
         low, high, mean = noise.min(), noise.max(), noise.mean()
         expect.that(
             low > -1e-6 and high < 0.02 + 1e-6 and abs(mean - 0.01) < 1e-3,
-            f"the noise of {name} goes from {low:.3f} to {high:.3f}, its mean"
-            f" is {mean:.3f}; want 0 to 0.02, mean 0.01.",
+            f"the noise of {name} goes from {low:.3f} to {high:.3f} with mean"
+            f" {mean:.3f}, want 0 to 0.02 with mean 0.01.",
+            "noise",
         )
         # From one key come the same first numbers, whatever the shape.
         first = noise.reshape(len(noise), -1)[:, : chosen.shape[1]][chosen]
         expect.that(
             abs(first.mean() - 0.01) < 0.004,
             f"the squares and the noise of {name} come from the same key.",
+            f"key of squares and {name}",
         )
     likeness = np.corrcoef(*map(np.ravel, noises.values()))[0, 1]
     expect.that(
         abs(likeness) < 0.1,
         "u and v have the same noise: the same key was used twice.",
+        "key of u and v",
     )
 
 
 @answer_check
 def check_step(step: Any) -> str:
-    """A step that returns new arrays."""
+    """Check a step that returns new arrays."""
     for feed, kill in (STRIPES, SPOTS):
         start = make_start()
         given = [a.copy() for a in start]
-        got, call = step(*given, feed, kill), "one step in NumPy's arrays"
+        got, call = step(*given, feed, kill), "one step of NumPy arrays"
         expect.result(got, call)
         for name, a, b in zip("uv", given, start, strict=True):
             expect.that(
-                np.array_equal(a, b), f"it changes the {name} it is given."
+                np.array_equal(a, b),
+                f"step changes the {name} that it gets.",
+                "in place",
             )
         given = [*map(jax.numpy.asarray, start)]
         call = f"step(u, v, {feed}, {kill})"
@@ -169,12 +180,12 @@ def check_step(step: Any) -> str:
         given = step(*given, feed, kill)
     want = advance_reference(start, (feed, kill), 20)
     expect.same(given, want, "u, v", "20 steps")
-    return "a step takes values and returns values, and changes nothing."
+    return "it returns new values and changes nothing."
 
 
 @answer_check
 def check_step_and_print(step_and_print: Any) -> str:
-    """A jitted step that prints the mean of v, at every call."""
+    """Check a jitted step that prints the mean of v at every call."""
     expect.jitted(step_and_print)
     args = make_start()
     for number in (1, 2, 3):
@@ -188,35 +199,39 @@ def check_step_and_print(step_and_print: Any) -> str:
         args = next_args
     with contextlib.redirect_stdout(io.StringIO()):
         calls = {"a first call": (*args, *STRIPES)}
-        calls["one with another feed and kill"] = *args, *SPOTS
+        calls["a call with another feed and kill"] = *args, *SPOTS
         expect.one_program(step_and_print, calls)
         jax.effects_barrier()
-    return "the program prints values, whenever it runs."
+    return "the program prints a value whenever it runs."
 
 
 def require_mean(printed: str, v: np.ndarray, number: int) -> None:
-    """Raises NotYet unless the mean of the new v was printed."""
+    """Raise NotYet unless the mean of the new v was printed."""
     text = printed.strip()
     expect.that(
-        text, f"call {number} prints nothing: print ran when jit traced."
+        text,
+        f"call {number} prints nothing: print runs only while jit traces.",
+        "no print",
     )
-    expect.that("Tracer" not in text, f"call {number} prints a tracer: {text}")
+    tracer = f"call {number} prints a tracer: {text}"
+    expect.that("Tracer" not in text, tracer, "tracer")
     numbers = [float(x) for x in re.findall(r"\d*\.\d+(?:e-\d+)?", text)]
     right = np.isclose(numbers, v.mean(), rtol=1e-2).any()
     expect.that(
         right,
         f"call {number} prints {text!r}, the mean of the new v is"
         f" {v.mean():.4f}.",
+        "other mean",
     )
 
 
 @answer_check
 def check_advance(advance: Any) -> str:
-    """Many steps by scan, and by how much v changes in each."""
+    """Check a scan of many steps that records how much v changes."""
     expect.jitted(advance)
     start = make_start()
     require_advance(advance, STRIPES, 1)
-    # Traced only: it takes minutes to compile a loop that is unrolled.
+    # Trace first: compiling an unrolled loop would take minutes.
     calls = {f"{n} steps": (*start, *SPOTS, n) for n in (4, 12)}
     expect.no_growth(advance, calls)
     require_advance(advance, STRIPES, 7)
@@ -228,7 +243,7 @@ def check_advance(advance: Any) -> str:
 
 
 def require_advance(advance: Any, where: tuple, num_steps: int) -> None:
-    """Raises NotYet unless u, v and the changes are those of NumPy."""
+    """Raise NotYet unless u, v and the changes equal NumPy's."""
     start, changes = make_start(), []
     want = start
     for _ in range(num_steps):
@@ -245,7 +260,7 @@ def require_advance(advance: Any, where: tuple, num_steps: int) -> None:
 
 @answer_check
 def check_run_until_still(run_until_still: Any) -> str:
-    """Steps until v hardly changes, in a loop that JAX stops."""
+    """Check a while_loop that steps until v hardly changes."""
     expect.jitted(run_until_still)
     start = make_start()
     still = [np.ones_like(start[0]), np.zeros_like(start[1])]
@@ -268,12 +283,12 @@ def check_run_until_still(run_until_still: Any) -> str:
     }
     expect.one_program(run_until_still, calls)
     expect.program(run_until_still, *start, *FILLS, 1e-3, 8)
-    return "the loop ends on the device, and nothing in it is static."
+    return "the loop stops on the device, and nothing is static."
 
 
 @answer_check
 def check_grow_all(grow_all: Any) -> str:
-    """The v for each kill and each feed, in one call."""
+    """Check one call that returns v for each kill and each feed."""
     start = make_start()
     feeds = np.linspace(0.02, 0.06, 8, dtype=np.float32)
     kills = np.array([0.057, 0.06, 0.063], dtype=np.float32)
@@ -281,25 +296,26 @@ def check_grow_all(grow_all: Any) -> str:
     want = [run_reference(start, feed, kill, 0, 30)[1] for kill, feed in each]
     want = np.reshape(want, (3, 2, *start[0].shape))
     got, call = grow_all(*start, feeds[:2], kills, 30), "3 kills, 2 feeds"
-    expect.result(got, call)
-    expect.same((got,), (want,), "v", call)
+    require_one_array(got, call)
+    expect.numbers(got, want, call, "kill, feed, row, column")
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
     expect.no_growth(grow_all, calls)
-    return "one call for all, and 8 feeds take as many operations as 2."
+    return "one call does it, and 8 feeds take as many operations as 2."
 
 
 @answer_check
 def check_find_feed(find_feed: Any) -> str:
-    """The feed from which v came, by a gradient."""
+    """Check a function that finds the feed by a gradient."""
     start, kill = make_start(), STRIPES[1]
     for feed in (0.03, 0.05, 0.042):
         seen = run_reference(start, feed, kill, 0, 100)[1]
         got = find_feed(*start, jax.numpy.asarray(seen))
-        expect.result(got, f"feed {feed}")
+        require_one_array(got, f"feed {feed}")
         expect.that(
             abs(float(got) - feed) < 0.01 * feed,
-            f"from v of feed {feed}: got {float(got):.4f}. Does the error get"
-            " smaller? If not: a smaller rate. If it does: more updates.",
+            f"for a v of feed {feed} it returns {float(got):.4f}. If the error"
+            " grows, use a smaller rate. If it falls, use more updates.",
+            "feed",
         )
     require_gradient(find_feed, *start, jax.numpy.asarray(seen))
-    return "the program runs backwards, and the feed is found again."
+    return "the gradient leads back to the feed."

@@ -1,4 +1,4 @@
-"""Strict JAX, checked annotations, four devices: for every test."""
+"""Strict JAX, checked annotations, eight devices: for every test."""
 
 import functools
 import importlib
@@ -20,9 +20,8 @@ pytest.register_assert_rewrite("support")
 os.environ["NPROC"] = "1"
 
 jax.config.update("jax_enable_x64", False)
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Whichever test imports a stage first: its shapes and dtypes are checked.
 install_import_hook(
@@ -51,6 +50,8 @@ def run_here(monkeypatch, capsys):
         raise ValueError  # and not that JAX has been used: it has, here
 
     monkeypatch.setattr(jax.distributed, "initialize", find_no_cluster)
+    # The devices are there, and their number cannot be changed any more.
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
 
     def run(what, *arguments):
         """What: the name of a command, the number or the path of a stage."""
@@ -90,8 +91,8 @@ def run_in_terminal():
     """Run a command in a terminal of its own; its output and exit status."""
     pty = pytest.importorskip("pty", reason="Windows has no pty module")
 
-    def run(command, env=None, *, interrupt_at=None):
-        """Once that text is there, press Ctrl-C."""
+    def run(command, env=None, *, keys="", at=""):
+        """Whenever the text `at` appears, press these keys."""
         ours, theirs = pty.openpty()
         base = {
             key: os.environ[key] for key in os.environ.keys() - {"NO_COLOR"}
@@ -107,10 +108,9 @@ def run_in_terminal():
         os.close(theirs)
         output = b""
         while chunk := read_terminal(ours):
-            output += chunk
-            if interrupt_at and interrupt_at.encode() in output:
-                process.send_signal(signal.SIGINT)
-                interrupt_at = None
+            before, output = output, output + chunk
+            if keys and output.count(at.encode()) > before.count(at.encode()):
+                os.write(ours, keys.encode())
         os.close(ours)
         return output.decode(), process.wait(timeout=60)
 

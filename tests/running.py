@@ -21,24 +21,23 @@ import json
 import sys
 from matplotlib.figure import Figure
 
-drawn = []
+seen_axes = []
 draw = Figure.draw
 
 def watched_draw(figure, renderer):
     shown = [axes for axes in figure.axes if axes.axison]
-    drawn.extend([axes.get_xlabel(), axes.get_ylabel()] for axes in shown)
+    seen_axes.extend([axes.get_xlabel(), axes.get_ylabel()] for axes in shown)
     return draw(figure, renderer)
 
 Figure.draw = watched_draw
 """
-REPORT = "print(json.dumps([sys.executable, drawn]))"
+REPORT = "print(json.dumps([sys.executable, seen_axes]))"
 
 
 class Run(NamedTuple):
     """An executed notebook, and what was seen from within."""
 
     notebook: nbformat.NotebookNode
-    verdicts: list[str]  # of the check of each solution
     python: str
     axes: list[list[str]]
 
@@ -49,27 +48,15 @@ def make_notebook(name: str) -> nbformat.NotebookNode:
 
 
 def run_watched(name: str) -> Run:
-    """A notebook, run top to bottom."""
+    """Run a notebook from top to bottom, between two cells of ours."""
     notebook = make_notebook(name)
-    cells = [nbformat.v4.new_code_cell(WATCH)]
-    checks = []
-    for cell in notebook.cells:
-        cells.append(cell)
-        if "exercise" in cell.metadata.get("tags", []):
-            check = cell.source.splitlines()[-1].partition("(")[0]
-        if "solution" in cell.metadata.get("tags", []):
-            call = f"{check}(solution_{len(checks) + 1})"
-            checks.append(nbformat.v4.new_code_cell(call))
-            cells.append(checks[-1])
-    cells.append(nbformat.v4.new_code_cell(REPORT))
-    notebook.cells, given = cells, notebook.cells
+    given = notebook.cells
+    code = nbformat.v4.new_code_cell
+    notebook.cells = [code(WATCH), *given, code(REPORT)]
     convert.execute(notebook)
+    report = json.loads(printed(notebook.cells[-1]))
     notebook.cells = given
-    return Run(
-        notebook,
-        [printed(check) for check in checks],
-        *json.loads(printed(cells[-1])),
-    )
+    return Run(notebook, *report)
 
 
 def printed(cell: nbformat.NotebookNode) -> str:

@@ -1,193 +1,230 @@
-"""What the instructor's guide says is so; every command of our texts runs."""
+"""What TEACHING.md and the handout claim, computed."""
 
+import contextlib
 import functools
+import html
+import io
 import re
-import shlex
 import shutil
 import subprocess
-import sys
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
-from support import (
-    FAILING,
-    ROOT,
-    STAGES,
-    copy_workshop,
-    import_stage,
-    options,
-    output_of,
-    plain_environment,
-    run_python,
-)
+from support import ROOT, STAGES, import_stage
 from workshop.exercises.tasks import find_tasks
 
 GUIDE = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
-NAMES = "README.md", "TEACHING.md", "CONTRIBUTING.md"
-TEXTS = "\n".join((ROOT / name).read_text("utf-8") for name in NAMES)
-BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", TEXTS, flags=re.S))
-INLINE = re.findall(r"`((?:make|python)\s[^`]+)`", TEXTS)
-LINES = [*BLOCKS.splitlines(), *INLINE]
-SPLIT = [shlex.split(line, comments=True) for line in LINES]
-COMMANDS = sorted({shlex.join(words) for words in SPLIT if words})
-BY_CI = r"make (tour|test|lint|doctor|bench|cluster|html)\b"
-# Of these, tests of their own: what installs, asks the network, never ends,
-# rewrites files, needs a terminal, or is there for every stage.
-BY_OTHER_TESTS = (
-    r"make (setup|pictures|wheelhouse|lab|notebooks|bench-peers|links|watch)\b"
-    r"|make port\b"
-    r"|make lock|make stage N=\d$|make (diff|exercise) N=[^5]|.*--flip-book"
-    r"|python3? -m|source|python stages/stage5_scan.py$"
-)
-HERE = [c for c in COMMANDS if not re.match(f"{BY_CI}|{BY_OTHER_TESTS}", c)]
-# Stage 9 chooses its own number of devices, which takes a new process.
-STAGE = [c for c in HERE if re.match(r"make stage N=[0-8] ", c)]
-LONG = "check|inspect|N=4.*320"  # and there are other tests of them
+HANDOUT = (ROOT / "notebooks" / "handout.html").read_text(encoding="utf-8")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-def each(commands):
-    """To be parameters; what takes long is slow."""
-    return [
-        pytest.param(c, marks=[pytest.mark.slow] * bool(re.search(LONG, c)))
-        for c in commands
-    ]
+def marked(comment):
+    """Return the text between this comment and the next one."""
+    return GUIDE.split(f"<!-- {comment} -->")[1].partition("<!--")[0]
 
 
-def recipe(command, folder):
-    """The lines of shell that make would run, in this Python, all set up."""
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    made = ("made", *map("has-{}".format, ("core", "notebooks", "all")))
-    done = subprocess.run(
-        [*shlex.split(command), "--dry-run", "--no-print-directory"]
-        + [f"--old-file=.venv/{name}" for name in made],
-        cwd=folder,
-        env=plain_environment(),
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stderr
-    python = shlex.quote(sys.executable)
-    return done.stdout.replace(".venv/bin/python", python)
-
-
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {*HERE}))
-def test_what_is_run_elsewhere_is_known(command):
-    if command.startswith("make"):
-        recipe(command, ROOT)
-    if by_ci := re.match(BY_CI, command):
-        assert f"\n{by_ci[0]}" in (ROOT / ".ci" / "run").read_text("utf-8")
-    for name in re.findall(r"[\w./-]+\.(?:txt|py)\b", command):
-        assert name in ("old.py", "new.py") or (ROOT / name).is_file()
-
-
-@pytest.mark.parametrize("command", each(STAGE))
-def test_every_stage_runs_as_the_texts_say(
-    command, tmp_path, monkeypatch, run_here
-):
-    _, _, _, number, *arguments = shlex.split(recipe(command, ROOT))
-    monkeypatch.chdir(tmp_path)
-    out = output_of(run_here(int(number), *arguments))
-    shown = "usage:" if arguments == ["--help"] else "simulation complete!"
-    assert shown in out or int(number) in FAILING
-
-
-@pytest.mark.parametrize("command", each(sorted({*HERE} - {*STAGE})))
-def test_every_other_command_runs(command, tmp_path):
-    workshop = copy_workshop(tmp_path)
-    if re.search(r"(check|run|hint) \D*5|FORCE", command):
-        run_python("stages/workshop", "exercise", 5, cwd=workshop)
-    line = command.replace("python", shlex.quote(sys.executable), 1)
-    if command.startswith("make "):
-        line = recipe(command, workshop)
-    done = subprocess.run(line, shell=True, **options(cwd=workshop))
-    fails = "check" in command  # the exercise is as it was handed out
-    assert (done.returncode, done.stderr) == (1 if fails else 0, "")
-    assert done.stdout
-
-
-def section(title):
-    """The text under a heading, up to the next of its rank or above."""
-    rank = re.search(rf"^(#+) {title}$", GUIDE, flags=re.M)[1]
-    rest = GUIDE.split(f"\n{rank} {title}\n")[1]
-    return re.split(rf"\n#{{2,{len(rank)}}} ", rest)[0]
-
-
-FORMS = re.findall(r"^### (.*?(\d+) minutes.*)$", GUIDE, flags=re.M)
-
-
-@pytest.mark.parametrize(("title", "minutes"), FORMS)
-def test_each_run_of_show_adds_up(title, minutes):
-    rows = re.findall(
-        r"^\| (\d+) \| (\d+) \| (\d*) ?\| .+? \|(.*)\| (.*?) ?\|$",
-        section(title),
-        flags=re.M,
-    )
-    at, late = 0, []
-    for start, talk, exercise, shown, cut in rows:
+@pytest.mark.parametrize("minutes", re.findall(r"<!-- minutes (\d+)", GUIDE))
+def test_each_schedule_adds_up(minutes):
+    at, late, stages = 0, [], []
+    table = marked(f"minutes {minutes}").strip().partition("\n\n")[0]
+    for line in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        start, talk, exercise, _, command, cut = cells
         assert int(start) == at
         at += int(talk) + int(exercise or 0)
-        assert bool(exercise) == bool(re.search("make (exer|port)", shown))
-        assert exercise or "no exercise" not in cut
-        late += [int(cut[0])] if cut else []
+        stages += [int(n) for n in re.findall(r"^\D+ N=(\d+)", command)]
+        if "make exercise" in command:
+            assert stages[-1] in find_tasks()
+        assert bool(exercise) == bool(re.search("exercise|port", command))
+        late += [int(n) for n in re.findall(r"\d+", cut)]
     assert at == int(minutes)
-    assert sorted(late) == [*range(1, len(late) + 1)] != []
-    shown = "".join(row[3] for row in rows)
-    stages = [int(n) for n in re.findall(r"N=(\d+)`", shown)]
     assert stages == [n for n in STAGES if n <= max(stages)]
-    exercises = re.findall(r"make exercise N=(\d+)`", shown)
-    assert {*map(int, exercises)} <= {*find_tasks()}
+    assert sorted(late) == [*range(1, len(late) + 1)] != []
 
 
-def test_every_stage_has_its_notes():
-    for number in STAGES:
-        assert f"make stage N={number}" in section(f"Stage {number}")
+@contextlib.contextmanager
+def watch(number, name):
+    """Record the calls of a stage's function. Under jit they are traces."""
+    stage = import_stage(number)
+    jax.clear_caches()
+    function = mock.Mock(wraps=getattr(stage, name))
+    with mock.patch.object(stage, name, function):
+        yield function.call_args_list
 
 
-def test_jit_traces_anew_what_is_called_in_another_way():
-    traced = []
-
-    @jax.jit(static_argnames="n")
-    def count(x, n):
-        traced.append(n)
-
-    for _ in range(2):  # by position, by keyword, and a fresh function
-        count(1, 5)
-        count(1, n=5)
-        jax.jit(lambda x: traced.append(x))(1)
-    assert traced[:2] == [5, 5]
-    assert len(traced) == 4
+def count_messages(jaxpr, times=1):
+    """Return how many times a program calls ppermute when it runs."""
+    found = 0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        found += times * (name == "ppermute")
+        inner = times * params["length"] if name == "scan" else times
+        for program in jaxprs_in_params(params):
+            found += count_messages(program, inner)
+    return found
 
 
-def test_what_is_out_of_range_is_silent():
-    assert int(jax.jit(jnp.uint8)(300)) == 44
-    state = jnp.arange(3)
-    assert int(state[7]) == 2
-    np.testing.assert_array_equal(state.at[7].set(1), state)
+def messages_to_the_right(number, width):
+    """Return how many a device sends while it computes 80 rows."""
+    simulate = import_stage(number).simulate
+    traced = simulate.trace(110, width, 80, num_devices=4)
+    return count_messages(traced.jaxpr.jaxpr) // 2
 
 
-def test_print_under_jit_shows_a_tracer_once(capsys):
+def calls_of_step_in_numpy():
+    with watch(0, "step") as calls:
+        import_stage(0).simulate(110, 80, 80)
+    return len(calls)
+
+
+def the_old_name_after_an_increment():
+    y = x = jnp.zeros(2)
+    x += 1
+    return y.tolist()
+
+
+def what_a_jitted_print_shows():
     jitted = jax.jit(print)
-    jitted(1), jitted(2)
-    assert capsys.readouterr().out.count("Tracer") == 1
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        for number in (80, 80, 81):
+            jitted(number)
+    return re.findall(r"80|81|Tracer", out.getvalue())
 
 
-def test_a_learning_rate_too_large_ends_as_nan(monkeypatch):
+def compilations_of_stage_4():
+    simulate = import_stage(4).simulate
+    with watch(4, "make_initial_state") as traces:
+        simulate(30, 80, 80)
+        simulate(90, 80, 80)
+        simulate(30, 80, 40)
+        simulate(30, width=80, num_steps=40)
+    return len(traces)
+
+
+def copies_of_step_in_a_scan():
+    with watch(5, "step") as traces:
+        states = import_stage(5).simulate(30, 8, 8000)
+    return len(traces), len(states)
+
+
+def traces_and_loops_for_256_rules():
+    rules = np.arange(256, dtype=np.uint8)
+    with watch(6, "step") as traces:
+        program = import_stage(6).simulate_rules.trace(rules, 8, 9).jaxpr
+    return len(traces), str(program).count(" scan[")
+
+
+def arguments_that_have_a_gradient():
+    stage = import_stage(7)
+
+    def error(table, states, rule):
+        return stage.prediction_error(table, states) + 0.0 * rule
+
+    arguments = jnp.full((2, 2, 2), 0.5), stage.simulate(30, 8, 6), 30
+    found = []
+    for number in range(3):
+        with contextlib.suppress(TypeError):
+            jax.grad(error, argnums=number)(*arguments)
+            found.append(number)
+    return found
+
+
+def dtype_of_given_uint64():
+    return jax.jit(lambda words: words)(np.zeros(1, np.uint64)).dtype.name
+
+
+# For each vote what is computed, and what it would be for A, B, C and D. None
+# stands for an error, or for something else.
+VOTES = {
+    0: (calls_of_step_in_numpy, 1, 80, 6400),
+    1: (the_old_name_after_an_increment, [1, 1], [0, 0], None),
+    2: (lambda: int(jnp.arange(5)[10]), None, 4, None),
+    3: (
+        what_a_jitted_print_shows,
+        *(["80", "80", "81"], ["80", "81"], ["Tracer"], []),
+    ),
+    4: (compilations_of_stage_4, 1, 2, 3, 4),
+    5: (copies_of_step_in_a_scan, None, (1, 8000), (1, 1), (8000, 8000)),
+    6: (traces_and_loops_for_256_rules, (256, 1), None, (1, 1), (1, 2)),
+    7: (arguments_that_have_a_gradient, [], [0], [1], [2]),
+    8: (dtype_of_given_uint64, "uint64", "uint32", None),
+    9: (lambda: messages_to_the_right(9, 80), 0, 1, 80),
+    # Each of four shares has 8 words of 32 cells.
+    10: (lambda: 80 // messages_to_the_right(10, 1024), 1, 8, 256),
+}
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_the_right_answer_of_each_vote_is_in_bold(number):
+    compute, *outcomes = VOTES[number]
+    right = "ABCD"[outcomes.index(compute())]
+    notes = marked(f"stage {number}")
+    answers = re.findall(r"^- (\**)([A-D])\. ", notes, flags=re.M)
+    assert "".join(letter for _, letter in answers) == "ABCD"[: len(outcomes)]
+    assert [letter for bold, letter in answers if bold] == [right]
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_the_notes_run_the_stage(number):
+    assert f"make stage N={number}" in marked(f"stage {number}")
+
+
+def test_a_learning_rate_that_is_too_large_ends_as_nan(monkeypatch):
     stage = import_stage(7)
     monkeypatch.setattr(stage, "LEARNING_RATE", 5.0)
-    learn_rule = jax.jit(stage.learn_rule.__wrapped__)  # traced anew
+    learn_rule = jax.jit(stage.learn_rule.__wrapped__)  # traced again
     _, losses = learn_rule(stage.simulate(30, 80, 80))
     assert losses[0] < losses[1] < losses[2]
     assert np.isnan(losses[-1])
 
 
-def test_a_seam_unshifted_is_a_small_ring_for_each_bit(monkeypatch):
-    """Of three cells if the ring has 80: rule 110 dies out after three."""
+def test_words_that_are_not_shifted_close_into_rings_of_five(monkeypatch):
+    """On a ring of five cells, rule 110 dies after five rows."""
     stage = import_stage(8)
     wrap = functools.partial(jnp.pad, pad_width=1, mode="wrap")
-    monkeypatch.setattr(stage, "add_halo", lambda words, _: wrap(words))
-    states = stage.simulate.__wrapped__(110, 80, 5)
-    assert states.sum(axis=1).tolist() == [1, 2, 3, 0, 0]
+    monkeypatch.setattr(stage, "pad", lambda words, _: wrap(words))
+    states = stage.simulate.__wrapped__(110, 80, 7)
+    assert states.sum(axis=1).tolist() == [1, 2, 3, 3, 5, 0, 0]
+
+
+def test_the_code_on_the_handout_is_that_of_the_stages():
+    block = r'<pre data-stage="(\d+)">(.*?)</pre>'
+    blocks = re.findall(block, HANDOUT, flags=re.S)
+    assert [int(number) for number, _ in blocks] == [*STAGES]
+    for number, code in blocks:
+        source = STAGES[int(number)].read_text(encoding="utf-8")
+        lines = {line.strip() for line in source.splitlines()}
+        shown = html.unescape(code).splitlines()
+        assert {line.strip() for line in shown} <= lines
+
+
+def test_the_errors_on_the_handout_are_rows_of_the_table():
+    table = (ROOT / "ERRORS.md").read_text(encoding="utf-8")
+    error = r"<tr><td><code>(\w+)</code>(?:\s<q>(.*?)</q>)?"
+    errors = re.findall(error, HANDOUT, flags=re.S)
+    for kind, message in errors:
+        assert f"| `{kind}` | {' '.join(message.split())}" in table
+    assert len(errors) > 5
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+@pytest.mark.parametrize("size", ["A4", "Letter"])
+def test_the_handout_is_one_sheet_in_letters_of_9_pt(size, tmp_path):
+    sizes = re.findall(r"font(?:-size)?: ([\d.]+)(\w+)", HANDOUT)
+    assert all(unit == "pt" and float(n) >= 9 for n, unit in sizes)
+    page, pdf = tmp_path / "handout.html", tmp_path / "handout.pdf"
+    style = f"<style>@page {{ size: {size}; }}</style></head>"
+    page.write_text(HANDOUT.replace("</head>", style), encoding="utf-8")
+    options = "--headless", "--no-sandbox", f"--user-data-dir={tmp_path}"
+    subprocess.run(
+        [BROWSER, *options, f"--print-to-pdf={pdf}", page.as_uri()],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert len(re.findall(rb"/Type /Page\b", pdf.read_bytes())) == 2

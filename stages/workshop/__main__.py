@@ -1,28 +1,31 @@
-"""Every command of the workshop: `python stages/workshop check 5`.
+"""Run a command of the workshop: `python stages/workshop check 5`.
 
 A command is a function: its signature is its command line, its docstring its
-help. Without a command they are listed. Needs nothing but Python until one is
-called that has arguments: the doctor has to run where installing went wrong.
+help. Without a command they are listed. This file needs nothing but Python,
+because the doctor must run where installing went wrong.
 """
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+import signal
+
+# Ctrl-C ends every command at once, also while it imports or compiles: so this
+# comes first. What has to clean up asks for more: terminal.interrupts_raise.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import ast
 import importlib
-import re
-import signal
 import sys
-from functools import partial
 from pathlib import Path
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while importing
-
 FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
 sys.path[0] = str(FOLDER.parent)
 
-from workshop.terminal import fail, parse, reader_may_leave, say  # noqa: E402
+from workshop.terminal import command, fail, parse, reader_may_leave, say
 
-# The module of each, in the order in which they are met.
+# The module of each command, in the order in which they are met.
 COMMANDS = {
     "tour": "tour",
     "stage": "stages",
@@ -38,13 +41,20 @@ COMMANDS = {
     "cluster": "cluster",
     "port": "port.port",
 }
-# What follows the number is for a script. It starts no other process: so
-# signals end it at once, while it imports or compiles too.
-SCRIPTS = ("stage", "run")
+# Their first argument is N, and all that follows is for a stage.
+STAGE_COMMANDS = ("stage", "run")
+# What is a script of its own: where, with which arguments, and what it does.
+SCRIPTS = {
+    "bench": (["benchmarks/bench.py"], "Measure what each stage gains."),
+    "lab": (["notebooks/lab.py"], "Open your copies of the notebooks."),
+    "html": (["notebooks/convert.py", "html"], "Make pages of the notebooks."),
+}
 
 
 def summarize(name: str) -> str:
-    """The first line of the command's docstring, read without importing."""
+    """Return what a command does, without importing it."""
+    if name in SCRIPTS:
+        return SCRIPTS[name][1]
     path = FOLDER.joinpath(*COMMANDS[name].split(".")).with_suffix(".py")
     (function,) = (
         node
@@ -56,53 +66,56 @@ def summarize(name: str) -> str:
 
 def list_commands() -> None:
     """Print each command with what it does."""
-    for name in COMMANDS:
+    for name in [*COMMANDS, *SCRIPTS]:
         print(f"{name:10} {summarize(name)}")
     say("How to use one: python stages/workshop NAME --help")
 
 
+def call_script(name: str, arguments: list[str]) -> None:
+    """Run a script of the repository as Python would."""
+    (path, *first), _ = SCRIPTS[name]
+    stages = importlib.import_module("workshop.stages")
+    stages.run_script(ROOT / path, [*first, *arguments])
+
+
 def call_command(name: str, arguments: list[str]) -> int | None:
-    """Import it, and call it with those arguments; its exit status."""
+    """Import a command, call it with those arguments; return its status."""
     module = importlib.import_module(f"workshop.{COMMANDS[name]}")
-    command = getattr(module, name)
+    function = getattr(module, name)
     rest: list[str] = []
-    if name in SCRIPTS:
+    if name in STAGE_COMMANDS:
         arguments, rest = arguments[:1], arguments[1:]
-    takes = command.__annotations__
-    if takes.get("n") is int and re.fullmatch(r"\d+", " ".join(arguments)):
-        command = partial(command, int(arguments[0]))  # a parser takes 0.1 s
-    elif arguments or takes.keys() > {"return"}:
-        command = parse(command, arguments=arguments, prog=name)
-    return command(*rest)
-
-
-def leave(number: int, _: object) -> None:
-    """End as an exception does, so that what was started is ended too."""
-    sys.exit(128 + number)
+    parameters = function.__annotations__.keys() - {"return"}
+    if "n" in parameters and len(arguments) == 1 and arguments[0].isdecimal():
+        return function(int(arguments[0]), *rest)  # a parser takes 0.1 s
+    if arguments or parameters:
+        return parse(function, arguments=arguments, prog=name)(*rest)
+    return function()
 
 
 def main() -> int | None:
-    """Call the command that is named; the exit status, 130 for Ctrl-C.
+    """Call the command that is named; return the exit status.
 
     It is 1 if the reader of the output left before the end.
     """
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name not in SCRIPTS:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for ended in {"SIGTERM", "SIGHUP"} & vars(signal).keys():
-            signal.signal(getattr(signal, ended), leave)
     status: int | None = 1
-    try:
-        with reader_may_leave():
+    with reader_may_leave():
+        try:
             if name in ("-h", "--help"):
                 status = list_commands()
             elif name in COMMANDS:
                 status = call_command(name, arguments)
+            elif name in SCRIPTS:
+                status = call_script(name, arguments)
             else:
-                known = ", ".join(COMMANDS)
+                known = ", ".join([*COMMANDS, *SCRIPTS])
                 fail(f"the command must be one of {known}, got {name}")
-    except KeyboardInterrupt:
-        return 130
+        except ModuleNotFoundError as error:
+            if name == "run":  # the attendee's own file
+                raise
+            how = command("doctor")
+            fail(f"{error.name} is not installed: {how} helps", status=1)
     return status
 
 

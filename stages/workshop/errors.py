@@ -1,12 +1,13 @@
 """The errors that a learner meets: what happened, and what to do.
 
-ERRORS.md is the table, for people and for the check of an exercise alike.
-Types and keywords are matched, never a whole message: the wording moves
-between versions. Needs nothing but Python.
+ERRORS.md is the table, for people and for every command that runs somebody's
+file. Types and keywords are matched, never a whole message: the wording
+changes between versions. Needs nothing but Python.
 """
 
 import linecache
 import re
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +17,19 @@ from workshop.stages import STAGES_FOLDER
 from workshop.terminal import show_path
 
 TABLE = STAGES_FOLDER.parent / "ERRORS.md"
+STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
 class ErrorRow(NamedTuple):
-    """An error, by its type and a part of its message."""
+    """An error, by its type and by parts of its message and of the line."""
 
     type: str
     keyword: str
+    """A part of the message."""
+    line: str
+    """A part of the user's line, or of a module that it calls; or ""."""
     met: str
-    """What was done."""
+    """What happened."""
     remedy: str
     """What to do instead."""
     stage: str
@@ -32,22 +37,43 @@ class ErrorRow(NamedTuple):
 
 
 def read_rows() -> list[ErrorRow]:
-    """The rows of the table, in order: the first that fits explains."""
+    """Return the rows of the table in order: the first that fits explains."""
     text = TABLE.read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE)
-    return [ErrorRow(kind, *rest.split(" | ")) for kind, rest in rows]
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.MULTILINE)
+    return [
+        ErrorRow(kind, *map(str.strip, rest.split(" | ")))
+        for kind, rest in rows
+    ]
 
 
 ROWS = read_rows()
 
 
 def find_row(error: BaseException) -> ErrorRow | None:
-    """The row of an error, by its type or a base of it; None if none fits."""
+    """Return the first row that fits an error, None if no row does."""
     names = {kind.__name__ for kind in type(error).__mro__}
+    source = read_source(error)
     for row in ROWS:
-        if row.type in names and row.keyword in str(error):
+        fits = row.type in names and row.keyword in str(error)
+        if fits and row.line in source:
             return row
     return None
+
+
+def read_source(error: BaseException) -> str:
+    """Return the user's line that failed, and the modules that it called.
+
+    The user's is the innermost line that is not in a package.
+    """
+    source: list[str] = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        package = "site-packages" in frame.filename
+        standard = frame.filename.startswith(STANDARD_LIBRARY)
+        if package or standard or not frame.line:  # compiled code has no line
+            source.append(frame.filename)
+        else:
+            source = [frame.line]
+    return "\n".join(source)
 
 
 def explain_error(
@@ -55,7 +81,10 @@ def explain_error(
     path: Path,
     is_known: Callable[[ErrorRow], bool] = lambda row: False,
 ) -> str:
-    """An error in the attendee's file: their own line, and what it says."""
+    """Return the user's line that failed, the message, and a remedy.
+
+    Without the remedy if is_known is true of its row.
+    """
     message = describe(error, is_known)
     if isinstance(error, SyntaxError) and error.filename == str(path):
         number, where = error.lineno, ""
@@ -73,10 +102,7 @@ def explain_error(
 def describe(
     error: BaseException, is_known: Callable[[ErrorRow], bool]
 ) -> str:
-    """The type of the error, the first paragraph of its message, a remedy.
-
-    No remedy for the error that an exercise is about: its hints have it.
-    """
+    """Return the type, the first paragraph of the message, and a remedy."""
     if isinstance(error, SystemExit):
         return "The file ends the program here (SystemExit)."
     if isinstance(error, SyntaxError):
@@ -88,7 +114,7 @@ def describe(
     row = find_row(error)
     if row is None or is_known(row):
         return message
+    see = f"\nSee {row.stage}." if row.stage else ""
     return (
-        f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}.\n"
-        f"See {row.stage}."
+        f"{message}\nWhat happened: {row.met}.\nWhat to do: {row.remedy}.{see}"
     )

@@ -1,18 +1,20 @@
-"""Run a stage as a script: command line, checks, timing, printing."""
+"""Run a stage as a script: its command line, checks, timing, what it shows.
+
+What is special in a stage follows from its docstring ("Fails with: ...") and
+from the names of its functions: see `find_kind`.
+"""
 
 import dataclasses
 import inspect
 import os
-import re
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,25 +22,29 @@ import psutil
 from workshop.devices import (
     DeviceArguments,
     check_devices,
-    free_device_memory,
     name_devices,
-    peers_may_leave,
     set_up_devices,
     start_jax,
 )
 from workshop.rendering import (
+    GRAY,
     encode_image,
     make_grid,
-    play_flip_book,
     print_sheet,
     print_states,
     save_image,
 )
 from workshop.stages import failure, find_stages, stage_number
-from workshop.terminal import fail, moves_cursor, parse, reader_may_leave, say
+from workshop.terminal import (
+    fail,
+    parse,
+    reader_may_leave,
+    say,
+    show_path,
+    show_text,
+)
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
-DEVICE_COPIES = 2  # where a device has memory of its own: with the loop's
 ALL_RULES = np.arange(256, dtype=np.uint8)
 MAX_LEARNING_CELLS = 2**24 - 1  # float32 resolves one cell among so many
 MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
@@ -56,7 +62,7 @@ class Arguments:
     """Number of rows, the initial state included."""
     device: str | None = None
     """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
-    print_rule: bool = True
+    print_rule: bool = False
     """Print the rule as the table that stages look up."""
     print_image: bool = True
     """Print the states as a picture."""
@@ -65,70 +71,151 @@ class Arguments:
     output: Path = Path("output.png")
     """Image file for --save-image; the suffix chooses the format."""
 
-    num_diagrams = 1
-    """That the memory has to hold at once."""
-    other_lines = 0
-    """That are printed beside rule, times and picture."""
+    num_diagrams = 1  # that the memory has to hold at once
+    other_lines = 4  # printed beside the picture
 
-    def check(self) -> None:
-        """End with one line and status 2 if an argument cannot work."""
+
+@dataclasses.dataclass(frozen=True)
+class FirstArguments(Arguments):
+    """The command line of stage 0, which explains the rule."""
+
+    print_rule: bool = True
+    """Print the rule as the table that stages look up."""
+
+    other_lines = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class FailingArguments(Arguments):
+    """The command line of a stage that fails on purpose."""
+
+    traceback: bool = False
+    """Print the whole traceback, not only the lines of the stage's file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RulesArguments(Arguments):
+    """The command line of a stage that simulates all rules at once."""
+
+    num_diagrams = len(ALL_RULES)
+    other_lines = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningArguments(Arguments):
+    """The command line of a stage that learns a rule from its states."""
+
+    other_lines = 11
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardedArguments(DeviceArguments, Arguments):
+    """The command line of a stage that divides the ring among devices."""
+
+    other_lines = 6
+
+
+def find_kind(stage: ModuleType) -> tuple[type[Arguments], Callable]:
+    """Return the command line of a stage, and the function that shows it."""
+    if failure(inspect.getdoc(stage) or ""):
+        return FailingArguments, show_failure
+    if hasattr(stage, "simulate_rules"):
+        return RulesArguments, show_rules
+    if hasattr(stage, "learn_rule"):
+        return LearningArguments, show_learned
+    if "num_devices" in inspect.signature(stage.simulate).parameters:
+        return ShardedArguments, show_states
+    if stage_number(Path(stage.__file__)) == 0:
+        return FirstArguments, show_states
+    return Arguments, show_states
 
 
 def run(simulate: Callable) -> None:
-    """Run a stage from its main guard, with the command line's arguments.
-
-    What simulate takes beyond rule, width and num_steps become options. What
-    is shown beyond its states follows from the stage's other functions, by
-    their names: see shows.py. A stage whose docstring says what it fails with
-    ends with status 0 only if it fails with just that.
-    """
+    """Run a stage from its main guard, with the command line's arguments."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     stage = sys.modules[simulate.__module__]
-    docstring = inspect.getdoc(stage) or ""
-    kind, show = find_show(stage)
+    kind, show = find_kind(stage)
+    title, *_ = (inspect.getdoc(stage) or "").splitlines() or [""]
     with reader_may_leave():
-        arguments = parse(
-            with_options_of(simulate, kind), docstring.partition("\n")[0]
-        )
+        arguments = parse(kind, title)
         check_arguments(arguments)
-        if isinstance(arguments, DeviceArguments):
+        if isinstance(arguments, ShardedArguments):
             arguments = set_up_devices(arguments)
         else:
             start_jax(arguments.device)
         check_memory(arguments)
         print_rule(arguments)
-        if failure(docstring):
-            run_failing(simulate, arguments, *failure(docstring))
-        else:
-            with peers_may_leave():
-                show(stage, arguments)
+        show(stage, arguments)
 
 
-def with_options_of(
-    simulate: Callable, kind: type[Arguments]
-) -> type[Arguments]:
-    """The command line with the parameters that simulate has beyond it.
+def check_arguments(arguments: Arguments) -> None:
+    """End with one line and status 2 if an argument cannot work."""
+    if not 0 <= arguments.rule <= 255:
+        fail(f"rule must be between 0 and 255, got {arguments.rule}")
+    if not 1 <= arguments.width <= MAX_WIDTH:
+        allowed = f"between 1 and {MAX_WIDTH}"
+        fail(f"width must be {allowed}, got {arguments.width}")
+    if arguments.num_steps < 1:
+        fail(f"num_steps must be at least 1, got {arguments.num_steps}")
+    if isinstance(arguments, LearningArguments):
+        check_learning(arguments)
+    if isinstance(arguments, DeviceArguments):
+        check_devices(arguments)
+    if arguments.save_image:
+        check_writable("output", arguments.output)
+        try:
+            encode_image(np.zeros((1, 1), np.uint8), arguments.output.suffix)
+        except ValueError as error:
+            fail(f"output: {error}, got {arguments.output}")
+    elif arguments.output != Arguments.output:
+        fail(f"output needs --save-image, got {arguments.output}")
 
-    A line `name: text` in simulate's docstring becomes the help.
-    """
-    from tyro.conf import arg
 
-    parameters = dict(inspect.signature(simulate, eval_str=True).parameters)
-    bases = (kind,)
-    if "num_devices" in parameters:
-        bases = (DeviceArguments, kind)
-    known = {
-        field.name for base in bases for field in dataclasses.fields(base)
-    }
-    fields = []
-    for name in parameters.keys() - known:
-        found = re.search(rf"^\s*{name}: (.+)$", simulate.__doc__ or "", re.M)
-        hint = parameters[name].annotation
-        hint = Annotated[hint, arg(help=found[1] if found else "")]
-        fields.append((name, hint, parameters[name].default))
-    return dataclasses.make_dataclass(
-        "Arguments", fields, bases=bases, frozen=True
-    )
+def check_learning(arguments: LearningArguments) -> None:
+    """End with one line and status 2 if nothing can be learned that way."""
+    if arguments.num_steps < 2:
+        fail(
+            "num_steps must be at least 2, to predict a row from the one"
+            f" before, got {arguments.num_steps}"
+        )
+    num_cells = arguments.num_steps * arguments.width
+    if num_cells > MAX_LEARNING_CELLS:
+        fail(
+            f"num_steps x width must be at most {MAX_LEARNING_CELLS:,} to"
+            f" learn from, got {num_cells:,}"
+        )
+
+
+def check_memory(arguments: Arguments) -> None:
+    """End with one line and status 2 if the states would not fit."""
+    num_bytes = arguments.num_diagrams * arguments.num_steps * arguments.width
+    available = psutil.virtual_memory().available
+    if COPIES * num_bytes > available:
+        fail(
+            f"num_steps x width must fit {COPIES} times into the memory"
+            f" available, {available:,} bytes, got {num_bytes:,} bytes"
+        )
+
+
+def check_writable(argument: str, path: Path) -> None:
+    """End with one line and status 2 if no file can be written there."""
+    folder = path.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        fail(f"{argument} must be in a folder you can write to, got {path}")
+    if path.is_dir():
+        fail(f"{argument} must be a file, got the folder {path}")
+
+
+def print_rule(arguments: Arguments) -> None:
+    """Print the rule in binary, and if asked as the table of a stage."""
+    rule = arguments.rule
+    print(f"rule: {rule:3d} (0b{rule:08b})")
+    if arguments.print_rule:
+        bits = [rule >> i & 1 for i in range(8)]
+        print(f"bits: [{' '.join(map(str, bits))}]")
+        for i, bit in enumerate(bits):
+            entry = f"{i >> 2},{i >> 1 & 1},{i & 1}"
+            print(f"rule_table[{entry}] = {bit}")
 
 
 def time_call(
@@ -136,9 +223,9 @@ def time_call(
 ) -> tuple:
     """Call a function; return its result and the seconds until it is there.
 
-    JAX returns before it has computed: without the wait this would measure
-    how long it takes to ask. wait=False measures just that: it is wrong, and
-    there for showing so.
+    JAX returns before it has computed. Without the wait this would measure
+    only how long it takes to ask, which is wrong: wait=False is there to show
+    that.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
@@ -150,14 +237,11 @@ def time_call(
 def simulate_and_time(
     simulate: Callable, rule: int | np.ndarray, arguments: Arguments
 ) -> Any:
-    """Call simulate, twice if it is JAX's, and print what each call took.
-
-    It is given rule, width and num_steps by position, and by name what else
-    it takes.
-    """
+    """Call simulate, twice if it is JAX's, and print what each call took."""
     shape = arguments.width, arguments.num_steps
-    _, _, _, *names = inspect.signature(simulate).parameters
-    options = {name: getattr(arguments, name) for name in names}
+    options = {}
+    if isinstance(arguments, ShardedArguments):
+        options["num_devices"] = arguments.num_devices
     states, seconds = time_call(simulate, rule, *shape, **options)
     print("simulation complete!")
     if isinstance(states, np.ndarray):
@@ -173,159 +257,64 @@ def simulate_and_time(
     return states
 
 
-def show_states(stage: Any, arguments: Arguments) -> Any:
-    """Simulate one rule, show it as far as asked for; return its states.
-
-    What other processes hold of what is shown is brought here first.
-    """
+def show_states(stage: ModuleType, arguments: Arguments) -> Any:
+    """Simulate one rule, show it as far as asked for; return its states."""
     states = simulate_and_time(stage.simulate, arguments.rule, arguments)
     if not (arguments.print_image or arguments.save_image):
         return states
     if not getattr(states, "is_fully_addressable", True):
         from jax.experimental import multihost_utils
 
+        # Other processes hold a part of them.
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
-        above = 13 if arguments.print_rule else 4
-        print_states(states, other_lines=above + arguments.other_lines)
+        num_shares = getattr(arguments, "num_devices", 1)
+        print_states(states, None, lines_beside(arguments), num_shares)
     if arguments.save_image and arguments.output != Path(os.devnull):
         save_image(states, arguments.output)
     return states
 
 
-def run_failing(
-    simulate: Callable,
-    arguments: Arguments,
-    error_type: type[Exception],
-    keyword: str,
-) -> None:
+def lines_beside(arguments: Arguments) -> int:
+    """Return how many lines are printed beside the picture."""
+    table_lines = 9 if arguments.print_rule else 0
+    saved_lines = 1 if arguments.save_image else 0
+    return arguments.other_lines + table_lines + saved_lines
+
+
+def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
     """Show the failure that is the lesson; exit status 1 for any other."""
+    error_type, keyword = failure(inspect.getdoc(stage))
     expected = f'{error_type.__name__} with the word "{keyword}"'
+    path = Path(stage.__file__)
     try:
-        simulate_and_time(simulate, arguments.rule, arguments)
+        simulate_and_time(stage.simulate, arguments.rule, arguments)
     except Exception as error:
-        stage = Path(inspect.unwrap(simulate).__code__.co_filename)
-        as_declared = type(error) is error_type and keyword in str(error)
-        error.__traceback__ = frames_from(stage, error.__traceback__)
-        out = sys.stdout if as_declared else sys.stderr
-        traceback.print_exception(error, file=out)
-        if not as_declared:
+        if type(error) is not error_type or keyword not in str(error):
+            traceback.print_exception(error)
             fail(f"this stage has to fail with {expected}", status=1)
-        next_stage = find_stages(stage.parent)[stage_number(stage) + 1]
+        if arguments.traceback:
+            traceback.print_exception(error, file=sys.stdout)
+        else:
+            print_error(error, path)
+        next_stage = find_stages(path.parent)[stage_number(path) + 1]
         print()
         say("This failure is the lesson of this stage.")
-        say(f"stages/{next_stage.name} mends it.")
+        say(f"stages/{next_stage.name} fixes it.")
     else:
         fail(f"this stage has to fail with {expected}, but ran", status=1)
 
 
-def frames_from(path: Path, frames: TracebackType) -> TracebackType:
-    """The traceback without the frames before the first one in that file."""
-    start = frames
-    while start and start.tb_frame.f_code.co_filename != str(path):
-        start = start.tb_next
-    return start or frames
-
-
-def print_rule(arguments: Arguments) -> None:
-    """Print the rule in binary, and as the table that stages look up."""
-    rule = arguments.rule
-    print(f"rule: {rule:3d} (0b{rule:08b})")
-    if arguments.print_rule:
-        bits = [rule >> i & 1 for i in range(8)]
-        print(f"bits: [{' '.join(map(str, bits))}]")
-        for i, bit in enumerate(bits):
-            entry = f"{i >> 2},{i >> 1 & 1},{i & 1}"
-            print(f"rule_table[{entry}] = {bit}")
-
-
-def check_arguments(arguments: Arguments) -> None:
-    """End with one line and status 2 if an argument cannot work."""
-    if not 0 <= arguments.rule <= 255:
-        fail(f"rule must be between 0 and 255, got {arguments.rule}")
-    if arguments.width < 1:
-        fail(f"width must be at least 1, got {arguments.width}")
-    if arguments.width > MAX_WIDTH:
-        fail(f"width must be at most {MAX_WIDTH}, got {arguments.width}")
-    if arguments.num_steps < 1:
-        fail(f"num_steps must be at least 1, got {arguments.num_steps}")
-    arguments.check()
-    if isinstance(arguments, DeviceArguments):
-        check_devices(arguments)
-    if arguments.save_image:
-        check_writable("output", arguments.output)
-        try:
-            encode_image(np.zeros((1, 1)), arguments.output.suffix)
-        except ValueError as error:
-            fail(f"output: {error}, got {arguments.output}")
-    elif arguments.output != Arguments.output:
-        fail(f"output needs --save-image, got {arguments.output}")
-
-
-def check_memory(arguments: Arguments) -> None:
-    """End with one line and status 2 if the states would not fit.
-
-    Onto the device, if it has memory of its own; then into the host's only
-    if they are shown. Devices share the states.
-    """
-    num_diagrams = arguments.num_diagrams
-    num_bytes = num_diagrams * arguments.num_steps * arguments.width
-    factor = f"{num_diagrams} x " if num_diagrams > 1 else ""
-    places = [("", psutil.virtual_memory().available, COPIES)]
-    if (free := free_device_memory()) is not None:
-        shown = arguments.print_image or arguments.save_image
-        free *= getattr(arguments, "num_devices", 1)
-        places = [("device's ", free, DEVICE_COPIES), *places[: int(shown)]]
-    for whose, available, copies in places:
-        if copies * num_bytes > available:
-            fail(
-                f"{factor}num_steps x width must fit {copies} times into the"
-                f" {whose}memory available, {available:,} bytes, got"
-                f" {num_bytes:,} bytes"
-            )
-
-
-def check_writable(argument: str, path: Path) -> None:
-    """End with one line and status 2 if no file can be written there."""
-    if not path.parent.is_dir():
-        fail(f"{argument} must be in a folder that exists, got {path}")
-    if path.is_dir():
-        fail(f"{argument} must be a file, got the folder {path}")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        fail(f"{argument} must be in a writable folder, got {path}: {error}")
-
-
-@dataclasses.dataclass(frozen=True)
-class RulesArguments(Arguments):
-    """The command line of a stage that simulates all rules at once."""
-
-    flip_book: bool = False
-    """Show every rule, one after the other, in a terminal."""
-
-    num_diagrams = len(ALL_RULES)
-
-    def check(self) -> None:
-        """End with one line and status 2 if no terminal can show it."""
-        if self.flip_book and not moves_cursor(sys.stdout):
-            fail("flip_book needs a terminal that moves its cursor")
-
-
-@dataclasses.dataclass(frozen=True)
-class LearningArguments(Arguments):
-    """The command line of a stage that learns a rule from its states."""
-
-    other_lines = 7
-
-    def check(self) -> None:
-        """End with one line and status 2 if a rule cannot be learned so."""
-        num_cells = self.num_steps * self.width
-        if num_cells > MAX_LEARNING_CELLS:
-            fail(
-                "num_steps x width must be at most"
-                f" {MAX_LEARNING_CELLS:,} to learn from, got {num_cells:,}"
-            )
+def print_error(error: Exception, path: Path) -> None:
+    """Print the traceback of an error, but only the lines of that file."""
+    lines = [f"In {show_path(path)} (--traceback shows all):"]
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename) == path:
+            lines.append(f"  line {frame.lineno}, in {frame.name}")
+            lines.append(f"    {frame.line}")
+    message = str(error).replace(str(path), show_path(path))
+    lines.append(f"{type(error).__name__}: {message}")
+    show_text("\n".join(lines))
 
 
 def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
@@ -337,13 +326,11 @@ def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
     )
     states = simulate_and_time(stage.simulate_rules, ALL_RULES, arguments)
     states = np.asarray(states)
-    if arguments.flip_book:
-        say("flip-book, from dark to bright; Ctrl-C ends it")
-        play_flip_book(states)
-    elif arguments.print_image:
-        print_sheet(states, first=arguments.rule)
+    if arguments.print_image:
+        print_sheet(states, arguments.rule, lines_beside(arguments))
     if arguments.save_image:
-        save_image(make_grid(states), arguments.output)
+        save_image(make_grid(states, line=GRAY), arguments.output)
+        say("rule = 16 * row + column, both counted from 0")
 
 
 def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
@@ -357,8 +344,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     say_row("updates:", (f"{number:7}" for number in updates))
     say_row("loss:   ", (f"{losses[number]:.1e}" for number in updates))
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)
-    num_steps, width = states.shape
-    again = stage.simulate(learned_rule, width, num_steps)
+    again = stage.simulate(learned_rule, arguments.width, arguments.num_steps)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
     note = " (? is undetermined: 0)" if np.any(rule_table == 0.5) else ""
@@ -370,7 +356,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
 def print_learned(entries: np.ndarray, rule: int) -> int:
     """Print the learned entries below the true ones; return their rule.
 
-    An entry that is undetermined, still one half, counts as 0.
+    An entry that is still one half is undetermined, and counts as 0.
     """
     shown = ["?" if entry == 0.5 else f"{entry:.2f}" for entry in entries]
     say_row("bits:   ", (f"{rule >> i & 1:<4}" for i in range(8)))
@@ -379,19 +365,5 @@ def print_learned(entries: np.ndarray, rule: int) -> int:
 
 
 def say_row(name: str, cells: Iterable[str]) -> None:
-    """Print cells below those of other rows, where a line has room."""
+    """Print cells that line up with those of other rows."""
     say(" ".join([name, *cells]).rstrip())
-
-
-SHOWS = {
-    "simulate_rules": (RulesArguments, show_rules),
-    "learn_rule": (LearningArguments, show_learned),
-}
-
-
-def find_show(stage: ModuleType) -> tuple[type[Arguments], Callable]:
-    """The command line of a stage, and what shows it."""
-    for name, show in SHOWS.items():
-        if hasattr(stage, name):
-            return show
-    return Arguments, show_states

@@ -6,10 +6,8 @@ terminal's text color. Both put two rows of cells on a line.
 """
 
 import io
-import signal
 import struct
 import sys
-import time
 from pathlib import Path
 from typing import TextIO
 
@@ -32,6 +30,9 @@ except (ImportError, SyntaxError):  # not installed, or needs a newer Python
 
 # Formats that keep every cell as it is.
 LOSSLESS = (".png", ".gif", ".bmp", ".tiff")
+# The brightness of a pixel for a dead cell, a live one, a line between.
+GRAY = 2
+PIXELS = np.array([255, 0, 128], np.uint8)
 
 # Indexed by upper cell + 2 * lower cell.
 HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
@@ -39,20 +40,28 @@ ASCII_CELLS = np.array([".", "#"])
 
 
 def print_states(
-    states: np.ndarray, stream: TextIO | None = None, other_lines: int = 0
+    states: np.ndarray,
+    stream: TextIO | None = None,
+    other_lines: int = 0,
+    num_shares: int = 1,
 ) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
-    On a terminal only as many rows as fit beside so many other lines.
+    On a terminal only as many rows as fit beside that number of other lines.
+    Above several shares of the ring stands where each begins.
     """
     stream = stream or sys.stdout
     columns, lines = terminal_size()
-    factor = scale_factor(states, columns)
     rows_a_line = 2 if shows_blocks(stream) else 1
-    num_rows = len(states)
+    num_rows, width = states.shape
+    factor = -(-width // columns)
     if stream.isatty():
-        room = max(2, lines - other_lines - 2)  # a note, and the prompt
-        states = states[: room * rows_a_line * factor]
+        room = max(2, lines - other_lines - 1)  # the prompt
+        rows_a_room = rows_a_line * factor
+        if num_rows > room * rows_a_room:  # a note says so
+            states = states[: max(1, room - 1) * rows_a_room]
+    if 1 < num_shares <= width / factor / 2:
+        print(mark_shares(num_shares, width / factor), file=stream)
     print(draw(scale_down(states, factor), stream), file=stream)
     notes = []
     if factor > 1:
@@ -65,8 +74,21 @@ def print_states(
         say(", ".join(notes), stream)
 
 
+def mark_shares(num_shares: int, columns: float) -> str:
+    """Return a line that marks where each device's share begins."""
+    starts = [int(i * columns / num_shares) for i in range(num_shares)]
+    form = "|"
+    for longer in ("|{}", "|device {}"):
+        if len(longer.format(num_shares)) < columns / num_shares:
+            form = longer
+    line = ""
+    for share, start in enumerate(starts):
+        line = line[:start].ljust(start) + form.format(share)
+    return line
+
+
 def draw(density: np.ndarray, stream: TextIO) -> str:
-    """The picture of a (rows, columns) array, as text for this stream.
+    """Return the picture of a (rows, columns) array, as text for a stream.
 
     Entries are 0 or 1, or anything between for a scaled picture, where plain
     characters show as live what is at least as dense as the picture's mean.
@@ -82,16 +104,8 @@ def draw(density: np.ndarray, stream: TextIO) -> str:
     return "\n".join("".join(row) for row in characters)
 
 
-def scale_factor(
-    states: np.ndarray, columns: int, max_rows: int = sys.maxsize
-) -> int:
-    """The least whole factor by which the picture has to shrink to fit."""
-    num_rows, width = states.shape
-    return max(-(-width // columns), -(-num_rows // max_rows))
-
-
 def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
-    """The mean of each factor x factor block; factor 1 changes nothing."""
+    """Return the mean of each factor x factor block of cells."""
     states = np.asarray(states)
     if factor == 1:
         return states
@@ -105,38 +119,13 @@ def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
     return totals / np.outer(heights, widths)
 
 
-def play_flip_book(states: np.ndarray, seconds_each: float = 0.4) -> None:
-    """Show one diagram after the other in place, until the end or Ctrl-C.
-
-    From dark to bright, and fewer than three in a second: so nothing flashes
-    (WCAG 2.3.1). Needs a terminal that moves its cursor; a picture fits into
-    it whole.
-    """
-    columns, lines = terminal_size()
-    rows_a_line = 2 if shows_blocks(sys.stdout) else 1
-    factor = scale_factor(states[0], columns, max(1, lines - 3) * rows_a_line)
-    shown = ""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        for rule in states.mean(axis=(1, 2)).argsort(kind="stable"):
-            if shown:
-                time.sleep(seconds_each)
-                num_lines = len(shown.splitlines())
-                print(f"\x1b[{num_lines}A\x1b[J", end="")
-            picture = draw(scale_down(states[rule], factor), sys.stdout)
-            shown = f"rule {rule} of 0 to {len(states) - 1}\n{picture}"
-            print(shown, flush=True)
-    except KeyboardInterrupt:
-        print("\r")
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def print_sheet(states: np.ndarray, first: int = 0) -> None:
+def print_sheet(
+    states: np.ndarray, first: int = 0, other_lines: int = 0
+) -> None:
     """Print as many diagrams as fit the screen, from that rule on.
 
-    Of each its beginning: the rows, and the cells around the middle, that one
-    live cell reaches in them.
+    A diagram is cut: to its first rows, and to the cells around the middle
+    that one live cell can reach in them.
     """
     columns, lines = terminal_size()
     rows_a_line = 2 if shows_blocks(sys.stdout) else 1
@@ -147,21 +136,30 @@ def print_sheet(states: np.ndarray, first: int = 0) -> None:
     gap = max(1, len("255 ") - panels.shape[2])  # its number is above it
     panels = np.pad(panels, ((0, 0), (0, 0), (0, gap)))
     num_columns = max(1, columns // panels.shape[2])
-    num_rows = max(1, (lines - 4) // (1 + height // rows_a_line))
+    panel_lines = 1 + -(-height // rows_a_line)
+    num_rows = max(1, (lines - other_lines - 1) // panel_lines)
     rules = (first + np.arange(num_columns * num_rows)) % num_rules
     for row in rules.reshape(num_rows, num_columns):
         print("".join(f"{rule:<{panels.shape[2]}}" for rule in row).rstrip())
         print(draw(np.hstack(panels[row]), sys.stdout))
 
 
-def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
-    """(num_rules, num_steps, width) to one picture, num_columns to a row."""
-    num_rules, num_steps, width = states.shape
-    grid = np.asarray(states).reshape(-1, num_columns, num_steps, width)
-    num_rows = num_rules // num_columns
-    return grid.swapaxes(1, 2).reshape(
-        num_rows * num_steps, num_columns * width
-    )
+def make_grid(
+    states: np.ndarray, num_columns: int = 16, line: int | None = None
+) -> np.ndarray:
+    """Return (num_rules, num_steps, width) as one picture.
+
+    It has num_columns diagrams in a row, with a line of that value between
+    them, if one is given.
+    """
+    states = np.asarray(states)
+    if line is not None:
+        gaps = ((0, 0), (0, 1), (0, 1))
+        states = np.pad(states, gaps, constant_values=line)
+    num_rules, height, width = states.shape
+    grid = states.reshape(-1, num_columns, height, width).swapaxes(1, 2)
+    picture = grid.reshape(num_rules // num_columns * height, -1)
+    return picture if line is None else picture[:-1, :-1]
 
 
 def save_image(states: np.ndarray, output: Path) -> None:
@@ -178,13 +176,19 @@ def save_image(states: np.ndarray, output: Path) -> None:
 
 
 def encode_image(states: np.ndarray, suffix: str) -> bytes:
-    """The bytes of that image file; ValueError if Pillow cannot make them."""
+    """Return the bytes of that image file.
+
+    Raises ValueError if Pillow cannot make them.
+    """
     if suffix.lower() not in LOSSLESS:
         raise ValueError(f"the suffix must be one of {' '.join(LOSSLESS)}")
     encoded = io.BytesIO()
     image_format = Image.registered_extensions()[suffix.lower()]
+    pixels = PIXELS[np.asarray(states, np.uint8)]
+    if not np.any(pixels == PIXELS[GRAY]):
+        pixels = pixels > 0  # one bit a pixel
     try:
-        Image.fromarray(np.asarray(states) == 0).save(encoded, image_format)
+        Image.fromarray(pixels).save(encoded, image_format)
     except (OSError, OverflowError, ValueError, struct.error) as error:
         raise ValueError(f"the format cannot hold it: {error}") from error
     return encoded.getvalue()

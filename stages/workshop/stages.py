@@ -1,7 +1,8 @@
-"""Find the stages, load one, show what one changes.
+"""Find the stages, load one, run one, show what one changes.
 
-Nothing in this repository lists them by hand. What the workshop has to know of
-a stage stands in the stage's docstring.
+Nothing in this repository lists them by hand. What the workshop must know of a
+stage stands in the stage: in its docstring, or in the names and parameters of
+its functions.
 """
 
 import ast
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+from workshop.devices import import_jax
 from workshop.terminal import fail, page, shows_color
 
 STAGES_FOLDER = Path(__file__).resolve().parents[1]
@@ -24,9 +26,9 @@ RESET = "\x1b[0m"
 
 
 def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
-    """Number to file, in order, of the `stage<number>_<name>.py` in folder.
+    """Return number to file, in order, of each `stage<number>_<name>.py`.
 
-    Files that are named otherwise are left out; two of one number end the
+    Files with other names are left out. Two files of one number end the
     program with one line and status 2.
     """
     stages = {}
@@ -43,23 +45,55 @@ def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
 
 
 def stage_number(path: Path) -> int | None:
-    """The 5 of stage5_scan.py, None if the file is no stage."""
+    """Return the 5 of stage5_scan.py, None if the file is no stage."""
     match = re.fullmatch(r"stage(\d+)_\w+", path.stem)
     return None if match is None else int(match[1])
 
 
 def stage_before(number: int) -> int:
-    """The stage that this one changes: a neighbor, unless it names another.
+    """Return the stage that this one changes.
 
-    It does so in its docstring, by "What changes, from stage 5:".
+    It is the one before, unless the docstring names another, by "What
+    changes, from stage 5:".
     """
     source = find_stages()[number].read_text(encoding="utf-8")
     named = re.search(r"^What changes, from stage (\d+):", source, flags=re.M)
     return number - 1 if named is None else int(named[1])
 
 
+def failure(docstring: str) -> tuple[type[Exception], str] | None:
+    """Return what a stage fails with on purpose: a type, a word in it.
+
+    Read from its docstring, "Fails with: TypeError, immutable"; None if it
+    declares none.
+    """
+    found = re.search(r"^Fails with: (\w+), (.+)$", docstring, flags=re.M)
+    return found and (getattr(builtins, found[1]), found[2])
+
+
+def find_function(source: str, name: str) -> ast.FunctionDef | None:
+    """Return the syntax tree of a function, None if it is not there."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node
+    return None
+
+
+def sharded_stages() -> dict[int, Path]:
+    """Return the stages that run on many devices, without importing them.
+
+    Their `simulate` takes num_devices.
+    """
+    sharded = {}
+    for number, path in find_stages().items():
+        simulate = find_function(path.read_text(encoding="utf-8"), "simulate")
+        if any(arg.arg == "num_devices" for arg in simulate.args.args):
+            sharded[number] = path
+    return sharded
+
+
 def load_stage(path: Path) -> ModuleType:
-    """The stage as a module of its own, its main guard not run."""
+    """Return the stage as a module of its own; its main guard does not run."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -69,6 +103,7 @@ def load_stage(path: Path) -> ModuleType:
 def run_script(path: Path, arguments: Iterable[str]) -> None:
     """Run it as Python would, with those arguments."""
     sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
 
 
@@ -77,39 +112,45 @@ def stage(n: int, /, *arguments: str) -> None:
 
     Args:
         n: The stage.
-        arguments: What it takes: --help lists that.
+        arguments: The options of the stage; --help lists them.
     """
     stages = find_stages()
     if n not in stages:
         fail(f"N must be between {min(stages)} and {max(stages)}, got {n}")
+    if n != min(stages):  # the first is NumPy's
+        import_jax()
     run_script(stages[n], arguments)
 
 
 def strip_docstring(source: str) -> str:
-    """The source of a stage without its module docstring: the code only."""
+    """Return the source of a stage without its module docstring."""
     docstring = ast.parse(source).body[0]
     lines = source.splitlines(keepends=True)[docstring.end_lineno :]
     return "".join(lines).lstrip("\n")
 
 
-def failure(docstring: str) -> tuple[type[Exception], str] | None:
-    """What a stage fails with on purpose: a type, a word of the message.
-
-    Read from its docstring, "Fails with: TypeError, immutable"; None if it
-    declares none.
-    """
-    found = re.search(r"^Fails with: (\w+), (.+)$", docstring, flags=re.M)
-    return found and (getattr(builtins, found[1]), found[2])
+def cut_function(source: str, name: str) -> str:
+    """Return the source of a function with its decorators, "" if not there."""
+    node = find_function(source, name)
+    if node is None:
+        return ""
+    first = min([node, *node.decorator_list], key=lambda n: n.lineno)
+    lines = source.splitlines(keepends=True)
+    return "".join(lines[first.lineno - 1 : node.end_lineno])
 
 
 def diff_lines(
     number: int, docstrings: bool = False, only: str | None = None
 ) -> list[str]:
-    """The unified diff from the stage that this one changes.
+    """Return the unified diff from the stage that this one changes.
 
-    Without docstrings, the two modules' docstrings are left out: code only.
-    only: of a function of that name; one that is not there is empty. Raises
-    KeyError if there is no such stage, or none before it.
+    Args:
+        number: The stage.
+        docstrings: Whether to compare the docstrings of the modules too.
+        only: Compare only the function of this name.
+
+    Raises:
+        KeyError: There is no such stage, or none before it.
     """
     stages = find_stages()
     paths = [stages[n] for n in (stage_before(number), number)]
@@ -126,16 +167,6 @@ def diff_lines(
     )
 
 
-def cut_function(source: str, name: str) -> str:
-    """The source of a function with its decorators, "" if it is not there."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            first = min([node, *node.decorator_list], key=lambda n: n.lineno)
-            lines = source.splitlines(keepends=True)
-            return "".join(lines[first.lineno - 1 : node.end_lineno])
-    return ""
-
-
 def diff(n: int, /, docstrings: bool = False, only: str | None = None) -> None:
     """Show the code that a stage changes.
 
@@ -144,9 +175,9 @@ def diff(n: int, /, docstrings: bool = False, only: str | None = None) -> None:
         docstrings: Show also what changes in the text on top of the file.
         only: Show what changes in this function alone.
     """
-    last = max(find_stages())
-    if n not in range(1, last + 1):
-        fail(f"N must be between 1 and {last}, got {n}")
+    _, *numbers = find_stages()
+    if n not in numbers:
+        fail(f"N must be between {numbers[0]} and {numbers[-1]}, got {n}")
     lines = diff_lines(n, docstrings, only)
     if only is not None and not lines:
         fail(f"only must be a function that stage {n} changes, got {only}")
@@ -154,7 +185,7 @@ def diff(n: int, /, docstrings: bool = False, only: str | None = None) -> None:
 
 
 def colored(line: str) -> str:
-    """A line of a diff, colored where the terminal shows color."""
+    """Return a line of a diff, in color where the terminal shows color."""
     kind = line[:3] if line[:3] in COLORS else line[:1]
     if kind not in COLORS or not shows_color(sys.stdout):
         return line

@@ -10,9 +10,11 @@ import errno
 import functools
 import io
 import os
-import re
+import secrets
 import shlex
 import shutil
+import signal
+import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -22,49 +24,30 @@ from typing import Any, NoReturn, TextIO
 
 BLOCKS = "█▀▄"
 
-# tyro's sentences, and what is said instead.
-PLAINER = [
-    (
-        r"Error parsing (\S+): invalid literal for int\(\).*: (.*)",
-        r"\1 must be an integer, got \2",
-    ),
-    (
-        r"Error parsing (\S+): no type matching \S*INT .* from \[(.*)\]\.",
-        r"\1 must be an integer, got \2",
-    ),
-    (
-        r"Error parsing (\S+): could not convert string to float: (.*)",
-        r"\1 must be a number, got \2",
-    ),
-    (r"Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
-    (r"Missing from \S+: (\S+) .*", r"\1 is missing (--help says what it is)"),
-    (r"(Unrecognized options: .*)", r"\1 (--help lists the options)"),
-]
+# less leaves at the end of the text (F, E) and at Ctrl-C (K), and its prompt
+# says how to go on, so that nothing typed next goes into it.
+LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
 def terminal_size() -> tuple[int, int]:
-    """(columns, lines); 80 by 24 where there is no terminal to ask."""
+    """Return (columns, lines); 80 by 24 where there is no terminal."""
     size = shutil.get_terminal_size(fallback=(80, 24))
     return size.columns, size.lines
 
 
 def moves_cursor(stream: TextIO) -> bool:
-    """Whether stream is a terminal that obeys escape sequences."""
-    if sys.platform == "win32" and not os.environ.keys() & {
-        "WT_SESSION",
-        "TERM",
-    }:
-        return False  # the old console shows them as characters
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    """Return whether stream is a terminal that obeys escape sequences."""
+    obeys = sys.platform != "win32" or "WT_SESSION" in os.environ
+    return stream.isatty() and obeys and os.environ.get("TERM") != "dumb"
 
 
 def shows_color(stream: TextIO) -> bool:
-    """Whether to color: not if the user set NO_COLOR (no-color.org)."""
+    """Return whether to color: not if NO_COLOR is set (no-color.org)."""
     return moves_cursor(stream) and not os.environ.get("NO_COLOR")
 
 
 def shows_true_color(stream: TextIO) -> bool:
-    """Whether in 24 bits: the terminal says so, or is known to."""
+    """Return whether stream shows colors of 24 bits."""
     known = os.environ.get("COLORTERM") in ("truecolor", "24bit")
     term = os.environ.get("TERM", "")
     known |= term.endswith(("-direct", "-kitty", "-ghostty", "alacritty"))
@@ -72,7 +55,7 @@ def shows_true_color(stream: TextIO) -> bool:
 
 
 def shows_blocks(stream: TextIO) -> bool:
-    """Whether the encoding of stream has the half-block characters."""
+    """Return whether the encoding of stream has half-block characters."""
     try:
         BLOCKS.encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
@@ -80,11 +63,21 @@ def shows_blocks(stream: TextIO) -> bool:
     return True
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a sentence, wrapped to the terminal between its words."""
+def wrap(text: str) -> str:
+    """Return a text in lines that fit the terminal; no word is broken."""
     columns, _ = terminal_size()
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    print(textwrap.fill(text, columns, **whole), file=stream)
+    return textwrap.fill(text, columns, **whole)
+
+
+def bold(text: str) -> str:
+    """Return a heading, in bold where the terminal shows color."""
+    return f"\x1b[1m{text}\x1b[0m" if shows_color(sys.stdout) else text
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a sentence, wrapped to the terminal."""
+    print(wrap(text), file=stream)
 
 
 def page(text: str) -> None:
@@ -92,19 +85,41 @@ def page(text: str) -> None:
     import subprocess
 
     pager = shlex.split(os.environ.get("PAGER", "less"))
-    if sys.stdout.isatty() and pager and shutil.which(pager[0]):
-        environment = {"LESS": "FRX", **os.environ}
-        subprocess.run(pager, input=text.encode(), env=environment)
-    else:
+    if not (sys.stdout.isatty() and pager and shutil.which(pager[0])):
         print(text)
+        return
+    sys.stdout.flush()
+    environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager has it
+    subprocess.run(pager, input=text.encode(), env=environment)
+    signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupts_raise() -> Iterator[None]:
+    """Raise SystemExit at Ctrl-C and SIGTERM within, so that we can clean up.
+
+    Everywhere else these signals simply end the program. Do not run JAX
+    within: it drops an exception that is raised in one of its callbacks.
+    """
+
+    def leave(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End quietly when the reader of our output, `| head` say, has left.
+    """End without a traceback when the reader of our output has left.
 
-    A full disk, or no standard output at all, ends the program with one line
-    and status 1.
+    That happens in `make bench | head`, for example.
     """
     if sys.stdout is None:
         fail("standard output is closed: there is nowhere to write", status=1)
@@ -114,12 +129,9 @@ def reader_may_leave() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        gone = (errno.EPIPE, errno.EINVAL)  # EINVAL: on Windows
-        if error.errno not in (*gone, errno.ENOSPC):
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the last: Windows
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.ENOSPC:
-            fail("the output cannot be written: no space is left", status=1)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -137,8 +149,9 @@ def fail(message: str, status: int = 2) -> NoReturn:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, whole or not at all.
 
-    A link or a device is written through, never replaced. Raises OSError,
-    and leaves what was there before, if the disk does not take it.
+    The file is written under a new name beside the old one and then renamed,
+    so it keeps its mode; a link keeps pointing to it. A device is written to.
+    Raises OSError, and leaves what was there before, if that fails.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -146,9 +159,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        part.write_bytes(content)
+        with part.open("xb") as file:  # x: a new file, never through a link
+            file.write(content)
+        if path.exists():
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -164,68 +180,39 @@ def parse(
 
     Returns the function with these arguments, not yet called, or the instance
     of the dataclass. A command line that does not fit ends the program with
-    one line and status 2; --help prints, and ends it with status 0.
+    tyro's explanation and status 2; --help prints, and ends it with status 0.
     """
     import tyro
 
-    usage, explanation = io.StringIO(), io.StringIO()
+    # tyro colors what it writes to a terminal, even where NO_COLOR is set.
+    usage, complaint = io.StringIO(), io.StringIO()
     try:
-        with redirect_stdout(usage), redirect_stderr(explanation):
+        with redirect_stdout(usage), redirect_stderr(complaint):
             return tyro.cli(
                 command if isinstance(command, type) else defer(command),
                 args=arguments,
                 prog=prog or Path(sys.argv[0]).name,
                 description=description,
+                config=(tyro.conf.PositionalMetavarFromFieldName,),
             )
-    except SystemExit as end:
-        if not end.code:
-            print(usage.getvalue(), end="")
-            raise
-    fail(first_sentence(explanation.getvalue()))
+    except SystemExit:
+        print(usage.getvalue(), end="")
+        print(complaint.getvalue(), end="", file=sys.stderr)
+        raise
 
 
 def defer(function: Callable) -> Callable:
-    """The function, but to be called again, without arguments, to run.
+    """Return a function of the same signature that returns a call of it."""
 
-    Its positional arguments are called by their names in the help.
-    """
-    import inspect
-    from typing import Annotated, get_type_hints
-
-    from tyro.conf import arg
-
+    @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable:
         return functools.partial(function, *args, **kwargs)
 
-    hints = get_type_hints(function)
-    hints.pop("return", None)
-    signature = inspect.signature(function)
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            metavar = arg(metavar=name.upper())
-            hints[name] = Annotated[hints[name], metavar]
-    later.__doc__ = function.__doc__
-    later.__signature__, later.__annotations__ = signature, hints
     return later
 
 
-def first_sentence(box: str) -> str:
-    """What stands in tyro's box between its title and the next rule, plain."""
-    lines = [line.strip("│ ") for line in box.splitlines()]
-    sentence = []
-    for line in lines[1:]:
-        if re.search(r"\w", line):
-            sentence.append(line)
-        elif sentence:
-            break
-    text = " ".join(sentence or lines)
-    for pattern, plainer in PLAINER:
-        text = re.sub(pattern, plainer, text)
-    return text
-
-
 def show_path(path: Path) -> str:
-    """The path as the attendee would type it, with forward slashes."""
+    """Return the path as one would type it, with forward slashes."""
     path = path.resolve()
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
@@ -233,7 +220,7 @@ def show_path(path: Path) -> str:
 
 
 def show_item(verdict: str, what: str) -> None:
-    """Print what was looked at, behind its verdict."""
+    """Print a verdict, and behind it what it is about."""
     print(
         textwrap.fill(
             f"{verdict:4}  {what}",
@@ -244,7 +231,7 @@ def show_item(verdict: str, what: str) -> None:
 
 
 def show_text(text: str) -> None:
-    """Print wrapped lines; of an indented one, code say, what fits."""
+    """Print lines wrapped; an indented one, which is code, is cut to fit."""
     columns, _ = terminal_size()
     for line in text.splitlines():
         if not line.startswith(" "):
@@ -255,13 +242,18 @@ def show_text(text: str) -> None:
             print(line[: columns - 3] + "...")
 
 
-def command(name: str, n: int | None = None, arguments: str = "") -> str:
-    """Return how to type a command, in the form in which this one was typed.
+def uses_make() -> bool:
+    """Return whether this command was typed as `make ...`.
 
-    make sets MAKELEVEL for what it runs.
+    make sets MAKELEVEL for all that it runs.
     """
+    return "MAKELEVEL" in os.environ
+
+
+def command(name: str, n: int | None = None, arguments: str = "") -> str:
+    """Return how to type a command, in the form in which this one was."""
     number = "" if n is None else str(n)
-    if "MAKELEVEL" in os.environ:
+    if uses_make():
         number = number and f"N={number}"
         arguments = arguments and f'ARGS="{arguments}"'
         words = ["make", name, number, arguments]

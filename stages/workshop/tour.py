@@ -1,60 +1,77 @@
-"""Run every stage, each between what it changes and what to notice."""
+"""Run every stage in order, a screen each."""
 
 import ast
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-from workshop.stages import STAGES_FOLDER, find_stages, stage_number
-from workshop.terminal import terminal_size
+from workshop.stages import STAGES_FOLDER, find_stages, sharded_stages
+from workshop.terminal import (
+    bold,
+    command,
+    interrupts_raise,
+    say,
+    terminal_size,
+    wrap,
+)
 
-DOOR = STAGES_FOLDER / "workshop"
-LINES_BESIDE = 4  # a title, two empty lines, the question
+FIRST_LINES = 4  # beside the first picture: three of the run, the question
+LATER_LINES = 12  # that a later stage may print; its picture is cut to fit
+MOST_ROWS = 80
 
 
 def tour() -> int:
-    """Run every stage in order, one screen each.
+    """Run every stage in order, a screen each.
 
     On a terminal it waits after each. The exit status is that of the first
     stage that does not end with 0.
     """
     stages = find_stages()
-    waits = sys.stdin.isatty() and sys.stdout.isatty()
+    waits = bool(sys.stdin) and sys.stdin.isatty() and sys.stdout.isatty()
+    _, lines = terminal_size()
+    room = lines - FIRST_LINES - len(describe(stages[0]).splitlines())
+    num_steps = max(2, min(2 * room, MOST_ROWS))  # two rows on a line
     for number, path in stages.items():
-        status = show_stage(path, first=number == min(stages))
+        status = show_stage(number, path, num_steps)
         if status:
             return status if status > 0 else 128 - status
         left = [later for later in stages if later > number]
         if waits and left and not goes_on(left):
             break
-    print("\nThat was the tour. What each stage changes: make diff N=1")
-    print("Your turn: make exercise N=2")
+    say(f"That was the tour. What a stage changes: {command('diff', 1)}")
+    say(f"Your turn: {command('exercise', 2)}")
     return 0
 
 
-def show_stage(path: Path, first: bool) -> int:
-    """Run a stage; its exit status. Only the first prints the whole rule."""
-    about, notice = split_docstring(path)
+def show_stage(number: int, path: Path, num_steps: int) -> int:
+    """Print what a stage is about, and run it; return its exit status."""
+    text = describe(path)
+    print(text, flush=True)
     _, lines = terminal_size()
-    texts = len(about.splitlines()) + len(notice.splitlines())
-    print(f"\n=== stages/{path.name}\n{about}\n", flush=True)
-    command = [sys.executable, str(DOOR), "stage", f"{stage_number(path)}"]
-    command += [] if first else ["--no-print-rule"]
-    room = max(1, lines - texts - LINES_BESIDE)
-    done = subprocess.run(command, env={**os.environ, "LINES": f"{room}"})
-    print(f"\n{notice}")
+    room = lines - len(text.splitlines())
+    script = [sys.executable, str(STAGES_FOLDER / "workshop"), "stage"]
+    script += [str(number), f"--num-steps={num_steps}", "--no-print-rule"]
+    if number in sharded_stages():
+        script.append("--num-devices=4")
+    if number > 0:
+        room = min(room, LATER_LINES)
+    with interrupts_raise():
+        done = subprocess.run(script, env={**os.environ, "LINES": str(room)})
     return done.returncode
 
 
-def split_docstring(path: Path) -> tuple[str, str]:
-    """What a stage says that it changes, and what there is to notice."""
+def describe(path: Path) -> str:
+    """Return the title of a stage and the paragraph below it, wrapped."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    text, _, _ = docstring.rpartition("\n\n")  # without the command
-    text = re.sub(r"\nFails with: .*", "", text)
-    about, mark, notice = text.partition("What to notice: ")
-    return about.strip(), mark + notice
+    title, text, *_ = docstring.split("\n\n")
+    lines = [
+        line for line in text.splitlines() if not line.startswith("Fails with")
+    ]
+    columns, _ = terminal_size()
+    if max(map(len, lines)) > columns:
+        lines = [wrap(" ".join(lines))]
+    return "\n".join([bold(wrap(title)), *lines])
 
 
 def goes_on(left: list[int]) -> bool:

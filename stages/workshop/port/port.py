@@ -1,5 +1,7 @@
 """Compare a program with its port: the same? what is gained? what next?"""
 
+import ast
+import dataclasses
 import functools
 import json as json_format
 import math
@@ -13,19 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from workshop.harness import check_writable
-from workshop.port.findings import at, cause, find, show_bytes, show_seconds
+from workshop.port.advice import advise, explain, show_seconds
+from workshop.port.evidence import Evidence
 from workshop.sandbox import (
     Limits,
+    Report,
     check_code,
     check_limits,
     check_path,
     run_within,
 )
-from workshop.terminal import fail, say, show_item, show_text, write_whole
+from workshop.terminal import (
+    command,
+    fail,
+    say,
+    show_item,
+    show_text,
+    write_whole,
+)
 from workshop.tracing import COMPILING
 
-CHILD = "workshop.port.child"
-Run = Callable[[dict, str, Path], dict[str, Any]]  # request, mode, path
+Run = Callable[[str, Path], Report]  # mode, path
+HIDDEN = "imports", "its result can be compared", "what JAX makes of it"
 
 
 def port(
@@ -48,28 +59,24 @@ def port(
         old: The program in NumPy.
         new: Its port to JAX. Neither file is changed.
         call: What to evaluate in both: "simulate(initial, 0.1, steps=500)".
-        setup: What to run before each call, in both: to make its arguments.
+        setup: Statements that make its arguments, run before each call. They
+            see the names of the program, and NumPy as np.
         larger: The call with more steps: shows whether a loop is unrolled.
-        rtol: How far floats may differ; without it, what their dtype holds.
+        rtol: How far floats may differ, relative to the value or to the mean
+            of all values. Without it, what their dtype can hold.
         json: Write all that was found to this file.
         seconds: How long each program may run.
         gigabytes: How much memory each may take.
     """
     request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
-    return compare_files(request, old, new, json, Limits(seconds, gigabytes))
-
-
-def compare_files(
-    request: dict, old: Path, new: Path, json: Path | None, limits: Limits
-) -> int:
-    """Compare them, write what was found; the exit status."""
     check_request(request, old, new, json)
+    limits = Limits(seconds, gigabytes)
     check_limits(limits)
-    say(f"{new.name} against {old.name}: {request['call']}")
-    say(f"(Each has {limits.seconds:g} seconds: this may take a while.)")
+    say(f"{new.name} against {old.name}: {call}")
+    say(f"(Each has {seconds:g} seconds: this may take a while.)")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        run = functools.partial(run_program, Path(folder), limits)
+        run = functools.partial(run_program, request, Path(folder), limits)
         facts = compare_programs(request, old.resolve(), new.resolve(), run)
     if json is not None:
         write_whole(json, json_format.dumps(facts, indent=1) + "\n")
@@ -92,151 +99,139 @@ def check_request(
 
 
 def run_program(
-    folder: Path, limits: Limits, request: dict, mode: str, path: Path
-) -> dict[str, Any]:
-    """Run one in a process of its own; all that it told."""
+    request: dict, folder: Path, limits: Limits, mode: str, path: Path
+) -> Report:
+    """Run one in a process of its own; return what it reports."""
     content = request | {"results": str(folder / "results")}
-    wide = {"JAX_ENABLE_X64": "1"} if mode == "wide" else {}
-    report = run_within(
-        *(limits, CHILD, mode, json_format.dumps(content)),
+    environment = os.environ | {"MPLBACKEND": "Agg"}
+    if mode == "again":  # glibc then fills the memory that it hands out
+        environment["MALLOC_PERTURB_"] = "165"
+    return run_within(
+        *(limits, "workshop.port.runs", mode, json_format.dumps(content)),
         path=path,
         folder=folder,
-        environment=os.environ | wide,
+        environment=environment,
         cwd=path.parent,
     )
-    facts = {"steps": report.steps, "printed": report.printed} | report.facts
-    return facts | ({"why": report.why} if report.why else {})
 
 
 def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
     """Print the report; return what it says, "same" among it."""
-    before = run(request, "old", old)
-    if not show_steps(before):
-        return {"same": False, "old_program": before}
-    facts = run(request, "new", new)
-    same = "later" in facts
-    if same:  # what comes then is no part of being the same
-        facts.pop("why", None)
-    fine = show_steps(facts)
-    facts |= {"same": same, "call": request["call"], "old": before["old"]}
-    if "differs" in facts and fine:
-        facts["verdict"] = find_cause(request, before, facts, new, run)
-    elif re.search(f"{COMPILING}|of memory", facts.get("why", "")):
-        facts = run(request, "trace", new) | facts
-    if facts.get("stands"):
-        facts["findings"] = find(facts)
-    if facts.get("findings") or (same and "findings" in facts):
-        show_findings(facts["findings"], facts)
-    elif same:
-        show_gain(facts)
-    return facts
-
-
-def show_steps(facts: dict[str, Any]) -> bool:
-    """Print what went well, then how it failed; whether nothing did."""
-    *right, last = facts["steps"]
-    wrong = "why" in facts or "differs" in facts
-    for step in right if wrong else facts["steps"]:
-        widths = facts.get("dtypes") if step == "same result" else ""
-        if step not in ("imports", "what JAX makes of it"):
-            show_item("OK", step + (f" ({widths})" if widths else ""))
-    if wrong:
-        show_item("FAIL", last)
+    before = run("old", old)
+    show_steps(before)
+    if before.why:
+        return dataclasses.asdict(before) | {"same": False}
+    after = run("new", new)
+    same = "later" in after.facts
+    if same or "differs" in after.facts:  # what came later was to explain
+        after.why = ""
+    facts = {"call": request["call"]} | before.facts | after.facts
+    show_steps(after)
+    if "differs" in facts:
+        facts |= run("again", old).facts
+    elif re.search(f"{COMPILING}|of memory", after.why):
+        facts |= run("trace", new).facts
+    known = {field.name for field in dataclasses.fields(Evidence)}
+    evidence = Evidence(**{k: v for k, v in facts.items() if k in known})
+    if "differs" in facts:
+        facts["verdict"] = explain(evidence)
         print()
-        why = facts.get("why") or facts["differs"]["text"]
-        endless = " " + cause("endless") if why.endswith("seconds.") else ""
-        show_text(why + endless)
-    if "why" in facts and facts["printed"]:
+        show_text(facts["verdict"])
+    elif calls_nothing(request["call"]):
+        say("\nThe call calls nothing, so nothing is timed: its value was computed when the file was imported. Put the program in a function, and call that.")
+    elif "loops" in facts or same:
+        facts["findings"] = advise(evidence)
+        show_findings(facts["findings"], evidence)
+    return facts | {"same": same, "steps": after.steps, "why": after.why}
+
+
+def calls_nothing(call: str) -> bool:
+    """Return whether a call only names something."""
+    work = ast.Call | ast.BinOp | ast.UnaryOp | ast.Compare
+    return not any(isinstance(x, work) for x in ast.walk(ast.parse(call)))
+
+
+def show_steps(report: Report) -> None:
+    """Print what went well, then how it failed."""
+    facts, steps = report.facts, report.steps
+    wrong = report.why or facts.get("differs", {}).get("text", "")
+    for step in steps[:-1] if wrong else steps:
+        if step not in HIDDEN:
+            dtypes = facts.get("dtypes") if step == "same result" else ""
+            show_item("OK", step + (f" ({dtypes})" if dtypes else ""))
+    if not wrong:
+        return
+    show_item("FAIL", steps[-1])
+    print()
+    show_text(wrong)
+    if "differs" in facts:
+        say("(got: the port; want: the old program)")
+    if report.broken == "gigabytes":
+        size = facts.get("bytes", 0) / 1e9
+        least = math.ceil(8 * size + 4)
+        result = f"The result alone has {size:.2f} GB. " if size > 0.1 else ""
+        say(f"{result}Allow more: --gigabytes {least}")
+    if report.broken == "seconds":
+        say("Allow more: --seconds 3000, for example. If no line of the file is at work, it is compiled code: does each jax.lax.while_loop end?")
+    if report.why and report.printed:
         print()
         say("The last lines that were printed:")
-        show_text(textwrap.indent(facts["printed"], "    "))
-    return "why" not in facts
+        show_text(textwrap.indent(report.printed, "    "))
 
 
-def find_cause(
-    request: dict, old: dict, new: dict, path: Path, run: Run
-) -> str:
-    """Print what the first difference comes from, if known; return that."""
-    named, differs = name_cause(old, new).rstrip(), new["differs"]
-    if not named and differs["index"] is not None:
-        where = {"where": (differs["path"], differs["index"])}
-        if pair := run(request | where, "wide", path).get("wide"):
-            named = cause("precision", *pair)
-            if allow := new["allow"]:
-                named += f"If 32 bits are enough: --rtol {allow}."
-    if named:
-        print()
-        show_text(named)
-    return named
-
-
-def name_cause(old: dict, new: dict) -> str:
-    """What the difference comes from, "" if the calls do not show it."""
-    for mistake in "dropped", "reused":
-        if line := new.get(mistake):
-            return cause(mistake, at(line))
-    said = ""
-    if not old["repeats"]:
-        said = cause("draws", "old")
-        if new["repeats"] and not new.get("draws"):
-            said += cause("frozen")
-    elif not new["repeats"]:
-        if new["steps"][-1] == "same at the second call":
-            return cause("kept")
-        said = cause("draws", "new")
-    return said + cause("other numbers") if said or new.get("draws") else ""
-
-
-def show_findings(findings: list[dict], facts: dict[str, Any]) -> None:
+def show_findings(findings: list[dict], evidence: Evidence) -> None:
     """Print where the port stands, what it gains, and what is next."""
     print("\nWhere does it stand?")
     for finding in findings:
         show_text(finding["stands"])
-    if not findings:
-        say("Compiled as a whole, traced once, nothing comes back in between.")
-    if "later" in facts:
-        show_gain(facts)
+    total = evidence.inside + sum(evidence.outside.values())
+    if total and evidence.calls:
+        share = 100 * evidence.inside / total
+        say(f"Compiled functions take {share:.0f} % of the time of a call.")
+    if evidence.later:
+        show_gain(evidence)
     print("\nWhat next?")
     for finding in findings[:1]:
         show_text(finding["todo"])
         if n := finding["stage"]:
             say(
-                f"Stage {n} shows it: make stage N={n};"
+                f"Stage {n} shows it: {command('stage', n)};"
                 f" notebooks/{finding['notebook']}.ipynb teaches it."
             )
     if not findings:
-        say(
-            "Nothing is left that shows from outside. The floor, to write as"
-            f" many bytes as the result: {show_seconds(facts['floor'])}; the"
-            f" port takes {show_seconds(facts['later'])}."
+        show_text(conclude(evidence))
+
+
+def conclude(e: Evidence) -> str:
+    """Return what there is to say of a port without a finding."""
+    if e.later > e.old:
+        return (
+            "NumPy is the better tool for this call: nothing is left to do in"
+            " the port, and the old program is faster. Try the size that you"
+            " need, on the device that you will use."
         )
-        if facts["later"] > facts["old"]:
-            say(
-                "NumPy is as fast with work of this kind and size: try the"
-                " size that you need, on the device that you will use."
-            )
+    floor = (
+        ""
+        if e.loops
+        else f" To write as many bytes as the result has takes {show_seconds(e.floor)}."
+    )
+    return f"Nothing is left: it is done.{floor}"
 
 
-def show_gain(facts: dict[str, Any]) -> None:
+def show_gain(e: Evidence) -> None:
     """Print what the calls took, and from which on the port pays off."""
     print("\nWhat is gained?")
-    old, first, later = facts["old"], facts["first"], facts["later"]
-    ratio = max(old, later) / min(old, later)
-    ratio = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
-    faster, pays = f"{ratio} times as slow", "never, at this size"
-    if later < old:
-        faster = f"{ratio} times as fast"
-        call = max(1, math.ceil((first - later) / (old - later)))
+    ratio = max(e.old, e.later) / min(e.old, e.later)
+    times = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
+    faster, pays = f"{times} times as slow", "never, at this size"
+    if ratio < 1.1:
+        faster = "about the same"
+    elif e.later < e.old:
+        faster = f"{times} times as fast"
+        call = max(1, math.ceil((e.first - e.later) / (e.old - e.later)))
         pays = f"from call {call}"
-    show_item("", f"old: {show_seconds(old)}")
-    show_item(
-        "", f"port, first call: {show_seconds(first)} (trace, compile, run)"
-    )
-    show_item("", f"port, later: {show_seconds(later)}, {faster}")
+    show_item("", f"old: {show_seconds(e.old)}")
+    show_item("", f"port, first call: {show_seconds(e.first)} (trace, compile, run)")
+    show_item("", f"port, later: {show_seconds(e.later)}, {faster}")
     show_item("", f"pays off: {pays}")
-    if memory := facts.get("stands", {}).get("memory"):
-        name = max(memory, key=lambda name: sum(memory[name].values()))
-        parts = ("arguments", "result", "temporary")
-        sizes = ", ".join(f"{p} {show_bytes(memory[name][p])}" for p in parts)
-        show_item("", f"memory of `{name}`: {sizes}")
     say("Every result was compared before, and every call waited for.")

@@ -1,0 +1,90 @@
+"""The set-up cell, and what is made of notebooks: .ipynb files and pages."""
+
+import re
+
+import pytest
+
+import convert
+import kernel
+from running import NAMES, make_notebook, write_pages
+from support import (
+    ROOT,
+    assert_refused,
+    copy_workshop,
+    output_of,
+    run_python,
+)
+from workshop import doctor
+
+
+def set_up(name=NAMES[0]):
+    """Return what every notebook begins with, without its other imports."""
+    source = make_notebook(name).cells[1].source
+    found = source.partition("from kernel import")[0]
+    return f"{found}from kernel import check_kernel\ncheck_kernel()"
+
+
+def test_the_set_up_is_the_same_everywhere_and_finds_the_stages(tmp_path):
+    """It runs in its folder and beside a clone; it names an old package."""
+    assert {set_up(name) for name in NAMES} == {set_up()}
+    code, right = set_up(), "The right kernel"
+    done = run_python("-c", code, cwd=convert.FOLDER)
+    assert output_of(done).startswith(right)
+    copy_workshop(tmp_path / "clone", "notebooks")
+    old = tmp_path / "packages" / "jax-0.9.2.dist-info"
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Name: jax\nVersion: 0.9.2\n")
+    assert run_python("-c", code, cwd=tmp_path).stdout.startswith(right)
+    env = {"PYTHONPATH": str(old.parent)}
+    refused = run_python("-c", code, cwd=tmp_path, env=env).stderr
+    assert "jax 0.9.2" in refused
+    assert str(tmp_path / "clone") in refused
+
+
+def test_in_a_wrong_place_the_set_up_names_the_remedy(tmp_path, monkeypatch):
+    code = set_up()
+    done = run_python("-c", code, cwd=tmp_path)
+    assert_refused(done, "make lab", status=1)
+    done = run_python("-S", "-c", code, cwd=convert.FOLDER)
+    assert done.returncode == 1
+    assert f'%pip install -r "{ROOT}/requirements.txt"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert kernel.OLDEST_PYTHON == doctor.OLDEST_PYTHON
+    oldest = ".".join(map(str, kernel.OLDEST_JAX))
+    wanted = doctor.read_requirements("requirements.txt")["jax"]
+    assert f">={oldest}" in str(wanted.specifier).split(",")
+    monkeypatch.setattr(kernel, "OLDEST_PYTHON", (4, 0))
+    with pytest.raises(SystemExit, match=r"Python 3\..*4\.0"):
+        kernel.check_kernel()
+
+
+def test_a_notebook_that_its_source_does_not_make_is_noticed(
+    tmp_path, monkeypatch, capsys
+):
+    convert.check_notebooks()  # those that there are
+    source = tmp_path / "1_port.py"
+    source.write_bytes((convert.FOLDER / "1_port.py").read_bytes())
+    monkeypatch.setattr(convert, "SOURCES", [source])
+    monkeypatch.setattr(convert, "ROOT", tmp_path)
+    convert.write_notebooks()
+    convert.check_notebooks()
+    with source.open("a", encoding="utf-8") as more:
+        more.write("\n# %%\n1 + 1\n")
+    with pytest.raises(SystemExit, match="1"):
+        convert.check_notebooks()
+    assert "make notebooks" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # all notebooks are run
+def test_pages_need_nothing_else(run_notebook, tmp_path):
+    write_pages(tmp_path, run_notebook)
+    pages = {path.stem: path for path in tmp_path.glob("*.html")}
+    assert set(pages) == {"index", "handout", *NAMES}
+    for path in pages.values():
+        page = path.read_text(encoding="utf-8")
+        sources = re.findall(r'<img[^>]*\ssrc="([^"]{,30})', page)
+        assert all(src.startswith("data:image/png;") for src in sources)
+        for loads in ("<link", "@import", "<script src"):
+            assert loads not in page
+        for local in re.findall(r'href="([\w.]+)(?:#[\w.-]*)?"', page):
+            assert (tmp_path / local).exists()

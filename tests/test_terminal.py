@@ -1,0 +1,236 @@
+"""Pictures are decoded back into cells; pager, files and commands."""
+
+import io
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import DOOR, NOT_ON_WINDOWS, REFERENCE, read_half_blocks
+from workshop import rendering, terminal
+from workshop.terminal import write_whole
+
+
+class Stream(io.TextIOWrapper):
+    """A terminal or a pipe, with any encoding."""
+
+    def __init__(self, encoding="utf-8", terminal=False):
+        super().__init__(io.BytesIO(), encoding=encoding)
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def text(self):
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    for name in ("WT_SESSION", "NO_COLOR", "MAKELEVEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def read_ascii(picture):
+    return [[int(c == "#") for c in line] for line in picture]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (79, 7), (80, 40)])
+@pytest.mark.parametrize(
+    ("stream", "read"),
+    [(("utf-8", False), read_half_blocks), (("ascii", True), read_ascii)],
+)
+def test_every_cell_is_shown(size, stream, read):
+    states, stream = REFERENCE.simulate(30, *size), Stream(*stream)
+    rendering.print_states(states, stream)
+    lines = stream.text().splitlines()
+    if stream.isatty() and size[1] > 23:  # only as many rows as fit
+        assert "22 of 40" in lines.pop()
+        states = states[:22]
+    rows = np.array(read(lines))
+    np.testing.assert_array_equal(rows[: len(states)], states)
+    assert not np.any(rows[len(states) :])
+
+
+@pytest.mark.parametrize(
+    ("stream", "env", "drawn"),
+    [
+        (("utf-8", True), {}, True),
+        (("utf-8", False), {}, False),
+        (("utf-8", True), {"NO_COLOR": "1"}, False),
+        (("utf-8", True), {"NO_COLOR": ""}, True),
+        (("utf-8", True), {"TERM": "dumb"}, False),
+        (("utf-8", True), {"COLORTERM": ""}, False),
+        (("utf-8", True), {"COLORTERM": "", "TERM": "xterm-kitty"}, True),
+        (("utf-8", True), {"COLORTERM": "", "WT_SESSION": "1"}, True),
+        (("ascii", True), {}, False),
+    ],
+)
+def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
+    stream, env, drawn, monkeypatch
+):
+    """It draws live cells dark; elsewhere plain characters do."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    images = []
+
+    def draw(image):
+        images.append(image)
+        return "\x1b[0mdrawn by it"
+
+    monkeypatch.setattr(rendering, "mp", SimpleNamespace(image=draw))
+    stream, states = Stream(*stream), REFERENCE.simulate(30, 40, 8)
+    rendering.print_states(states, stream)
+    assert ("\x1b" in stream.text()) == drawn == (images != [])
+    for image in images:
+        np.testing.assert_array_equal(image < 0.5, states)
+
+
+@pytest.mark.skipif(rendering.mp is None, reason="it is not installed here")
+def test_the_real_matthewplotlib_draws():
+    stream = Stream(terminal=True)
+    rendering.print_states(REFERENCE.simulate(30, 40, 8), stream)
+    assert "\x1b" in stream.text()
+
+
+@pytest.mark.parametrize(
+    ("columns", "width", "encoding"),
+    [(12, 500, "utf-8"), (40, 81, "ascii"), (80, 160, "utf-8")],
+)
+def test_nothing_is_wider_than_the_terminal(
+    columns, width, encoding, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Stream(encoding)
+    states = REFERENCE.simulate(110, width, 60)
+    rendering.print_states(states, stream, num_shares=3)
+    factor = -(-width // columns)
+    assert f"{factor} x {factor}" in " ".join(stream.text().split())
+    assert max(map(len, stream.text().splitlines())) <= columns
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (6, 6), (1, 1), (1, 9)])
+def test_scaling_keeps_the_mean_of_every_block(shape):
+    states = np.random.default_rng(0).integers(0, 2, shape, dtype=np.uint8)
+    density = rendering.scale_down(states, 3)
+    for row, column in np.ndindex(density.shape):
+        block = states[3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+        np.testing.assert_allclose(density[row, column], block.mean())
+    drawn = rendering.draw(density, Stream("ascii")).splitlines()
+    dense = (density >= density.mean()) & (density > 0)
+    np.testing.assert_array_equal(read_ascii(drawn), dense)
+
+
+def test_a_grid_has_16_diagrams_in_each_row():
+    rules = np.repeat(np.arange(256), 6).reshape(256, 2, 3)
+    picture = rendering.make_grid(rules)
+    assert picture.shape == (32, 48)
+    np.testing.assert_array_equal(picture[::2, ::3].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tiff", ".PNG"])
+def test_a_saved_picture_has_live_cells_black(suffix, tmp_path):
+    states = np.random.default_rng(1).integers(0, 2, (7, 13))
+    path = tmp_path / f"picture{suffix}"
+    rendering.save_image(states, path)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    np.testing.assert_array_equal(pixels, 255 - 255 * states)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "width"), [("", 3), (".such", 3), (".jpg", 3), (".gif", 70_000)]
+)
+def test_a_format_that_cannot_hold_the_cells(suffix, width, tmp_path):
+    states = np.zeros((1, width), np.uint8)
+    with pytest.raises(SystemExit, match="2"):
+        rendering.save_image(states, tmp_path / f"picture{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Files
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", raise_full)
+        with pytest.raises(OSError, match="full"):
+            write_whole(path, "new")
+    assert path.read_text() == "old"
+    write_whole(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def raise_full(*_):
+    raise OSError("the disk is full")
+
+
+@NOT_ON_WINDOWS
+def test_a_file_keeps_its_mode_and_its_link(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    target.chmod(0o400)
+    link.symlink_to(target)
+    other = tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / "target.part").symlink_to(other)
+    write_whole(link, b"new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o400
+    assert other.read_text() == "mine"
+    umask = os.umask(0o022)
+    os.umask(umask)
+    write_whole(tmp_path / "fresh", "new")
+    assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+# The pager, and how commands are named
+
+
+@pytest.mark.skipif(shutil.which("less") is None, reason="there is no less")
+@pytest.mark.parametrize(
+    ("number", "keys", "whole"),
+    [(5, "", True), (8, "q", False), (8, " ", True)],
+)
+def test_less_leaves_at_the_end_or_when_asked(
+    number, keys, whole, run_in_terminal
+):
+    command = [sys.executable, DOOR, "diff", number]
+    env = {"PAGER": "less", "LESS": ""}
+    output, status = run_in_terminal(command, env, keys=keys, at="to leave)")
+    assert status == 0
+    assert ("to leave)" in output) == (keys != "")
+    assert ("return states" in output[-60:]) == whole
+
+
+def test_another_pager_gets_the_diff_in_color(run_in_terminal):
+    command = [sys.executable, DOOR, "diff", 8]
+    output, status = run_in_terminal(command, {"PAGER": "head -n 2"})
+    assert status == 0
+    first, second = output.splitlines()
+    assert first.startswith("\x1b[1m--- stage5")
+    assert second.startswith("\x1b[1m+++ stage8")
+
+
+def test_a_command_is_named_in_the_form_that_was_typed(monkeypatch):
+    named = terminal.command("check", 5)
+    assert named == "python stages/workshop check 5"
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert terminal.command("check", 5) == "make check N=5"
+    named = terminal.command("stage", 6, "--rule 30")
+    assert named == 'make stage N=6 ARGS="--rule 30"'
