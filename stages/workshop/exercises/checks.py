@@ -383,7 +383,7 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
 
 def count_carried(loop: Any) -> int:
     """Return how many numbers a loop carries, without rows that it fills."""
-    carry, _ = tracing.loop_results(loop)
+    carry = tracing.carried(loop)
     return sum(v.size for v in carry if v.shape[:1] != (NUM_STEPS,))
 
 
