@@ -208,7 +208,7 @@ def check_file(tmp_path, monkeypatch, capfd):
         (
             "def simulate(*_):\n    while True: print('x' * 1000)\n",
             {"seconds": 1},
-            ["1 seconds", "line 2", "    while True: print('x' * 1000)\n"],
+            ["after 1 s", "line 2", "    while True: print('x' * 1000)\n"],
         ),
         (
             "rows = []\nwhile True:\n    rows.append(bytearray(10**7))\n",
@@ -218,7 +218,7 @@ def check_file(tmp_path, monkeypatch, capfd):
         (
             "def simulate(*_):\n    return sum(range(10**12))\n",
             {"seconds": 1},  # a thread that watches gets no turn
-            ["1 seconds", "line 2", "    return sum(range(10**12))\n"],
+            ["after 1 s", "line 2", "    return sum(range(10**12))\n"],
         ),
         ("import os\nos._exit(3)\n", {}, ["FAIL  imports\n", "status 3"]),
         (

@@ -31,6 +31,7 @@ from workshop.stages import STAGES_FOLDER
 from workshop.terminal import command, fail, show_path, terminal_size
 
 LARGEST = 86_400  # the seconds of a day
+REPORT, PLACE = "report", "place"  # what it tells, and where it was stopped
 INTERVAL = 0.05  # seconds between two looks at time, memory and parent
 
 
@@ -47,7 +48,7 @@ class Report:
     """What a process has reported, and how it ended."""
 
     steps: list[str] = dataclasses.field(default_factory=list)
-    why: str = ""  # the last step failed, if it did
+    why: str = ""  # why the last step failed, if it did
     broken: str = ""  # the limit: "seconds" or "gigabytes", if one was broken
     note: str = ""  # what it was busy with then, if that is known
     printed: str = ""  # its last lines, unless it broke a limit
@@ -76,17 +77,16 @@ def run_within(
     The module works on the file at path, and also gets the arguments. The
     folder holds what it reports; nothing else may use that folder.
     """
-    path_of_report, place = folder / "report", folder / "place"
-    path_of_report.unlink(missing_ok=True)
-    words = [*arguments, path, path_of_report, os.getpid()]
+    (folder / REPORT).unlink(missing_ok=True)
+    words = [*arguments, path, folder, os.getpid()]
     words += dataclasses.astuple(limits)
     status, printed = run_to_end(
         [sys.executable, "-P", "-m", module, *map(str, words)],
         env=environment | make_environment(environment),
         cwd=cwd,
     )
-    found = read_report(path_of_report)
-    traceback = place.read_text(encoding="utf-8")
+    found = read_report(folder / REPORT)
+    traceback = (folder / PLACE).read_text(encoding="utf-8")
     if found.facts.pop("ended", False):
         found.broken = ""  # at the last moment
     elif traceback:
@@ -118,7 +118,7 @@ def explain_limit(
     limits: Limits, found: Report, traceback: str, path: Path
 ) -> str:
     """Return in words which limit was broken, and where in the file."""
-    broken = f"It still runs after {limits.seconds:g} seconds"
+    broken = f"It still runs after {limits.seconds:g} s"
     if found.broken == "gigabytes":
         broken = f"It uses more than {limits.gigabytes:g} GB of memory"
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
@@ -202,29 +202,28 @@ def report(
     it fails, and any other name for what is found. describe returns what the
     process is busy with, for the note of one that breaks a limit.
     """
-    *arguments, path, name, parent, seconds, gigabytes = sys.argv[1:]
-    limits = Limits(float(seconds), float(gigabytes))
-    with Path(name).open("w", encoding="utf-8") as file:
+    *arguments, path, folder, parent, seconds, gigabytes = sys.argv[1:]
+    limits, folder = Limits(float(seconds), float(gigabytes)), Path(folder)
+    place = (folder / PLACE).open("w")
+    file = (folder / REPORT).open("w", encoding="utf-8")
 
-        def tell(**what: Any) -> None:
-            file.write(json.dumps(what) + "\n")
-            file.flush()
+    def tell(**what: Any) -> None:
+        file.write(json.dumps(what) + "\n")
+        file.flush()
 
-        with Path(name).with_name("place").open("w") as place:
-            # Where Python cannot switch threads, `watch` does not run.
-            late = limits.seconds + 1
-            faulthandler.dump_traceback_later(late, exit=True, file=place)
+    def stop(limit: str) -> NoReturn:
+        tell(broken=limit, note=describe())
+        faulthandler.dump_traceback(place)
+        end_with_children()
 
-            def stop(limit: str) -> NoReturn:
-                tell(broken=limit, note=describe())
-                faulthandler.dump_traceback(place)
-                end_with_children()
-
-            watching = (limits, int(parent), Path(name).parent, stop)
-            threading.Thread(target=watch, args=watching, daemon=True).start()
-            work(tell, *arguments, Path(path).resolve())
-            tell(ended=True)
-            end_with_children()
+    # Where Python cannot switch threads, `watch` does not run.
+    late = limits.seconds + 1
+    faulthandler.dump_traceback_later(late, exit=True, file=place)
+    watching = (limits, int(parent), folder, stop)
+    threading.Thread(target=watch, args=watching, daemon=True).start()
+    work(tell, *arguments, Path(path).resolve())
+    tell(ended=True)
+    end_with_children()
 
 
 def watch(

@@ -13,7 +13,6 @@ from jax.extend.core import ClosedJaxpr, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
-TRACED = "/jax/core/compile/jaxpr_trace_duration"
 COMPILING = "XLA is compiling"
 LONG = 1000  # equations: no program is so long without an unrolled loop
 
@@ -127,17 +126,15 @@ def count_runs(jaxpr: Any, name: str) -> float:
     return total
 
 
-def loop_results(loop: Any) -> tuple[list[Any], list[Any]]:
-    """Return the shapes and dtypes of the carry, and of what is stacked.
+def carried(loop: Any) -> list[Any]:
+    """Return the shapes and dtypes of what a loop carries.
 
-    A stacked result has one axis more outside of the loop than inside.
+    What it stacks has one axis more outside of the loop than inside.
     """
     inside = loop.params[LOOPS[loop.primitive.name]].out_avals
     outside = [variable.aval for variable in loop.outvars]
-    pairs = list(zip(inside, outside, strict=True))
-    carry = [after for before, after in pairs if before.shape == after.shape]
-    stacked = [after for before, after in pairs if before.shape != after.shape]
-    return carry, stacked
+    pairs = zip(inside, outside, strict=True)
+    return [after for before, after in pairs if before.shape == after.shape]
 
 
 def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
@@ -167,22 +164,20 @@ def describe_compilation() -> str:
 
 @contextlib.contextmanager
 def count_compilations(
-    programs: list[ClosedJaxpr] | None = None, what: str = COMPILED
+    programs: list[ClosedJaxpr] | None = None,
 ) -> Iterator[list[float]]:
     """Collect the seconds of each compilation inside the block.
 
-    what: another event that JAX reports, to collect instead. programs: a list
-    to which the compiled programs are added.
+    programs: a list to which the compiled programs are added.
     """
     seconds: list[float] = []
 
     def listen(event: str, duration: float, **_: Any) -> None:
-        if event != what:
-            return
-        seconds.append(duration)
-        program = find_program(sys._getframe())
-        if programs is not None and program is not None:
-            programs.append(program)
+        if event == COMPILED:
+            seconds.append(duration)
+            program = find_program(sys._getframe())
+            if programs is not None and program is not None:
+                programs.append(program)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -199,7 +199,7 @@ def computed_by_jax(module: ModuleType) -> None:
     except jax.errors.TracerArrayConversionError as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f.line for f in frames if f.filename == module.__file__]
-        require(False, "numpy_inside", line=own[-1])
+        require(False, "numpy_inside", line=f"\n    {own[-1]}")
     except Exception:  # it looks at values, to print them for example
         return
     grows = tracing.count_equations(many) > tracing.count_equations(few)
@@ -383,7 +383,7 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
 
 def count_carried(loop: Any) -> int:
     """Return how many numbers a loop carries, without rows that it fills."""
-    carry, _ = tracing.loop_results(loop)
+    carry = tracing.carried(loop)
     return sum(v.size for v in carry if v.shape[:1] != (NUM_STEPS,))
 
 
