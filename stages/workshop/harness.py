@@ -1,7 +1,7 @@
-"""Run a stage as a script: its command line, checks, timing, what it shows.
+"""Run a stage as a script: read its arguments, check, time, and show.
 
-What is special in a stage follows from its docstring ("Fails with: ...") and
-from the names of its functions: see `find_kind`.
+What is special about a stage follows from its docstring ("Fails with: ...")
+and from the names of its functions: see `find_kind`.
 """
 
 import dataclasses
@@ -222,9 +222,9 @@ def time_call(
 ) -> tuple:
     """Call a function; return its result and the seconds until it is there.
 
-    JAX returns before it has computed. Without the wait this would measure
-    only how long it takes to ask, which is wrong: wait=False is there to show
-    that.
+    JAX returns before it has computed. Without waiting, this would measure
+    only how long it takes to ask, which is a mistake. wait=False is there to
+    show it.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
@@ -257,7 +257,7 @@ def simulate_and_time(
 
 
 def show_states(stage: ModuleType, arguments: Arguments) -> Any:
-    """Simulate one rule, show it as far as asked for; return its states."""
+    """Simulate one rule, show what was asked for, and return its states."""
     states = simulate_and_time(stage.simulate, arguments.rule, arguments)
     if not (arguments.print_image or arguments.save_image):
         return states

@@ -1,4 +1,4 @@
-"""Raise NotYet unless code gives the same result, compiles once, or shares.
+"""Raise NotYet for wrong results, repeated compiling, or missing shares.
 
 The checks of the exercises and of the notebooks use these functions. Each one
 gets what was returned, or a function and its calls by name.
