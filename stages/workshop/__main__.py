@@ -115,7 +115,7 @@ def main() -> int | None:
             if name == "run":  # the attendee's own file
                 raise
             how = command("doctor")
-            fail(f"{error.name} is not installed: {how} helps", status=1)
+            fail(f"{error.name} is not installed: run {how}", status=1)
     return status
 
 

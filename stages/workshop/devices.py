@@ -42,7 +42,7 @@ class DeviceArguments:
     num_processes: int | None = None
     """Number of processes, with --coordinator."""
     process_id: int | None = None
-    """Which of the processes this is, from 0."""
+    """Number of this process, counted from 0."""
 
 
 def import_jax() -> None:

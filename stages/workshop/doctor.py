@@ -121,7 +121,7 @@ def check_group(name: str) -> Finding:
     requirements = read_requirements(path) if Requirement else {}
     markers = [each.marker for each in requirements.values() if each.marker]
     if not all(marker.evaluate() for marker in markers):
-        return Finding("NOTE", name, "not for this Python")
+        return Finding("NOTE", name, "not available for this Python")
     if not requirements or None in map(installed_version, requirements):
         fix = how_to_install(path, GROUPS[name])
         return Finding("NOTE", name, "not installed yet", fix)

@@ -60,7 +60,7 @@ class Arguments:
     num_steps: int = 80
     """Number of rows, the initial state included."""
     device: str | None = None
-    """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
+    """cpu, cuda or tpu; by default the fastest device that JAX finds."""
     print_rule: bool = False
     """Print the rule as the table that stages look up."""
     print_image: bool = True
@@ -346,7 +346,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     again = stage.simulate(learned_rule, arguments.width, arguments.num_steps)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
-    note = " (? is undetermined: 0)" if np.any(rule_table == 0.5) else ""
+    note = " (? counts as 0)" if np.any(rule_table == 0.5) else ""
     say(
         f"rule {learned_rule}, as learned{note}, reproduces the states exactly"
     )

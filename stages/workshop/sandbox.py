@@ -118,7 +118,7 @@ def explain_limit(
     limits: Limits, found: Report, traceback: str, path: Path
 ) -> str:
     """Return in words which limit was broken, and where in the file."""
-    broken = f"It still runs after {limits.seconds:g} seconds"
+    broken = f"It is still running after {limits.seconds:g} seconds"
     if found.broken == "gigabytes":
         broken = f"It uses more than {limits.gigabytes:g} GB of memory"
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):

@@ -98,7 +98,7 @@ def jitted(function: Any) -> None:
 def program(function: Callable, *args: Any, **kwargs: Any) -> Any:
     """Return the program of a call; raise NotYet if it has none."""
     traced = trace_call(function, *args, **kwargs)
-    that(traced is not None, "JAX compiles nothing of it.", "not_compiled")
+    that(traced is not None, "JAX does not compile any of it.", "not_compiled")
     return traced
 
 
