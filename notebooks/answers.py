@@ -269,7 +269,7 @@ check_differences = check_function(
 
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return how many more cells live next if one cell is 1 and not 0."""
+    """Return how many more cells are live next if a cell is 1 and not 0."""
     each, table = np.eye(len(cells), dtype=bool), table.astype(np.uint8)
     ones = np.where(each, 1, cells).astype(np.uint8)
     zeros = np.where(each, 0, cells).astype(np.uint8)

@@ -69,10 +69,10 @@ def show_error() -> Iterator[None]:
 def best_time(
     function: Callable, *args: Any, num_calls: int = 9, **kwargs: Any
 ) -> float:
-    """Return the least seconds of several calls, after one that compiles.
+    """Return the seconds of the fastest call, after one that compiles.
 
-    Other programs can only make a call slower: the least time is the best
-    estimate of what a call costs.
+    Other programs can only make a call slower, so the shortest time is the
+    best estimate of what a call costs.
     """
     time_call(function, *args, **kwargs)
     calls = (time_call(function, *args, **kwargs) for _ in range(num_calls))
@@ -157,7 +157,7 @@ def show_states(
 ) -> None:
     """Show space-time diagrams, or other arrays, side by side with titles.
 
-    alts: what is seen in each. darkest: the value that has the full ink.
+    alts: what each picture shows. darkest: the value drawn in full ink.
     """
     room = WIDEST - 8 * len(diagrams)
     width = sum(a.shape[1] for a in diagrams.values())
