@@ -347,7 +347,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     again = stage.simulate(learned_rule, arguments.width, arguments.num_steps)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
-    note = " (? counts as 0)" if np.any(rule_table == 0.5) else ""
+    note = " (? is undetermined, so 0)" if np.any(rule_table == 0.5) else ""
     say(
         f"rule {learned_rule}, as learned{note}, reproduces the states exactly"
     )
