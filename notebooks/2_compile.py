@@ -58,7 +58,7 @@ import stage0_numpy
 import stage3_jit
 import stage4_static_args
 import stage5_scan
-from figures import best_time, show_curves, show_error, show_scan, show_table
+from figures import best_time, show_curves, show_error, show_table
 from workshop.harness import time_call
 from workshop.inspection import inspect
 
@@ -338,10 +338,16 @@ show_table(["rows", "operations of stage 4"], rows)
 # %%
 show_diff(5)
 
-# %%
-show_scan(stage5_scan.simulate(110, width=9, num_steps=4))
-
 # %% [markdown]
+# For rule 110, nine cells and three rows, this is what happens:
+#
+#     initial_state           carry               carry            last carry
+#       □□□□■□□□□ ─advance► □□□■■□□□□ ─advance► □□■■■□□□□ ─advance► □■■□■□□□□
+#                     │                   │                   │
+#                  record              record              record
+#                     ▼                   ▼                   ▼
+#     states:     □□□□■□□□□           □□□■■□□□□           □□■■■□□□□
+#
 # **Predict.** How many operations does the scan have for 20 rows, and how many
 # for 8000? How long do tracing and compiling take? Draw a curve for each stage
 # before you look.

@@ -79,18 +79,6 @@ def best_time(
     return min(seconds for _, seconds in calls)
 
 
-@contextmanager
-def draw(
-    alt: str, figsize: tuple[float, float] | None = None, **settings: Any
-) -> Iterator[plt.Axes]:
-    """Make a panel to draw in, and show it at the end; alt is read aloud."""
-    figure, panel = plt.subplots(figsize=figsize)
-    yield panel
-    panel.set(**settings)
-    display(figure, metadata={"image/png": {"alt": alt}})
-    plt.close(figure)
-
-
 def show_curves(
     curves: Mapping[str, tuple[Iterable, Iterable]],
     xlabel: str,
@@ -99,41 +87,17 @@ def show_curves(
     **scales: str,
 ) -> None:
     """Plot a line with markers for each name; xscale="log" is one scale."""
+    figure, panel = plt.subplots()
+    for name, (x, y) in curves.items():
+        panel.plot(x, y, label=name)
+    panel.set(xlabel=xlabel, ylabel=ylabel, **scales)
+    panel.legend()
+    panel.grid()
+    if "yscale" not in scales:
+        panel.set_ylim(bottom=0)
     alt = alt or f"{ylabel} against {xlabel}: {', '.join(curves)}"
-    with draw(alt, xlabel=xlabel, ylabel=ylabel, **scales) as panel:
-        for name, (x, y) in curves.items():
-            panel.plot(x, y, label=name)
-        panel.legend()
-        panel.grid()
-        if "yscale" not in scales:
-            panel.set_ylim(bottom=0)
-
-
-def show_scan(states: np.ndarray) -> None:
-    """Show how the carry goes from step to step, and what each step records.
-
-    The handout finds this picture by how its alternative text begins.
-    """
-    names = ["initial_state", *["carry"] * (len(states) - 2), "last carry"]
-    alt = "scan: the carry goes from step to step, each step records a row"
-    limits = {"xlim": (-0.4, len(states) - 0.6), "ylim": (-0.3, 1.5)}
-    middle = {"ha": "center", "va": "center"}
-    arrow = {"arrowstyle": "->", "color": INK}
-    with draw(alt, (9, 2), **limits) as panel:
-        panel.axis("off")
-        panel.text(0, 0, "states:", **middle)
-        for x, (name, state) in enumerate(zip(names, states, strict=True)):
-            cells = "".join(np.array(["□", "■"])[state])
-            panel.text(x, 1, cells, **middle)
-            panel.text(x, 1.3, name, **middle)
-            if name == names[-1]:
-                break
-            panel.text(x + 0.5, 0, cells, **middle)
-            panel.text(x + 0.5, 1.2, "advance", **middle)
-            panel.text(x + 0.55, 0.5, "record", va="center")
-            ends = ((x + 0.7, 1), (x + 0.3, 1)), ((x + 0.5, 0.2), (x + 0.5, 1))
-            for head, tail in ends:
-                panel.annotate("", head, tail, arrowprops=arrow)
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
 
 
 def make_image(
