@@ -403,5 +403,8 @@ def test_one_function_reads_the_clock():
         for path in (ROOT / folder).rglob("*.py")
         if any(clock in path.read_text("utf-8") for clock in clocks)
     ]
-    assert reading == ["stages/workshop/harness.py"]
+    # port measures single lines, which no call of a function can do.
+    harness_file, *others = reading
+    assert harness_file == "stages/workshop/harness.py"
+    assert others == ["stages/workshop/port/evidence.py"]
     assert inspect.getsource(harness).count("perf_counter()") == 2
