@@ -127,8 +127,8 @@ def print_header(below: str, busy: int) -> None:
         say(f"Set from outside: {', '.join(stray)}")
     say(
         "first: trace, compile, run. later: the median of later calls."
-        " pays off: from that call on, all calls took less time than NumPy's."
-        " packed: a bit for each cell. ~: extrapolated from shorter calls."
+        " pays off: from that call on, all calls together took less time than"
+        " NumPy's. packed: a bit for each cell. ~: extrapolated from few rows."
     )
 
 

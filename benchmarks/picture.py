@@ -22,8 +22,8 @@ def draw(table: Table, below: str) -> bytes:
         figure.add_artist(card)
         panel = figure.add_axes((0.21, 0.2, 0.76, 0.7), facecolor="none")
         draw_rows(panel, table)
-        note = "hollow: extrapolated. call n: from then on, all calls, with"
-        note += " the first one, took less time than NumPy's."
+        note = "hollow: extrapolated from few rows. call n: from that call on,"
+        note += " all calls together took less time than NumPy's."
         text = f"{note}\n{textwrap.fill(below, 110)}"
         figure.text(0.02, 0.03, text, fontsize=12, color=GRAY)
         image = io.BytesIO()

@@ -60,7 +60,7 @@ def show_large(stages: Stages, sizes: Sizes) -> Lines:
             sharded.append(row)
     for before, row in itertools.pairwise(sharded):
         ratio = before.seconds() / row.seconds()
-        yield f"{row.label}: {ratio:.0f} times as fast as {before.label}"
+        yield f"{row.label}: {ratio:.1f} times as fast as {before.label}."
 
 
 def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
@@ -136,7 +136,7 @@ def show_waiting(stages: Stages, sizes: Sizes) -> Lines:
     wrong = Program(f"{scan}, not waiting", stages[scan].simulate)
     yield measure(wrong, inputs, expected, wait=False)
     yield measure(wrong._replace(label=scan), inputs, expected)
-    yield "Without waiting, a call is timed that has not computed anything."
+    yield "Without waiting, the clock stops before the result is there."
 
 
 def show_scale(stages: Stages, sizes: Sizes) -> Lines:
@@ -149,7 +149,8 @@ def show_scale(stages: Stages, sizes: Sizes) -> Lines:
         one, *_, many = [k for k in row.samples if not k.startswith("C,")]
         if row.seconds(many) < row.seconds(one):
             faster.append(row.label)
-    yield f"{many} is faster than {one} at: {', '.join(faster) or 'no width'}"
+    widths = ", ".join(faster) or "no width"
+    yield f"{many} is faster than {one} at {widths}."
 
 
 def measure_width(label: str, stages: Stages, width: int) -> Row:

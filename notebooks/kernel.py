@@ -1,7 +1,7 @@
 """Check that this kernel can run the notebooks, and show what stages change.
 
-The check needs nothing but Python, and not a new one: the wrong kernel must
-get far enough to be told so.
+The check needs nothing but Python, even an old one: a wrong kernel must get
+far enough to say what is wrong.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 def check_kernel() -> None:
     """End the cell with one sentence if the notebooks cannot run here.
 
-    A hosted Jupyter belongs to nobody else: there, first install what is
-    missing or too old.
+    On a hosted Jupyter, first install what is missing or too old. Elsewhere,
+    other programs may use the same environment.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:

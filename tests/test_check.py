@@ -208,17 +208,18 @@ def check_file(tmp_path, monkeypatch, capfd):
         (
             "def simulate(*_):\n    while True: print('x' * 1000)\n",
             {"seconds": 1},
-            ["1 seconds", "line 2", "    while True: print('x' * 1000)\n"],
+            ["after 1 s", "line 2", "    while True: print('x' * 1000)\n"],
         ),
         (
             "rows = []\nwhile True:\n    rows.append(bytearray(10**7))\n",
             {"gigabytes": 0.8},
             ["0.8 GB", "line 3", "    rows.append(bytearray(10**7))\n"],
         ),
-        (
+        pytest.param(
             "def simulate(*_):\n    return sum(range(10**12))\n",
             {"seconds": 1},  # a thread that watches gets no turn
-            ["1 seconds", "line 2", "    return sum(range(10**12))\n"],
+            ["after 1 s", "line 2", "    return sum(range(10**12))\n"],
+            marks=pytest.mark.slow,
         ),
         ("import os\nos._exit(3)\n", {}, ["FAIL  imports\n", "status 3"]),
         (
@@ -241,18 +242,21 @@ def test_a_broken_file_gets_a_short_message_with_its_own_line(
     for text in shown:
         assert text in printed
     assert "Traceback" not in printed
-    assert "\nxxx" not in printed
+    assert "xxxx" not in printed
     assert len(printed.splitlines()) <= 25
 
 
 @NOT_ON_WINDOWS
 def test_what_the_file_has_started_ends_with_it(check_file, tmp_path):
-    script = "import time; open('begun', 'w'); time.sleep(100)"
+    """Also a process whose parent has ended already."""
+    sleep = "[sys.executable, '-c', 'import time; time.sleep(100)']"
+    script = (
+        f"import subprocess, sys; child = subprocess.Popen({sleep});"
+        " open('pid', 'w').write(str(child.pid))"
+    )
     body = (
-        "import subprocess, sys, time\nfrom pathlib import Path\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {script!r}])\n"
-        "while not Path('begun').exists(): time.sleep(0.01)\n"
-        "Path('pid').write_text(str(child.pid))\n"
+        "import subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {script!r}])\n"
     )
     status, _ = check_file(body)
     assert status == 1
@@ -260,7 +264,10 @@ def test_what_the_file_has_started_ends_with_it(check_file, tmp_path):
 
 
 @NOT_ON_WINDOWS
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("SIGINT", marks=pytest.mark.slow), "SIGTERM", "SIGKILL"],
+)
 def test_nothing_runs_on_when_a_check_is_ended(name, tmp_path):
     path, temporary = tmp_path / "attempt.py", tmp_path / "temporary"
     temporary.mkdir()
@@ -347,21 +354,18 @@ def test_a_picture_fits_wherever_the_wrong_cell_is(cell, columns, monkeypatch):
     assert [picture[2][i] for i in marks] == ["#", "."]
 
 
-@pytest.mark.parametrize("columns", [80, 40, 13, 1])
-def test_any_width_of_the_terminal_will_do(columns, monkeypatch, capsys):
+@pytest.mark.parametrize("columns", [40, 13, 1])
+def test_a_terminal_may_be_narrow(columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
-    report = check.Report(
-        steps=["imports", "runs"], why=f"No.\n    {'1 + ' * 20}", printed="x"
-    )
+    why = f"No.\n    {'1 + ' * 20}"
+    report = check.Report(steps=["imports", "runs"], why=why, printed="x")
     check.show_report(TASKS[5], report)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns or columns < 40
 
 
-def test_success_says_what_to_notice_and_what_is_next(
-    check_file, monkeypatch, capfd
-):
-    """Whatever is set from outside; in few words, at 40 columns too."""
+def test_success_says_what_to_notice_and_what_is_next(check_file, monkeypatch):
+    """Whatever is set from outside, and in few words."""
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     monkeypatch.setenv("XLA_FLAGS", "--no_such_flag")
     monkeypatch.setenv("MAKELEVEL", "1")
@@ -373,15 +377,11 @@ def test_success_says_what_to_notice_and_what_is_next(
     assert TASKS[5].extra in words
     assert words.endswith(" make exercise N=6")
     assert len(printed.splitlines()) < 25
-    monkeypatch.setenv("COLUMNS", "40")
-    check.congratulate(TASKS[5])
-    lines = capfd.readouterr().out.splitlines()
-    lines.remove(f"    {command}")  # to be copied, never cut
-    assert max(map(len, lines)) <= 40
 
 
 def test_between_two_exercises_there_is_one_that_fails(monkeypatch, capsys):
     monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     check.congratulate(TASKS[2])
     *_, fails, last = capsys.readouterr().out.splitlines()
     assert fails.endswith("python stages/workshop stage 3")
@@ -398,7 +398,6 @@ def test_between_two_exercises_there_is_one_that_fails(monkeypatch, capsys):
         ("5 Makefile", r"path .* \.py, got Makefile"),
         ("5 --seconds=nan", "--seconds .* 86400, got nan"),
         ("5 --gigabytes=0", "--gigabytes .* 86400, got 0"),
-        ("5 --seconds=inf", "--seconds .* 86400, got inf"),
     ],
 )
 def test_bad_input_is_refused(

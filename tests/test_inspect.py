@@ -109,7 +109,7 @@ def test_an_error_is_explained_line_by_line(own, run_here):
     ("arguments", "word"),
     [
         (["99"], "99"),
-        (["2"], "stage2_at_set.py"),
+        (["2"], "none"),
         (["5", "--call", "3"], "'3'"),
         (["5", "--width", "0"], "width"),
         (["5", "--num-devices", "10000"], "num_devices"),

@@ -42,7 +42,7 @@ MEANINGS = {
     "  while": "a loop, its body counted once",
     "  copy": "moves bytes, computes nothing",
     "  dot": "multiplies matrices",
-    "  custom-call": "a function of a library",
+    "  custom-call": "a library function",
     "  collective-permute": "sends to another device",
     "  in place": "buffer of a loop, never copied",
     "  copied": "buffer of a loop, at each iteration",
@@ -85,7 +85,7 @@ def inspect(
         hlo: Print everything that XLA made of it, the optimized HLO.
         profile: Write a trace of one call to this file.
         call: A call of a jitted function of the file.
-        setup: What to run before, to make the arguments.
+        setup: Code to run first, to make the arguments.
         width: Number of cells, for the call.
         num_steps: Number of rows, for the call.
         num_devices: Devices that a CPU simulates.
@@ -158,7 +158,7 @@ def compile_call(
     """Trace and compile a call of a jitted function of the file."""
     with explained(path):
         module = vars(import_file(path))
-    advice = name_jitted(module, path)
+    advice = name_jitted(module)
     with explained(path, advice):
         names = {"np": np, **sizes, **module}
         function, args, kwargs = evaluate(call, setup, names)
@@ -172,7 +172,7 @@ def compile_call(
     return Inspected(path, run, traced.jaxpr, compiled, tracing + compiling)
 
 
-def name_jitted(module: dict[str, Any], path: Path) -> str:
+def name_jitted(module: dict[str, Any]) -> str:
     """Return a line that names the jitted functions of a file."""
     own = module["__name__"]
     found = [
@@ -180,11 +180,12 @@ def name_jitted(module: dict[str, Any], path: Path) -> str:
         for name, value in module.items()
         if getattr(value, "__module__", "") == own and hasattr(value, "trace")
     ]
-    return f"Jitted in {path.name}, for --call: {', '.join(found) or '-'}"
+    names = ", ".join(found) or "none"
+    return f"The file's jitted functions, for --call: {names}"
 
 
 def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
-    """Return the function that a call names, and its arguments, self too."""
+    """Return the function that a call names, and its arguments with self."""
     exec(compile(setup, "--setup", "exec"), names)
     node = ast.parse(call, mode="eval").body
     inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
@@ -301,7 +302,7 @@ def constants(jaxpr: Any) -> Iterator[Any]:
 
 
 def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
-    """Return shapes that loops update in place, and that they copy.
+    """Return the shapes that loops update in place, and those they copy.
 
     Where XLA cannot update what a loop carries in place, it copies it.
     """

@@ -1,7 +1,7 @@
 """Run somebody's file in a process of its own, within limits.
 
 `run_within` starts a module that calls `report`. That process watches its own
-time and memory, and ends when the one that started it has ended. This works on
+time and memory, and ends when its parent process has ended. This works on
 every system. The module reports what it does, step by step.
 """
 
@@ -31,6 +31,7 @@ from workshop.stages import STAGES_FOLDER
 from workshop.terminal import command, fail, show_path, terminal_size
 
 LARGEST = 86_400  # the seconds of a day
+REPORT, PLACE = "report", "place"  # what it tells, and where it was stopped
 INTERVAL = 0.05  # seconds between two looks at time, memory and parent
 
 
@@ -47,7 +48,7 @@ class Report:
     """What a process has reported, and how it ended."""
 
     steps: list[str] = dataclasses.field(default_factory=list)
-    why: str = ""  # the last step failed, if it did
+    why: str = ""  # why the last step failed, if it did
     broken: str = ""  # the limit: "seconds" or "gigabytes", if one was broken
     note: str = ""  # what it was busy with then, if that is known
     printed: str = ""  # its last lines, unless it broke a limit
@@ -76,17 +77,16 @@ def run_within(
     The module works on the file at path, and also gets the arguments. The
     folder holds what it reports; nothing else may use that folder.
     """
-    path_of_report, place = folder / "report", folder / "place"
-    path_of_report.unlink(missing_ok=True)
-    words = [*arguments, path, path_of_report, os.getpid()]
+    (folder / REPORT).unlink(missing_ok=True)
+    words = [*arguments, path, folder, os.getpid()]
     words += dataclasses.astuple(limits)
     status, printed = run_to_end(
         [sys.executable, "-P", "-m", module, *map(str, words)],
         env=environment | make_environment(environment),
         cwd=cwd,
     )
-    found = read_report(path_of_report)
-    traceback = place.read_text(encoding="utf-8")
+    found = read_report(folder / REPORT)
+    traceback = (folder / PLACE).read_text(encoding="utf-8")
     if found.facts.pop("ended", False):
         found.broken = ""  # at the last moment
     elif traceback:
@@ -99,7 +99,7 @@ def run_within(
 
 
 def read_report(path: Path) -> Report:
-    """Return all that a process has reported; end with one line if nothing."""
+    """Return what a process has reported; end with one line if nothing."""
     if not path.exists():
         fail(f"It could not be started. To see why: {command('doctor')}", 1)
     found = Report()
@@ -118,7 +118,7 @@ def explain_limit(
     limits: Limits, found: Report, traceback: str, path: Path
 ) -> str:
     """Return in words which limit was broken, and where in the file."""
-    broken = f"It still runs after {limits.seconds:g} seconds"
+    broken = f"It is still running after {limits.seconds:g} s"
     if found.broken == "gigabytes":
         broken = f"It uses more than {limits.gigabytes:g} GB of memory"
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
@@ -183,7 +183,7 @@ def kill_children(pid: int) -> None:
 
 
 def make_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return the variables by which it finds us, and prints as we do."""
+    """Return variables that let a process find us, and print as we do."""
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
     return {
         "COLUMNS": str(terminal_size()[0]),
@@ -195,36 +195,35 @@ def make_environment(environment: dict[str, str]) -> dict[str, str]:
 def report(
     work: Callable[..., None], describe: Callable[[], str] = str
 ) -> NoReturn:
-    """Do the work in a process that `run_within` has started, and end it.
+    """Do the work in a process that `run_within` started; end the process.
 
     The work gets a function `tell`, then the arguments and the path. `tell`
     reports its keywords at once: step=name when something begins, why=text if
     it fails, and any other name for what is found. describe returns what the
     process is busy with, for the note of one that breaks a limit.
     """
-    *arguments, path, name, parent, seconds, gigabytes = sys.argv[1:]
-    limits = Limits(float(seconds), float(gigabytes))
-    with Path(name).open("w", encoding="utf-8") as file:
+    *arguments, path, folder, parent, seconds, gigabytes = sys.argv[1:]
+    limits, folder = Limits(float(seconds), float(gigabytes)), Path(folder)
+    place = (folder / PLACE).open("w")
+    file = (folder / REPORT).open("w", encoding="utf-8")
 
-        def tell(**what: Any) -> None:
-            file.write(json.dumps(what) + "\n")
-            file.flush()
+    def tell(**what: Any) -> None:
+        file.write(json.dumps(what) + "\n")
+        file.flush()
 
-        with Path(name).with_name("place").open("w") as place:
-            # Where Python cannot switch threads, `watch` does not run.
-            late = limits.seconds + 1
-            faulthandler.dump_traceback_later(late, exit=True, file=place)
+    def stop(limit: str) -> NoReturn:
+        tell(broken=limit, note=describe())
+        faulthandler.dump_traceback(place)
+        end_with_children()
 
-            def stop(limit: str) -> NoReturn:
-                tell(broken=limit, note=describe())
-                faulthandler.dump_traceback(place)
-                end_with_children()
-
-            watching = (limits, int(parent), Path(name).parent, stop)
-            threading.Thread(target=watch, args=watching, daemon=True).start()
-            work(tell, *arguments, Path(path).resolve())
-            tell(ended=True)
-            end_with_children()
+    # Where Python cannot switch threads, `watch` does not run.
+    late = limits.seconds + 1
+    faulthandler.dump_traceback_later(late, exit=True, file=place)
+    watching = (limits, int(parent), folder, stop)
+    threading.Thread(target=watch, args=watching, daemon=True).start()
+    work(tell, *arguments, Path(path).resolve())
+    tell(ended=True)
+    end_with_children()
 
 
 def watch(
@@ -244,7 +243,7 @@ def watch(
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process runs; one that has only ended does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -262,7 +261,7 @@ def end_with_children() -> NoReturn:
 
 
 def check_path(path: Path, name: str = "path") -> None:
-    """End with one line and status 2 if it is not a Python file."""
+    """End with one line and status 2 if the path is not a Python file."""
     if not path.is_file():
         fail(f"{name} must be a file, got {path}")
     if path.suffix != ".py":
@@ -271,7 +270,7 @@ def check_path(path: Path, name: str = "path") -> None:
 
 
 def check_code(name: str, code: str, mode: str) -> None:
-    """End with one line and status 2 if it does not parse: eval or exec."""
+    """End with one line and status 2 if the code does not parse."""
     try:
         ast.parse(code, mode=mode)
     except (SyntaxError, ValueError):

@@ -53,7 +53,7 @@ def require(condition: Any, key: str, **values: Any) -> None:
         raise NotYet(unfold(REASONS[key]).format(**values), key)
 
 
-# --- the way of a check
+# --- how a check runs
 
 
 def work(tell: Callable[..., None], number: str, path: Path) -> None:
@@ -119,9 +119,7 @@ def in_call(name: str, *arguments: Any) -> Iterator[str]:
         raise Failed(call) from error
 
 
-# --- all exercises: the same result as stage 0
-
-
+# All exercises: the same result as stage 0.
 def states_equal(module: ModuleType) -> None:
     """Compare simulate with stage 0, for many rules and shapes."""
     compare_calls(module, "simulate", compare_states, some_cases())
@@ -146,7 +144,7 @@ def compare_calls(
 
 
 def require_array(result: Any, dtype: str) -> None:
-    """Raise NotYet for what is no array, such as the two results of scan."""
+    """Raise NotYet unless it is an array, not the two results of scan."""
     require(not isinstance(result, tuple), "tuple", dtype=dtype)
     kind = type(result).__name__
     require(hasattr(result, "dtype"), "no_array", type=kind, dtype=dtype)
@@ -184,9 +182,7 @@ def name_mistake(states: np.ndarray, case: Case) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-# --- exercise 2: a JAX array, made by JAX
-
-
+# Exercise 2: a JAX array, made by JAX.
 def computed_by_jax(module: ModuleType) -> None:
     """Require that JAX computes every row, and NumPy nothing in between."""
     width, num_steps = SHAPE
@@ -199,16 +195,14 @@ def computed_by_jax(module: ModuleType) -> None:
     except jax.errors.TracerArrayConversionError as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f.line for f in frames if f.filename == module.__file__]
-        require(False, "numpy_inside", line=own[-1])
+        require(False, "numpy_inside", line=f"\n    {own[-1]}")
     except Exception:  # it looks at values, to print them for example
         return
     grows = tracing.count_equations(many) > tracing.count_equations(few)
     require(grows or any(tracing.loops(many)), "numpy_alone")
 
 
-# --- exercises 4 and 5: one program, which does not grow
-
-
+# Exercises 4 and 5: one program, which does not grow.
 def one_program_for_two_rules(module: ModuleType) -> None:
     """Require that all rules share a program, compiled once for a shape."""
     for shape in ((18, 3), (9, 11)):  # not used before
@@ -221,7 +215,8 @@ def require_compiled(
 ) -> None:
     """Raise NotYet unless one program returns all rows, and is compiled once.
 
-    The shape must be new to the function. cells: how many a number holds.
+    The shape must be new to the function. cells: how many of them a number
+    holds.
     """
     _, width, num_steps = args
     function = getattr(module, name)
@@ -252,9 +247,7 @@ def no_growth_with_num_steps(module: ModuleType) -> str:
     return f"{rows} rows take {few} operations, {2 * rows} rows take {many}"
 
 
-# --- exercise 6: all rules in one call
-
-
+# Exercise 6: all rules in one call.
 def rules_equal(module: ModuleType) -> None:
     """Compare simulate_rules with stage 0, for two to four rules."""
     cases = (
@@ -289,9 +282,7 @@ def one_call_for_all_rules(module: ModuleType) -> None:
     compare_rules(module.simulate_rules(*case), case)
 
 
-# --- exercise 7: a rule that a gradient finds
-
-
+# Exercise 7: a rule that a gradient finds.
 def learned_by_a_gradient(module: ModuleType) -> None:
     """Require that learn_rule finds two rules, by a gradient of JAX."""
     get_function(module, "learn_rule")
@@ -339,16 +330,14 @@ def simulate_random_ring(case: Case) -> np.ndarray:
     return run_from(state, load_reference().make_rule_table(rule), num_steps)
 
 
-# --- exercise 8: a bit for each cell
-
-
+# Exercise 8: a bit for each cell.
 def packed_equal(module: ModuleType) -> None:
     """Compare the words of simulate_packed with stage 0's states."""
     compare_calls(module, "simulate_packed", compare_packed, some_cases())
 
 
 def compare_packed(words: Any, case: Case) -> None:
-    """Raise NotYet unless for each cell a bit goes through its states.
+    """Raise NotYet unless some bit goes through the states of each cell.
 
     Which bit that is does not matter.
     """
@@ -383,13 +372,11 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
 
 def count_carried(loop: Any) -> int:
     """Return how many numbers a loop carries, without rows that it fills."""
-    carry, _ = tracing.loop_results(loop)
+    carry = tracing.carried(loop)
     return sum(v.size for v in carry if v.shape[:1] != (NUM_STEPS,))
 
 
-# --- exercises 9 and 10: a share on each device, and few messages
-
-
+# Exercises 9 and 10: a share on each device, and few messages.
 def share_on_each_device(module: ModuleType) -> None:
     """Require that each device keeps its share, and asks its neighbors."""
     available = jax.device_count()
