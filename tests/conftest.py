@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -112,13 +113,18 @@ def run_in_terminal():
             if keys and output.count(at.encode()) > before.count(at.encode()):
                 os.write(ours, keys.encode())
         os.close(ours)
-        return output.decode(), process.wait(timeout=60)
+        try:
+            return output.decode(), process.wait(timeout=10)
+        finally:
+            process.kill()
 
     return run
 
 
 def read_terminal(terminal):
-    """Return what was written; nothing once the other side is closed."""
+    """Return what was written; nothing if all is closed, or hangs."""
+    if not select.select([terminal], [], [], 60)[0]:
+        return b""
     try:
         return os.read(terminal, 4096)
     except OSError:  # Linux says so by an error
