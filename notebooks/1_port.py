@@ -10,7 +10,8 @@
 # for the exercises at the end.
 #
 # Run a cell with Shift+Enter. Where the text says **Predict**, stop and write
-# down what the next cell will show. Then run it. Wrong predictions teach most.
+# down what the next cell will show. Then run it. Wrong predictions teach the
+# most.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -96,9 +97,9 @@ print("sum of the last column:", sum(row[-1] for row in rows))
 # The table is an array of shape (2, 2, 2). To look a neighborhood up, the
 # program indexes it: `rule_table[left, center, right]`.
 #
-# The row of cells is a **ring**: the first cell follows after the last. We
-# begin with one live cell in the middle, and write each new state below the
-# state before.
+# The row of cells is a **ring**: the first cell comes after the last. We begin
+# with one live cell in the middle, and write each new state below the previous
+# one.
 #
 # **Predict.** Rule 254 is `0b11111110`. Only the neighborhood 0 0 0 becomes 0.
 # What will the picture of 31 rows look like?
@@ -119,7 +120,7 @@ print(states.sum(), "live cells")
 #   (2, 2, 2). `"{num_steps} {width}"` uses the values of these arguments.
 # - `" width"` without braces is any length, but the same one wherever the name
 #   occurs in that function.
-# - The blank in `" width"` keeps Python tools from reading a single name as
+# - The space in `" width"` keeps Python tools from reading a single name as
 #   code.
 #
 # Simple rules can draw complicated pictures. Rule 90 draws Pascal's triangle
@@ -142,7 +143,8 @@ print("Pascal modulo 2:", [math.comb(5, k) % 2 for k in range(6)])
 # nested triangles, and one that fills the ring with noise. Make the ring
 # narrow, and watch the picture meet itself at the back of the ring.
 #
-# (A web page shows only one picture: it has no kernel that computes more.)
+# (On a web page there is only one picture, because no kernel is there to
+# compute more.)
 
 # %%
 explore(stage0_numpy.simulate)
@@ -247,8 +249,8 @@ print(jax_numbers.at[10].get(mode="fill", fill_value=-1))
 # Our cells have 8 bits, in NumPy and in JAX. Your own program may count on 64
 # bits: NumPy makes `float64` and `int64` if you do not ask for anything else.
 #
-# **Predict.** Below is an array of each. Which dtypes will they have in JAX?
-# What becomes of one tenth, and of two to the power of 40?
+# **Predict.** Below is one array of each dtype. Which dtypes will they have in
+# JAX? What becomes of one tenth, and of two to the power of 40?
 
 # %%
 for values in (np.array([0.1]), np.array([2**40])):
@@ -291,8 +293,8 @@ show_table(
 )
 
 # %% [markdown]
-# If a time here or later contradicts the text below it, something else keeps
-# this machine busy: run the cell again.
+# If a time here or later contradicts the text below it, something else is
+# keeping this machine busy: run the cell again.
 #
 # Why is stage 2 so slow? Let JAX list the operations of this call:
 
@@ -321,21 +323,22 @@ labels = "cells", "microseconds for x ^ x", ALTS["x ^ x"]
 show_curves(curves, *labels, xscale="log", yscale="log")
 
 # %% [markdown]
-# If the work took the time, a curve would rise tenfold from each mark to the
-# next. At the right it does, if your machine lets it. At the left it hardly
-# rises: there the time is that of sending one operation. JAX can send to any
-# device, and needs longer for it than NumPy. (A jump in between is a change of
-# method: JAX gives larger work to other threads.)
+# If the work took most of the time, each curve would rise tenfold from one
+# mark to the next. On the right it does, on a quiet machine. On the left it
+# hardly rises, because sending the operation takes most of the time. JAX can
+# send to any device, and this takes longer than in NumPy. (If there is a jump
+# in between, JAX has changed its method: it gives larger work to other
+# threads.)
 #
-# Our ring of 80 cells is far out on the left. What helps is not a larger ring,
-# but fewer operations: give JAX the whole program at once, and it can compile
-# it into one. The next notebook does this.
+# Our ring of 80 cells is far to the left. What helps is not a larger ring, but
+# fewer operations: give JAX the whole program at once, and it can compile it
+# into one. The next notebook does this.
 #
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check prints. Below each exercise a hint and a solution are folded. Open them
-# when you have tried.
+# check prints. Below each exercise, a hint and a solution are folded away.
+# Open them once you have tried.
 #
 # ### Exercise 1: move right
 #
@@ -365,8 +368,9 @@ answers.check_move_right(solution_1)
 # %% [markdown]
 # ### Exercise 2: from the table to the number
 #
-# `make_rule_table` makes a table from a number. Write the way back: a function
-# from an array of shape (2, 2, 2), of zeros and ones, to its rule.
+# `make_rule_table` makes a table from a number. Write the reverse: a function
+# that takes an array of zeros and ones, of shape (2, 2, 2), and returns its
+# rule.
 #
 # <details><summary>Hint</summary>
 #
@@ -501,7 +505,7 @@ answers.check_read(solution_5)
 # 3. JAX arrays never change. `x.at[i].set(v)` returns a new array: use it.
 # 4. Two things happen without a message. An index out of range reads the last
 #    element, or writes nothing. 64 bits become 32.
-# 5. Operations that are sent one by one cost more than their work. Next, we
+# 5. Sending operations one by one costs more than the work itself. Next, we
 #    compile them into one.
 #
 # More: [jax.numpy], [.at]. Next: [2 · Compile](2_compile.ipynb).
@@ -516,7 +520,7 @@ answers.check_read(solution_5)
 # | carry | what a scan hands from one step to the next: here the state |
 # | cell | one element of the ring, 0 (dead) or 1 (live) |
 # | concrete | a real value, not a tracer |
-# | device | what JAX computes on: a CPU, GPU or TPU; a CPU can act as many |
+# | device | a CPU, GPU or TPU that JAX uses; a CPU can act as several |
 # | dispatch | to send an operation or a compiled program to a device |
 # | eager | without jit: each operation is sent when Python reaches it |
 # | halo | copies of the neighboring devices' words, kept beside a share |
@@ -527,7 +531,7 @@ answers.check_read(solution_5)
 # | mesh | the devices, arranged along named axes |
 # | neighborhood | the three cells `left`, `center`, `right` |
 # | packed | stored as words, with up to 32 cells in each |
-# | periodic boundary | the first cell follows after the last: a ring |
+# | periodic boundary | the first cell comes after the last: a ring |
 # | pytree | nested tuples, lists and dicts of arrays |
 # | rule | Wolfram's number of a rule table, 0 to 255 |
 # | rule table | what each neighborhood becomes, `[left, center, right]` |

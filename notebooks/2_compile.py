@@ -4,11 +4,11 @@
 # You let JAX compile the simulator with `jax.jit`, see it fail, fix it, find
 # out when JAX compiles again, and replace the Python loop by `jax.lax.scan`.
 # These are stages 3, 4 and 5 of the workshop. You will learn what tracing is,
-# what a first call costs and what makes it cost that again, and how to time
-# JAX correctly.
+# what a first call costs and what makes JAX pay that cost again, and how to
+# time JAX correctly.
 #
-# You need the first notebook, or to know what `.at[].set` is for. Plan 70
-# minutes, half of them for the exercises at the end.
+# You should have worked through the first notebook, or know what `.at[].set`
+# is for. Plan 70 minutes, half of them for the exercises at the end.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -58,7 +58,7 @@ import stage0_numpy
 import stage3_jit
 import stage4_static_args
 import stage5_scan
-from figures import best_time, show_curves, show_error, show_scan, show_table
+from figures import best_time, show_curves, show_error, show_table
 from workshop.harness import time_call
 from workshop.inspection import inspect
 
@@ -100,7 +100,7 @@ print(double.trace(3).jaxpr)
 
 # %% [markdown]
 # Where Python needs a value, a tracer has none to give. A surprising case is a
-# format. `f"{rule:08b}"` would print a rule in binary:
+# format string. `f"{rule:08b}"` would print a rule in binary:
 
 # %%
 with show_error():
@@ -142,9 +142,9 @@ with show_error():
 # %% [markdown]
 # `jnp.zeros(width)` came first. The *shape* of an array must be known during
 # tracing, because the compiler plans the memory for it. The loop over
-# `num_steps` would have failed next, because Python has to count. `rule` makes
-# no trouble: it is a value like any other, and the program can work with
-# whatever value comes.
+# `num_steps` would have failed next, because Python has to count. `rule`
+# causes no trouble: it is a value like any other, and the program can work
+# with whatever value comes.
 #
 # ## Static arguments
 #
@@ -204,8 +204,8 @@ show_table(
 )
 
 # %% [markdown]
-# (If a time here or later contradicts the text below it, something else keeps
-# this machine busy: run the cell again.)
+# (If a time here or later contradicts the text below it, something else is
+# keeping this machine busy: run the cell again.)
 #
 # Defining the function costs almost nothing, because nothing is compiled yet.
 # The first call traces, compiles and runs. A later call only runs. And JAX
@@ -277,11 +277,11 @@ for call, prediction in predictions:
 show_table(["call", "traced", "your prediction"], rows)
 
 # %% [markdown]
-# Another rule is not traced again, because it is data. The number 1 is not
-# traced either, because jit looks at the type of an `int` and not at its
-# value. But a new shape, a new dtype, another form of the call, and a new
-# function each need a new program. The last costs most in practice: **jit
-# once, where you define the function**, and not at every call.
+# Another rule does not make JAX trace again, because it is data. Neither does
+# the number 1, because jit looks at the type of an `int` and not at its value.
+# But a new shape, a new dtype, another form of the call, and a new function
+# each need a new program. The last costs most in practice: **jit once, where
+# you define the function**, and not at every call.
 #
 # JAX tells you what it does if you ask. `jax.log_compiles` logs what it
 # compiles, and `jax.explain_cache_misses` logs why:
@@ -329,22 +329,28 @@ rows = [*zip(num_rows, counts, strict=True), (8000, start + slope * 8000)]
 show_table(["rows", "operations of stage 4"], rows)
 
 # %% [markdown]
-# Each row adds the same operations again. (The last number continues the
-# line: to trace 8000 rows would take too long.) `jax.lax.scan` makes the loop
-# a part of the program instead. It calls a function of one iteration, its
-# body. The body takes the **carry**, here the state. It returns the next carry
-# and what to record, here the state as it was.
+# Each row adds the same operations again. (The last number is extrapolated:
+# tracing 8000 rows would take too long.) `jax.lax.scan` makes the loop a part
+# of the program instead. It calls a function of one iteration, its body. The
+# body takes the **carry**, here the state. It returns the next carry and what
+# to record, here the state as it was.
 
 # %%
 show_diff(5)
 
-# %%
-show_scan(stage5_scan.simulate(110, width=9, num_steps=4))
-
 # %% [markdown]
+# For rule 110, nine cells and three rows, this is what happens:
+#
+#     initial_state           carry               carry            last carry
+#       □□□□■□□□□ ─advance► □□□■■□□□□ ─advance► □□■■■□□□□ ─advance► □■■□■□□□□
+#                     │                   │                   │
+#                  record              record              record
+#                     ▼                   ▼                   ▼
+#     states:     □□□□■□□□□           □□□■■□□□□           □□■■■□□□□
+#
 # **Predict.** How many operations does the scan have for 20 rows, and how many
-# for 8000? And the time to trace and compile: draw a curve for each stage
-# before you see them.
+# for 8000? How long do tracing and compiling take? Draw a curve for each stage
+# before you look.
 
 
 # %%
@@ -425,8 +431,8 @@ for names in itertools.zip_longest(unrolled, scanned, fillvalue=""):
 # recorded, and the instructions that XLA made of them. In a terminal,
 # `python stages/workshop inspect 4 5` prints the same.
 #
-# **Predict.** The unrolled program is large. Which line of stage 4 makes most
-# of it? Which buffer does the scan write in place?
+# **Predict.** The unrolled program is large. Which line of stage 4 produces
+# most of it? Which buffer does the scan write in place?
 
 # %%
 inspect("4", "5")
@@ -440,7 +446,7 @@ inspect("4", "5")
 #
 # ## Where does the time go?
 #
-# A **profile** tells. In a terminal, `python stages/workshop inspect 5
+# A **profile** shows it. In a terminal, `python stages/workshop inspect 5
 # --profile trace.json.gz` runs one call of stage 5 under JAX's profiler, and
 # writes a file. Here is the same for a larger ring, and what the file says:
 
@@ -467,7 +473,7 @@ show_table(["operation", "milliseconds"], spent.most_common(4))
 # there. By default it keeps only those that took a second or more to compile.
 #
 # **Predict.** Below, stage 4 runs in two new processes, which share such a
-# folder. Which part of the first call does the second process save?
+# folder. Which part of the first call does the second process avoid?
 
 # %%
 stage = workshop / "stages" / "stage4_static_args.py"
@@ -514,7 +520,7 @@ show_table(
 # ## A check that got lost
 #
 # NumPy and eager JAX both refuse a rule that does not fit into 8 bits. Under
-# jit nobody can look at the value any more.
+# jit there is no value that could be checked.
 #
 # **Predict.** What is `jnp.uint8(300)`, and what is it under jit?
 
@@ -526,8 +532,8 @@ with show_error():
 
 # %% [markdown]
 # It computes another rule, 300 - 256, and says nothing. `checkify` brings
-# checks back. It makes a function that returns an error beside its result, as
-# data. Outside, where values are known, `throw` raises this error.
+# checks back. It makes a function that returns an error as data, along with
+# its result. Outside, where values are known, `throw` raises this error.
 
 
 # %%
@@ -558,8 +564,8 @@ with show_error():
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check prints. Below each exercise a hint and a solution are folded. Open them
-# when you have tried.
+# check prints. Below each exercise, a hint and a solution are folded away.
+# Open them once you have tried.
 #
 # ### Exercise 1: how many programs?
 #
@@ -623,10 +629,10 @@ answers.check_stripes(solution_2)
 # %% [markdown]
 # ### Exercise 3: record less
 #
-# Write `count_live(rule, width, num_steps)`: how many cells live in each row,
-# an array of shape `(num_steps,)`. Use a scan that records these counts, so
-# that the program never holds all rows at once. Use `make_rule_table`,
-# `make_initial_state` and `step` of `stage5_scan`.
+# Write `count_live(rule, width, num_steps)`. It returns how many cells are
+# alive in each row, as an array of shape `(num_steps,)`. Use a scan that
+# records these counts, so that the program never holds all rows at once. Use
+# `make_rule_table`, `make_initial_state` and `step` of `stage5_scan`.
 #
 # <details><summary>Hint</summary>
 #
@@ -706,7 +712,7 @@ answers.check_advance_twice(solution_4)
 # 2. Shapes and Python loops need values during tracing: make these arguments
 #    static.
 # 3. The first call traces and compiles. A new shape, dtype, static value, form
-#    of the call, or function does so again.
+#    of the call, or function makes JAX do this again.
 # 4. A Python loop is unrolled into the program. A scan is one operation,
 #    whatever its length.
 # 5. JAX returns before it has computed: wait before you stop the clock. Small

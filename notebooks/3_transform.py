@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 3 · Transform: all rules at once, and a rule learned back
+# # 3 · Transform: all rules at once, and a rule learned from its states
 #
 # You run one simulator for 256 rules and for many initial states without
 # changing it, and sort the rules by how complicated their pictures are. Then
@@ -7,10 +7,10 @@
 # of the workshop. You will learn `jax.vmap`, random numbers in JAX,
 # `jax.value_and_grad`, and where a gradient becomes 0 or NaN.
 #
-# You need the second notebook, or to know what jit, static arguments and scan
-# are. Of calculus you need only that a gradient points uphill. Plan 85
-# minutes, 40 of them for the exercises at the end. If you have an hour, leave
-# out exercises 4 and 5.
+# You should have worked through the second notebook, or know what jit, static
+# arguments and scan are. The only calculus you need is that a gradient points
+# uphill. Plan 85 minutes, 40 of them for the exercises at the end. If you have
+# an hour, leave out exercises 4 and 5.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -71,8 +71,9 @@ ALTS = {  # what the pictures show, for those who cannot see them
 # ## One more axis
 #
 # `make_rule_table` makes one table, of shape (2, 2, 2), from one rule.
-# `jax.vmap` of it makes many tables from many rules. The function itself does
-# not know about the new axis: you write for one, and JAX computes for all.
+# `jax.vmap(make_rule_table)` makes many tables from many rules. The function
+# itself does not know about the new axis: you write for one, and JAX computes
+# for all.
 
 # %%
 make_rule_tables = jax.vmap(stage6_vmap.make_rule_table)
@@ -81,8 +82,8 @@ print(rule_tables.shape)
 
 # %% [markdown]
 # A function of two arguments may have the new axis in one of them, or in both.
-# `in_axes` says so for each argument. A number is the axis to map over, and
-# `None` means that all calls share this argument.
+# `in_axes` says which, for each argument. A number is the axis to map over,
+# and `None` means that all calls share this argument.
 #
 # **Predict.** What are the three shapes below?
 
@@ -139,12 +140,12 @@ for n in (16, 256):
 show_table(["size", "256 calls, ms", "one call, ms", "ratio"], rows)
 
 # %% [markdown]
-# (If a time here or later contradicts the text below it, something else keeps
-# this machine busy: run the cell again.)
+# (If a time here or later contradicts the text below it, something else is
+# keeping this machine busy: run the cell again.)
 #
-# Small pictures gain a lot, because the 256 calls took most of the time. Large
-# pictures gain little, or even lose: the work is the same in both cases. (A
-# GPU computes more at once, and gains for larger pictures, too.)
+# Small pictures gain a lot, because making 256 calls took most of the time.
+# Large pictures gain little, or even lose: the work is the same in both cases.
+# (A GPU computes more at once, and gains for larger pictures, too.)
 #
 # vmap is not a loop. Every operation of the program gets one more axis, and is
 # sent once for all rules. The price is memory, because all results exist at
@@ -172,10 +173,10 @@ with show_error():
     print(simulate_each(ALL_RULES, width=64, num_steps=64).shape)
 
 # %% [markdown]
-# `in_axes` speaks of **positional** arguments. In the second call it has three
-# entries, but only one argument came by position. The third call has the right
-# `in_axes`, and fails for another reason: vmap always maps an argument that
-# comes by keyword over its first axis, and a width has no axes.
+# `in_axes` applies to **positional** arguments only. In the second call it has
+# three entries, but only one argument came by position. The third call has the
+# right `in_axes`, and fails for another reason: vmap always maps an argument
+# that comes by keyword over its first axis, and a width has no axes.
 #
 # So pass arguments by position, as stage 6 does. Or fix the others beforehand:
 
@@ -188,9 +189,9 @@ print(simulate_each(ALL_RULES).shape)
 # %% [markdown]
 # ## Random initial states
 #
-# Stage 6 begins with one live cell. What does a rule make of other rows? Here
-# is a simulator that takes row 0 as an argument. It is written for one rule
-# and one state, with the functions of stage 5:
+# Stage 6 begins with one live cell. What does a rule draw if it begins with
+# other rows? Here is a simulator that takes row 0 as an argument. It is
+# written for one rule and one state, with the functions of stage 5:
 
 
 # %%
@@ -250,8 +251,8 @@ show_states(pictures, *[ALTS[30]] * 3)
 # A compiled function has no `if` on traced values, but `jax.lax.cond` runs one
 # of two functions.
 #
-# **Predict.** Below are the operations for one number, and for many by vmap.
-# Does each number still run only one of the branches?
+# **Predict.** Below are the operations for one number, and for many numbers
+# under vmap. Does each number still run only one of the branches?
 
 
 # %%
@@ -293,7 +294,8 @@ show_states(pictures, ALTS[110], ALTS[30], ALTS[4], ALTS[160])
 
 # %% [markdown]
 # Sorting by eye is slow, and two people do not agree. A number is quick: to
-# how many bytes can we compress a picture? What repeats takes few words.
+# how many bytes can we compress a picture? A picture that repeats can be
+# described in few bytes.
 
 
 # %%
@@ -311,18 +313,18 @@ labels = "rules, sorted by size", "bytes of the compressed picture"
 show_curves(curves, *labels, ALTS["bytes"])
 
 # %% [markdown]
-# At the left are the rules that stop or stand still. Then come rules whose
-# pieces travel sideways without end. This compressor does not see so well that
-# they repeat. Noise is at the right: the compressor finds nothing shorter,
-# although a rule and one row say it all. The few rules in between are worth a
-# look in the explorer of the first notebook.
+# On the left are the rules that stop or stand still. Then come rules whose
+# pieces travel sideways without end. This compressor is not so good at seeing
+# that they repeat. Noise is on the right: the compressor finds nothing
+# shorter, although a rule and one row say it all. The few rules in between are
+# worth a look in the explorer of the first notebook.
 #
 # ## A table of fractions
 #
 # Now we go backwards: which rule made these states? We could count. But there
-# is a way that needs no idea of the problem. It needs only a number that says
-# how wrong a guess is, and the **gradient** of this number, which leads
-# downhill.
+# is a way that needs no insight into the problem. It needs only a number that
+# says how wrong a guess is, and the **gradient** of this number, which shows
+# the way downhill.
 #
 # A rule is eight zeros and ones. Between 0 and 1 there is nothing to follow.
 # But a lookup works for a table of any numbers. So `step` can stay as it is,
@@ -546,16 +548,16 @@ by_lookup = jax.vmap(stage7_grad.step, in_axes=(None, 0))(state, rule_tables)
 print("equal for all rules:", np.array_equal(by_weights, by_lookup))
 
 # %% [markdown]
-# For cells of 0 and 1 the sum is exact, and in each cell it is a straight line
-# in between. To learn a table it would be a waste: it has eight products for
-# each cell where a lookup reads one entry. But for a gradient with respect to
-# the cells you need it. Exercise 4 uses it.
+# For cells of 0 and 1 the sum is exact, and as a function of each cell it is a
+# straight line in between. To learn a table it would be a waste: it has eight
+# products for each cell where a lookup reads one entry. But for a gradient
+# with respect to the cells you need it. Exercise 4 uses it.
 #
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check prints. Below each exercise a hint and a solution are folded. Open them
-# when you have tried.
+# check prints. Below each exercise, a hint and a solution are folded away.
+# Open them once you have tried.
 #
 # ### Exercise 1: what can be mapped?
 #
@@ -583,11 +585,12 @@ solution_1 = {"rule", "state"}
 answers.check_mappable(solution_1)
 
 # %% [markdown]
-# ### Exercise 2: how much lives
+# ### Exercise 2: how much is alive
 #
-# Write `live_fractions(rules)`: for each rule the fraction of live cells in
-# the last of 32 rows of 32 cells, from one live cell, as an array of shape
-# `(num_rules,)`. Write it for one rule, then map it.
+# Write `live_fractions(rules)`. It returns the fraction of live cells in the
+# last of 32 rows, for each rule, as an array of shape `(num_rules,)`. The ring
+# has 32 cells, and row 0 has one live cell. Write it for one rule, then map
+# it.
 #
 # <details><summary>Hint</summary>
 #
@@ -622,15 +625,15 @@ answers.check_live_fractions(solution_2)
 # %% [markdown]
 # ### Exercise 3: all pairs
 #
-# Write `count_differences(states)`: from an array of shape `(n, width)` to one
-# of shape `(n, n)`, the number of cells in which row i differs from row j. Map
-# twice.
+# Write `count_differences(states)`. It takes an array of shape `(n, width)`,
+# and returns one of shape `(n, n)`: the number of cells in which row i differs
+# from row j. Map twice.
 #
 # <details><summary>Hint</summary>
 #
 # For one pair it is `jnp.sum(row != other)`. (In JAX as in NumPy, the sum of
 # booleans has a dtype that can count.) Then map over `other`, and map the
-# result over `row`, as "One more axis" does.
+# result over `row`, as in "One more axis".
 #
 # </details>
 
@@ -701,7 +704,7 @@ answers.check_influence(solution_4)
 #
 # Find eight cells, a list of 0 and 1, from which you can learn any rule in
 # full if you see only the one step that follows. All eight neighborhoods must
-# be on the ring, so each of them once.
+# be on the ring, so each of them occurs once.
 #
 # <details><summary>Hint</summary>
 #
@@ -727,8 +730,8 @@ answers.check_lesson(solution_5)
 #
 # 1. `jax.vmap` adds an axis to a function that was written without it. One
 #    call then does the work of many, and holds all their results.
-# 2. `in_axes` speaks of positional arguments. Keywords are always mapped over
-#    their first axis.
+# 2. `in_axes` applies to positional arguments only. Keywords are always mapped
+#    over their first axis.
 # 3. Random numbers come from keys. Split a key, and use each key once.
 # 4. `jax.value_and_grad` needs floats. A lookup has a gradient with respect to
 #    its table, and none with respect to what indexes it.

@@ -2,17 +2,18 @@
 # # 4 · Scale: 32 cells in a word, one ring over many devices
 #
 # **What you will do.** You will find out what the compiled program spends its
-# time on, and replace that by another algorithm. Then you will divide the ring
-# over devices that exchange messages, and make the messages fewer. These are
-# stages 8, 9 and 10 of the workshop.
+# time on, and replace that part with another algorithm. Then you will divide
+# the ring over devices that exchange messages, and make the messages fewer.
+# These are stages 8, 9 and 10 of the workshop.
 #
 # **What you will learn.** You will learn why a lookup is slow and a bitwise
 # operation is not, how to use `jax.shard_map` and `jax.lax.ppermute`, what a
 # message costs, which kind of sharding to choose, and what changes on a GPU,
 # a TPU pod, or many hosts.
 #
-# **What you need.** You need the second notebook, or to know what jit and scan
-# are. One ordinary computer is enough: the devices are simulated.
+# **What you need.** You should have worked through the second notebook, or
+# know what jit and scan are. One ordinary computer is enough: the devices are
+# simulated.
 #
 # **Minutes.** 100, and 30 of them are for the exercises at the end. If you
 # have an hour, leave out exercises 2 and 4: nothing builds on them.
@@ -124,7 +125,7 @@ show_table(
 # A processor has instructions that xor many bytes at once, and XLA uses them.
 # But XLA turns the lookup into a gather, which computes an address for every
 # single cell. So the lookup is the bottleneck. (If the two times are alike,
-# something else keeps this machine busy: run the cell again.)
+# something else is keeping this machine busy: run the cell again.)
 #
 # ## 32 cells in a word
 #
@@ -169,8 +170,8 @@ show_diff(8, only="make_initial_state")
 
 # %% [markdown]
 # `pad` puts the neighboring words at both ends. Before the first word comes
-# the last one. Its cells belong one lane further, so its bits move up by one,
-# and the top lane comes around to lane 0:
+# the last one. Its cells belong one lane further on, so its bits move up by
+# one, and the top lane comes around to lane 0:
 
 # %%
 show_diff(8, only="pad")
@@ -215,8 +216,8 @@ print("stage 8 computes the states of stage 0")
 # is the time that `np.full` takes to fill as many bytes on one core. Packed
 # states are an eighth of the bytes, so they may be faster still.
 #
-# **Predict.** Write down an order for the five programs below. How many times
-# slower is the first than the last?
+# **Predict.** Order the five programs below, from the slowest to the fastest.
+# How many times slower is the first than the last?
 
 # %%
 size = {"width": 8000, "num_steps": 400}
@@ -326,7 +327,7 @@ print(f"{messages} messages in one step, where 2 are enough")
 # Each device has a share of the words. Only two functions care about it. `pad`
 # gets the words beyond the ends of the share from the neighbors:
 # `jax.lax.ppermute` sends from device i to device i + 1, for all i at once,
-# and back.
+# and in the other direction.
 
 # %%
 show_diff(9, only="pad")
@@ -341,7 +342,7 @@ show_diff(9, only="pad")
 show_diff(9, only="simulate")
 
 # %% [markdown]
-# `make_initial_state` lays the shares one after another; `step` has not
+# `make_initial_state` puts the shares one after another; `step` has not
 # changed. The states are the same for any number of devices:
 
 # %%
@@ -390,7 +391,8 @@ print(f"two devices take {by_two / alone:.0f} times as long as one")
 # A message of many words costs hardly more than a message of one. So ask for
 # more words at a time: copies of `k` words from each neighbor are the
 # **halo**. It serves several steps. At each step the outermost word of the
-# halo lacks a neighbor and becomes wrong, and one step later the next one.
+# halo lacks a neighbor and becomes wrong, and at the next step the word beside
+# it does.
 #
 # **Predict.** A share of 24 cells has a halo of 8 cells on each side. After
 # how many steps does the first cell of the share itself become wrong?
@@ -453,8 +455,8 @@ inspect("9", "10", width=1024, num_steps=64)
 # %% [markdown]
 # ## On paper
 #
-# Let `w` be the cells of a share, and `k` the words of a halo. Then each
-# device
+# Let `w` be the number of cells in a share, and `k` the number of words in a
+# halo. Then each device
 #
 # - sends 2 messages of `k` words in `k` steps;
 # - waits for its neighbors `num_steps / k` times;
@@ -475,7 +477,7 @@ inspect("9", "10", width=1024, num_steps=64)
 # added, until the other terms outweigh it: this is where **strong scaling**
 # ends.
 #
-# ## When does a second device pay?
+# ## When does a second device pay off?
 #
 # All states together are a lot to write. Often the last row is enough, and it
 # can stay where it was computed: no device ever holds all of it. `scan_words`
@@ -522,7 +524,7 @@ show_table(["cells", "1 device, ms", "2 devices, ms"], rows)
 # A small ring is done before a message arrives, so a second device only adds
 # waiting. A large ring has enough work between two messages. `make bench
 # ARGS="--only scale"` measures more widths. (A second device needs a second
-# core that is free: on a busy machine it does not pay anywhere.)
+# core that is free: on a busy machine it never pays off.)
 #
 # ## From here to a cluster
 #
@@ -555,8 +557,8 @@ print(done.stdout or done.stderr)
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. A hint and a solution are folded below each exercise: open them
-# when you have tried.
+# check says. Below each exercise, a hint and a solution are folded away. Open
+# them once you have tried.
 #
 # ### Exercise 1: where is it?
 #
@@ -692,7 +694,8 @@ answers.check_move_right_sharded(solution_4)
 # %% [markdown]
 # ## Summary
 #
-# 1. Leave something out and time the rest. Here the lookup took the time.
+# 1. Leave something out and time the rest. Here the lookup took most of the
+#    time.
 # 2. A better algorithm gains more than a better compiler: 32 cells in a word,
 #    and bitwise logic in place of a lookup.
 # 3. Independent work needs no new program: divide the argument over a mesh.

@@ -8,11 +8,11 @@
 # **What you will learn.** You will learn what "the same" means where numbers
 # are rounded, how JAX draws random numbers, how to print from a compiled
 # program, what to do with a class, and which loop becomes a `scan`, a
-# `while_loop` or a `vmap`. The order of these steps serves for your own
-# programs too. It is at the end of the notebook, on one page.
+# `while_loop` or a `vmap`. The same order of steps works for your own
+# programs, too. You will find it at the end of the notebook, on one page.
 #
-# **What you need.** You need the first three notebooks, or to know what jit,
-# scan, vmap and a gradient are.
+# **What you need.** You should have worked through the first three notebooks,
+# or know what jit, scan, vmap and a gradient are.
 #
 # **Minutes.** 110: 70 for exercises 1 to 5, and 40 for the rest. Each exercise
 # builds on the one before, but you may skip one: the notebook goes on with its
@@ -107,7 +107,7 @@ show_states(pictures, *alts, darkest=0.4)
 # program mentions stripes.
 #
 # **Predict.** Read `gray_scott.py` again, as JAX would. What will not work in
-# JAX, or not do the same, or be slow? You should find six things. The next
+# JAX, or do something else, or be slow? You should find six things. The next
 # cell counts some of them.
 
 # %%
@@ -122,8 +122,8 @@ for text in ("np.random", " += ", "print(", "break", "for "):
 # by one. Each of them becomes an exercise.
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. It reports one problem at a time. A hint and a solution are
-# folded below each exercise.
+# check says. It reports one problem at a time. Below each exercise, a hint and
+# a solution are folded away.
 #
 # ## When are two arrays the same?
 #
@@ -168,13 +168,13 @@ scales = {"xscale": "log", "yscale": "log"}
 show_curves(curves, "steps", "largest difference in v", **scales)
 
 # %% [markdown]
-# All three grow. Where spots divide, any difference grows, wherever it comes
-# from. But the order stays the same. So compare after a few steps, while all
-# differences are small. Choose a tolerance well above the effect of rounding,
-# and well below the effect of a mistake. The old program itself shows how far
-# rounding goes: run it in 32 bits. If the two are hard to tell apart, compare
-# in 64 bits (`jax.enable_x64`, from the first notebook), where rounding is far
-# smaller.
+# All three differences grow. Where spots divide, any difference grows,
+# wherever it comes from. But the order stays the same. So compare after a few
+# steps, while all differences are small. Choose a tolerance well above the
+# effect of rounding, and well below the effect of a mistake. The old program
+# itself shows how far rounding goes: run it in 32 bits. If the two are hard to
+# tell apart, compare in 64 bits (`jax.enable_x64`, from the first notebook),
+# where rounding is far smaller.
 #
 # ### Exercise 1: the same values
 #
@@ -395,9 +395,9 @@ for wide in (False, True):
 #
 # ## A program that is a class
 #
-# Many programs keep their parameters and arrays in an object. Two things go
-# wrong with it. `jax.jit` on a method takes `self` as an argument, and JAX
-# does not know what to do with it. A static `self` works at first.
+# Many programs keep their parameters and arrays in an object. Two things can
+# go wrong with this. `jax.jit` on a method takes `self` as an argument, and
+# JAX does not know what to do with an object. A static `self` works at first.
 #
 # **Predict.** What does the second line print?
 
@@ -474,7 +474,7 @@ jax.effects_barrier()  # wait for prints, which may come late
 # `print` belongs to Python: it runs once, while jit traces, and sees a tracer.
 # `jax.debug.print` is part of the program, and runs whenever the program runs.
 # It takes a format and the values for it, because there is no value yet that
-# an f-string could contain. It costs time, since each of them calls Python.
+# an f-string could contain. It costs time, since each such print calls Python.
 #
 # ### Exercise 4: jit, and the print
 #
@@ -626,7 +626,7 @@ show_curves(curves, "width", "seconds for 100 steps", **scales)
 # The scan gains most on small sheets: there most of the time goes into
 # returning to Python after each step, and the scan never does. On large sheets
 # the work itself takes the time. (If the curves look different, something else
-# keeps this machine busy: run the cell again.)
+# is keeping this machine busy: run the cell again.)
 #
 # ## The loop that stops
 #
@@ -644,8 +644,8 @@ show_curves(curves, "width", "seconds for 100 steps", **scales)
 # <details><summary>Hint</summary>
 #
 # Whatever `goes_on` needs must be in the carry: the change, and the number of
-# steps. Which change makes the first step happen? And `and` needs a concrete
-# value, while `&` works on tracers.
+# steps. Which value of the change lets the first step happen? And `and` needs
+# a concrete value, while `&` works on tracers.
 #
 # </details>
 
@@ -812,9 +812,9 @@ alt = "spots at the lower left, worms and mazes between, holes at the right"
 show_states({"feed from 0.022 to 0.057 across, kill down": picture}, alt)
 
 # %% [markdown]
-# At the lower left, v is taken out faster than it can grow. At the upper right
-# it takes all there is. Between them are spots that divide, worms, mazes and
-# holes, much like those on skins and shells. Another key makes another
+# At the lower left, v is taken out faster than it can grow. At the upper
+# right, v fills the sheet. Between them are spots that divide, worms, mazes
+# and holes, much like those on skins and shells. Another key makes another
 # picture.
 #
 # ## Backwards
@@ -847,8 +847,8 @@ print(f"gradient {slope:.3f}, finite difference {difference / 0.001:.3f}")
 
 # %% [markdown]
 # To differentiate, JAX needs values from every step, so it has to keep them.
-# For a scan it knows how many there are, for a loop that stops by itself it
-# does not. Long scans run out of memory for this reason.
+# For a scan it knows how many steps there are, but not for a loop that stops
+# by itself. Long scans run out of memory for this reason.
 # `jax.checkpoint(step)` keeps only the inputs of each step, and computes the
 # rest again on the way back.
 
@@ -986,7 +986,7 @@ print(done.stdout or done.stderr)
 # 4. Put a program's state into a pytree, not into `self`.
 # 5. A scan counts, records, and can be differentiated. A `while_loop` stops
 #    when a value says so, and under vmap it runs until the last problem stops.
-# 6. Write for one problem, and map: a study of parameters is one call.
+# 6. Write for one problem, and map: a whole parameter study is one call.
 #
 # More: [jax.random], [jax.lax.while_loop], [jax.checkpoint], [pytrees]. Back
 # to

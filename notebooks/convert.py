@@ -55,7 +55,8 @@ def find_address() -> str:
 def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:
     """Return the notebook of a py:percent source, without outputs.
 
-    Its cells have no ids, which would be random: a source makes one file.
+    Its cells have no ids, which would be random: equal sources make equal
+    files.
     """
     text = source.read_text(encoding="utf-8")
     text = text.replace(NO_ADDRESS, f'ADDRESS = "{address}"')

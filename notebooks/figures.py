@@ -69,26 +69,14 @@ def show_error() -> Iterator[None]:
 def best_time(
     function: Callable, *args: Any, num_calls: int = 9, **kwargs: Any
 ) -> float:
-    """Return the least seconds of several calls, after one that compiles.
+    """Return the seconds of the fastest call, after one that compiles.
 
-    Other programs can only make a call slower: the least time is the best
-    estimate of what a call costs.
+    Other programs can only make a call slower, so the shortest time is the
+    best estimate of what a call costs.
     """
     time_call(function, *args, **kwargs)
     calls = (time_call(function, *args, **kwargs) for _ in range(num_calls))
     return min(seconds for _, seconds in calls)
-
-
-@contextmanager
-def draw(
-    alt: str, figsize: tuple[float, float] | None = None, **settings: Any
-) -> Iterator[plt.Axes]:
-    """Make a panel to draw in, and show it at the end; alt is read aloud."""
-    figure, panel = plt.subplots(figsize=figsize)
-    yield panel
-    panel.set(**settings)
-    display(figure, metadata={"image/png": {"alt": alt}})
-    plt.close(figure)
 
 
 def show_curves(
@@ -99,41 +87,17 @@ def show_curves(
     **scales: str,
 ) -> None:
     """Plot a line with markers for each name; xscale="log" is one scale."""
+    figure, panel = plt.subplots()
+    for name, (x, y) in curves.items():
+        panel.plot(x, y, label=name)
+    panel.set(xlabel=xlabel, ylabel=ylabel, **scales)
+    panel.legend()
+    panel.grid()
+    if "yscale" not in scales:
+        panel.set_ylim(bottom=0)
     alt = alt or f"{ylabel} against {xlabel}: {', '.join(curves)}"
-    with draw(alt, xlabel=xlabel, ylabel=ylabel, **scales) as panel:
-        for name, (x, y) in curves.items():
-            panel.plot(x, y, label=name)
-        panel.legend()
-        panel.grid()
-        if "yscale" not in scales:
-            panel.set_ylim(bottom=0)
-
-
-def show_scan(states: np.ndarray) -> None:
-    """Show how the carry goes from step to step, and what each step records.
-
-    The handout finds this picture by how its alternative text begins.
-    """
-    names = ["initial_state", *["carry"] * (len(states) - 2), "last carry"]
-    alt = "scan: the carry goes from step to step, each step records a row"
-    limits = {"xlim": (-0.4, len(states) - 0.6), "ylim": (-0.3, 1.5)}
-    middle = {"ha": "center", "va": "center"}
-    arrow = {"arrowstyle": "->", "color": INK}
-    with draw(alt, (9, 2), **limits) as panel:
-        panel.axis("off")
-        panel.text(0, 0, "states:", **middle)
-        for x, (name, state) in enumerate(zip(names, states, strict=True)):
-            cells = "".join(np.array(["□", "■"])[state])
-            panel.text(x, 1, cells, **middle)
-            panel.text(x, 1.3, name, **middle)
-            if name == names[-1]:
-                break
-            panel.text(x + 0.5, 0, cells, **middle)
-            panel.text(x + 0.5, 1.2, "advance", **middle)
-            panel.text(x + 0.55, 0.5, "record", va="center")
-            ends = ((x + 0.7, 1), (x + 0.3, 1)), ((x + 0.5, 0.2), (x + 0.5, 1))
-            for head, tail in ends:
-                panel.annotate("", head, tail, arrowprops=arrow)
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
 
 
 def make_image(
@@ -157,7 +121,7 @@ def show_states(
 ) -> None:
     """Show space-time diagrams, or other arrays, side by side with titles.
 
-    alts: what is seen in each. darkest: the value that has the full ink.
+    alts: what each picture shows. darkest: the value drawn in full ink.
     """
     room = WIDEST - 8 * len(diagrams)
     width = sum(a.shape[1] for a in diagrams.values())

@@ -1,7 +1,7 @@
 """Gray-Scott: two substances that react and spread on a torus.
 
-Each v makes another v out of a u that it meets, if there is a second v.
-What is fed in is u, and what is taken out is v, and some of both.
+Where they meet, one u and two v become three v. Some u is fed in everywhere,
+and some of both is taken out.
 
 python notebooks/gray_scott.py
 """
@@ -12,7 +12,7 @@ SPREAD_U, SPREAD_V = 0.16, 0.08
 
 
 def make_initial_state(width):
-    """All u, but for some squares of v, and noise; width: 8, 16, 24, ..."""
+    """Return u, some squares of v, and noise; 8 must divide the width."""
     squares = np.random.rand(width // 8, width // 8) < 0.2
     v = 0.5 * np.kron(squares, np.ones((8, 8)))
     u = 1 - v
@@ -22,7 +22,7 @@ def make_initial_state(width):
 
 
 def laplacian(a):
-    """The four neighbors of each cell, less four times the cell."""
+    """Return the sum of the four neighbors, minus four times the cell."""
     total = -4 * a
     total[1:] += a[:-1]
     total[:-1] += a[1:]
@@ -56,7 +56,7 @@ def simulate(u, v, feed, kill, tolerance=1e-5, max_steps=3000):
 
 
 def main():
-    """Many feeds and kills, one after the other."""
+    """Run many feeds and kills, one after the other."""
     for kill in (0.057, 0.060, 0.063):
         for feed in (0.022, 0.038, 0.054):
             u, v = make_initial_state(64)

@@ -10,7 +10,7 @@ SPREAD_U, SPREAD_V = 0.16, 0.08
 
 
 def make_initial_state(key, width):
-    """All u, but for some squares of v, and noise; width: 8, 16, 24, ..."""
+    """Return u, some squares of v, and noise; 8 must divide the width."""
     for_squares, for_u, for_v = jax.random.split(key, 3)
     shape = width // 8, width // 8
     squares = jax.random.bernoulli(for_squares, 0.2, shape)
@@ -20,13 +20,13 @@ def make_initial_state(key, width):
 
 
 def laplacian(a):
-    """The four neighbors of each cell, less four times the cell."""
+    """Return the sum of the four neighbors, minus four times the cell."""
     moved = [jnp.roll(a, by, axis) for axis in (0, 1) for by in (1, -1)]
     return sum(moved) - 4 * a
 
 
 def step(u, v, feed, kill):
-    """The next u and v."""
+    """Return the next u and v."""
     reaction = u * v**2
     next_u = u + SPREAD_U * laplacian(u) - reaction + feed * (1 - u)
     next_v = v + SPREAD_V * laplacian(v) + reaction - (feed + kill) * v
@@ -53,7 +53,7 @@ def simulate(u, v, feed, kill, tolerance=1e-5, max_steps=3000):
 
 
 def main():
-    """Many feeds and kills, all at once."""
+    """Run many feeds and kills, all at once."""
     feeds, kills = (
         jnp.array([0.022, 0.038, 0.054]),
         jnp.array([0.057, 0.060, 0.063]),

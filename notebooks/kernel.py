@@ -1,7 +1,7 @@
 """Check that this kernel can run the notebooks, and show what stages change.
 
-The check needs nothing but Python, and not a new one: the wrong kernel must
-get far enough to be told so.
+The check needs nothing but Python, even an old one: a wrong kernel must get
+far enough to say what is wrong.
 """
 
 from __future__ import annotations

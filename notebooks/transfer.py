@@ -27,7 +27,7 @@ def make_start(height: int = 16, width: int = 24) -> list[np.ndarray]:
 
 @functools.cache
 def draw_start(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the reference's draw for seed 1, and restore the generator."""
+    """Return what the reference draws for seed 1; restore the generator."""
     before = np.random.get_state()
     np.random.seed(1)
     drawn = reference.make_initial_state(width)

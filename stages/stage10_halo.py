@@ -1,11 +1,12 @@
-"""Stage 10: fewer and larger messages, by a halo of many words.
+"""Stage 10: fewer and larger messages, with a halo of many words.
 
 What changes: a message brings k words from each neighbor, the halo, instead of
-one. It serves k steps: each step makes the outermost words of the halo wrong,
-and after k steps all of them are, so the next message is due.
-What to notice: the same states, but many times faster than stage 9: a message
-costs mostly the wait for it, whatever its size. k is the largest divisor of
-num_steps that the share and MAX_HALO allow. A large prime leaves only k = 1.
+one. It serves k steps: each step makes one more word at its outer end wrong.
+After k steps the whole halo is wrong, so the next message is due.
+What to notice: the same states, but many times faster than stage 9, because
+most of what a message costs is the wait for it, whatever its size. k is the
+largest divisor of num_steps that the share and MAX_HALO allow. If num_steps is
+a large prime, k is 1.
 
     python stages/stage10_halo.py --num-devices 4
 """
@@ -43,7 +44,7 @@ def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells, one byte each: lane after lane is the state."""
+    """Return the cells as bytes: read lane by lane, they are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -66,7 +67,7 @@ def choose(bits: Words, dead: Array, live: Array) -> Words:
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """Look up every bit's neighborhood in the table: the next words."""
+    """Return the next words: look up every neighborhood in the table."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
@@ -101,7 +102,7 @@ def simulate(
     rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)
     words = make_initial_state(width, num_devices, num_lanes)
 
-    # Auto lets shard_map divide the words; Explicit wants them divided before.
+    # Auto lets shard_map divide the words; Explicit needs them divided first.
     auto = (AxisType.Auto,)
 
     @jax.shard_map(

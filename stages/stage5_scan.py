@@ -1,4 +1,4 @@
-"""Stage 5: the loop becomes part of the program, by `jax.lax.scan`.
+"""Stage 5: the loop becomes part of the program, with `jax.lax.scan`.
 
 What changes: the Python loop becomes a function of one iteration. It takes
 the carry (the state) and returns the next carry and what to record: the state
@@ -32,7 +32,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """Look up every cell's neighborhood in the table: the next state."""
+    """Return the next state: look up every neighborhood in the table."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]

@@ -1,4 +1,4 @@
-"""Stage 6: all rules at once, by `jax.vmap`.
+"""Stage 6: all rules at once, with `jax.vmap`.
 
 What changes: `simulate_rules` maps `simulate` over many rules. `in_axes` says
 which arguments have the new leading axis: `rule` has it (0), `width` and
@@ -32,7 +32,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: UInt8[Array, "2 2 2"],
 ) -> UInt8[Array, " width"]:
-    """Look up every cell's neighborhood in the table: the next state."""
+    """Return the next state: look up every neighborhood in the table."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]
@@ -57,7 +57,7 @@ def simulate(
 def simulate_rules(
     rules: UInt8[Array, " num_rules"], width: int, num_steps: int
 ) -> UInt8[Array, "num_rules {num_steps} {width}"]:
-    """Map `simulate` over the rules; jit keeps vmap out of later calls."""
+    """Map `simulate` over the rules; jit runs vmap only while tracing."""
     simulate_each = jax.vmap(simulate, in_axes=(0, None, None))
     return simulate_each(rules, width, num_steps)
 

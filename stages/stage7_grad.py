@@ -1,11 +1,12 @@
-"""Stage 7: learn the rule back from its states, by `jax.value_and_grad`.
+"""Stage 7: learn the rule from its states, with `jax.value_and_grad`.
 
-What changes, from stage 5: `step` also looks up a table of floats. We
+What changes, from stage 5: `step` also accepts a table of floats. We
 differentiate the prediction error with respect to this table, and run gradient
 descent in a scan.
 What to notice: the gradient is with respect to the table, not to the cells
-that index it. Integers have none: for a uint8 table JAX raises a TypeError.
-If a neighborhood never occurs, its entry has gradient 0 and stays at 0.5.
+that index it. Integers have no gradient: for a uint8 table JAX raises a
+TypeError. If a neighborhood never occurs, its entry has gradient 0 and stays
+at 0.5.
 
     python stages/stage7_grad.py --rule 110
 """
@@ -36,7 +37,7 @@ def step(
     state: UInt8[Array, " width"],
     rule_table: Real[Array, "2 2 2"],
 ) -> Real[Array, " width"]:
-    """Look up every cell's neighborhood in the table: the next state."""
+    """Return the next state: look up every neighborhood in the table."""
     padded = jnp.pad(state, 1, mode="wrap")
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     return rule_table[left, center, right]

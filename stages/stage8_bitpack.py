@@ -1,9 +1,10 @@
-"""Stage 8: another algorithm: up to 32 cells in a word, looked up together.
+"""Stage 8: another algorithm, with up to 32 cells in each word.
 
 What changes, from stage 5: a state is an array of words, and each cell is one
 bit of a word. Bitwise logic replaces the table lookup: one operation serves
-all cells of a word. The neighbors of a word's cells are the same bits of the
-words beside it. Only at the ends of the ring do the bits move by one lane.
+all cells of a word. The neighbors of a word's cells are at the same bits of
+the two words beside it. Only at the ends of the ring do the bits move by one
+lane.
 What to notice: the states equal stage 0's. `simulate_packed` keeps them as
 words. A word holds gcd(width, 32) cells: a width that 32 divides is fast, an
 odd width has only one cell in each word.
@@ -40,7 +41,7 @@ def make_initial_state(width: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells, one byte each: lane after lane is the state."""
+    """Return the cells as bytes: read lane by lane, they are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -58,7 +59,7 @@ def choose(bits: Words, dead: Array, live: Array) -> Words:
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """Look up every bit's neighborhood in the table: the next words."""
+    """Return the next words: look up every neighborhood in the table."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]

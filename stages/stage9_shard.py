@@ -1,4 +1,4 @@
-"""Stage 9: one ring over many devices, by `jax.shard_map` and `ppermute`.
+"""Stage 9: one ring over many devices, with `jax.shard_map` and `ppermute`.
 
 What changes: each device holds a share of the ring. `shard_map` runs one
 function on all devices. `in_specs` and `out_specs` say which axis of an array
@@ -43,7 +43,7 @@ def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells, one byte each: lane after lane is the state."""
+    """Return the cells as bytes: read lane by lane, they are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -66,7 +66,7 @@ def choose(bits: Words, dead: Array, live: Array) -> Words:
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """Look up every bit's neighborhood in the table: the next words."""
+    """Return the next words: look up every neighborhood in the table."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
@@ -94,7 +94,7 @@ def simulate(
     rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)
     words = make_initial_state(width, num_devices, num_lanes)
 
-    # Auto lets shard_map divide the words; Explicit wants them divided before.
+    # Auto lets shard_map divide the words; Explicit needs them divided first.
     auto = (AxisType.Auto,)
 
     @jax.shard_map(

@@ -35,7 +35,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip what is marked slow, unless it is asked for."""
+    """Skip the tests that are marked slow, without --slow."""
     for item in items:
         if "slow" in item.keywords and not config.getoption("slow"):
             item.add_marker(pytest.mark.skip(reason="only with --slow"))
@@ -54,7 +54,7 @@ def run_here(monkeypatch, capsys):
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
 
     def run(what, *arguments):
-        """What: the name of a command, the number or the path of a stage."""
+        """Run a command by its name, or a stage by its number or path."""
         script = [support.STAGES.get(what, what)]
         if isinstance(what, str):
             script = [support.DOOR / "__main__.py", what]
@@ -78,7 +78,7 @@ def run_here(monkeypatch, capsys):
 
 @pytest.fixture(scope="session")
 def run_notebook(tmp_path_factory):
-    """Run a notebook, once for all tests in all processes."""
+    """Run a notebook once, for all tests in all processes."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # that of this process is in it
@@ -88,11 +88,11 @@ def run_notebook(tmp_path_factory):
 
 @pytest.fixture
 def run_in_terminal():
-    """Run a command in a terminal of its own; its output and exit status."""
+    """Run a command in a terminal; return its output and exit status."""
     pty = pytest.importorskip("pty", reason="Windows has no pty module")
 
     def run(command, env=None, *, keys="", at=""):
-        """Whenever the text `at` appears, press these keys."""
+        """Press the keys whenever the text `at` appears."""
         ours, theirs = pty.openpty()
         base = {
             key: os.environ[key] for key in os.environ.keys() - {"NO_COLOR"}
@@ -118,7 +118,7 @@ def run_in_terminal():
 
 
 def read_terminal(terminal):
-    """What comes next; nothing once the other side is closed."""
+    """Return what was written; nothing once the other side is closed."""
     try:
         return os.read(terminal, 4096)
     except OSError:  # Linux says so by an error

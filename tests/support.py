@@ -1,4 +1,4 @@
-"""What several tests need: the stages, and running them as their users do."""
+"""Load the stages, and run commands as their users do, for several tests."""
 
 import contextlib
 import importlib
@@ -29,7 +29,7 @@ REFERENCE = importlib.import_module(STAGES[0].stem)
 
 
 def import_stage(number: int):
-    """The module of a stage, its annotations checked."""
+    """Return the module of a stage; its annotations are checked."""
     return importlib.import_module(STAGES[number].stem)
 
 
@@ -38,7 +38,7 @@ WORKING = [n for n in STAGES if n not in FAILING]
 
 
 def output_of(done: subprocess.CompletedProcess) -> str:
-    """What a command printed that ended well, without a word of complaint."""
+    """Return what a command printed; it ended well and did not complain."""
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -46,14 +46,14 @@ def output_of(done: subprocess.CompletedProcess) -> str:
 def assert_refused(
     done: subprocess.CompletedProcess, said: str, status: int = 2
 ) -> None:
-    """It ended with that status and one line that says so, nothing else."""
+    """Check that it ended with one line that says so, and that status."""
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """What it returns once that is true; it may raise until then."""
+    """Return the condition once it is true; it may raise until then."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError, psutil.Error):
@@ -64,27 +64,27 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def run_python(*args: Any, timeout: float = 120, **kwargs: Any) -> Any:
-    """Run this Python on a script of the repository, as a user would."""
+    """Run this Python on a script of the repository, as a user does."""
     command = [sys.executable, *map(str, args)]
     return subprocess.run(command, timeout=timeout, **options(**kwargs))
 
 
 def start_python(*args: Any, **kwargs: Any) -> subprocess.Popen:
-    """Start it, to be read, or ended, while it runs."""
+    """Start it, to read from it or end it while it runs."""
     return subprocess.Popen(
         [sys.executable, *map(str, args)], **options(**kwargs)
     )
 
 
 def options(env: dict[str, str] | None = None, **kwargs: Any) -> dict:
-    """Those of subprocess: its pipes, and its environment with env on top."""
+    """Return arguments for subprocess: pipes, and an environment with env."""
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     environment = {"env": clean_environment(env), "encoding": "utf-8"}
     return pipes | environment | kwargs
 
 
 def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
-    """This environment, with UTF-8 output and 80 columns, and env on top.
+    """Return this environment with UTF-8, 80 columns, and env on top.
 
     What would change JAX or the colors is left out.
     """
@@ -99,7 +99,7 @@ def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Where programs are, and nothing else.
+    """Return an environment that says only where programs are.
 
     Without the variables by which the make that runs the tests would hand its
     own arguments to another.
@@ -108,14 +108,14 @@ def plain_environment() -> dict[str, str]:
 
 
 def read_half_blocks(picture: list[str]) -> list[list[int]]:
-    """The cells of a picture in half-block characters, two rows a line."""
+    """Return the cells of a picture in half blocks, two rows a line."""
     upper = [[int(c in "▀█") for c in line] for line in picture]
     lower = [[int(c in "▄█") for c in line] for line in picture]
     return [row for pair in zip(upper, lower, strict=True) for row in pair]
 
 
 def copy_workshop(folder: Path, *more: str) -> Path:
-    """The stages and what make needs, to work in, without exercises."""
+    """Copy the stages and what make needs, without exercises."""
     for name in ("stages", "requirements", *more):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)

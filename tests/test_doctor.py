@@ -113,13 +113,29 @@ def test_a_gpu(devices, environment, verdict, fix, tmp_path, monkeypatch):
     assert (found.verdict, found.fix) == ("NOTE", "nvidia-smi")
 
 
-def test_what_is_around():
-    odd = {"JAX_ENABLE_X64": "1", "PYTHONIOENCODING": "ascii"}
-    out = output_of(run_python(DOOR, "doctor", env=odd))
-    assert "NOTE  variables       JAX_ENABLE_X64=1" in out
-    assert re.search("NOTE  terminal .*ascii", out)
-    narrow = {"JAX_PLATFORMS": "none", "COLUMNS": "40"}
-    done = run_python(DOOR, "doctor", env=narrow)
-    assert done.returncode == 1
-    assert "      to fix it: unset JAX_PLATFORMS" in done.stdout
-    assert "NOTE  terminal        40 x 24" in done.stdout
+def test_what_is_around(monkeypatch):
+    for name in doctor.stray_variables():
+        monkeypatch.delenv(name)
+    assert doctor.check_variables().verdict == "OK"
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    found = doctor.check_variables()
+    assert (found.verdict, found.fix) == (
+        "NOTE",
+        doctor.forget(["JAX_ENABLE_X64"]),
+    )
+    monkeypatch.setenv("COLUMNS", "40")
+    found = doctor.check_terminal()
+    assert (found.verdict, found.details[:2]) == ("NOTE", "40")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(
+        sys, "stdout", SimpleNamespace(encoding="ascii", isatty=bool)
+    )
+    assert doctor.check_terminal().verdict == "NOTE"
+
+
+def test_a_jax_that_finds_no_device(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "none")
+    found = doctor.check_devices()
+    assert found.verdict == "FAIL"
+    assert "none" in found.details
+    assert "JAX_PLATFORMS" in found.fix

@@ -19,7 +19,6 @@ from running import NAMES, make_notebook, printed
 from support import REFERENCE, STAGES, import_stage
 from workshop.tracing import count_compilations
 
-each = pytest.mark.parametrize("name", NAMES)
 each_run = pytest.mark.parametrize(
     "name",
     [NAMES[0], *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES[1:])],
@@ -97,7 +96,7 @@ def test_tables_show_what_the_text_claims(run_notebook):
     assert sizes == sorted(sizes)
 
 
-@each
+@pytest.mark.parametrize("name", NAMES)
 def test_cells_are_short_and_no_test_gives_an_answer_away(name):
     cells = [c for c in make_notebook(name).cells if c.cell_type == "code"]
     assert cells[0].metadata.tags == ["setup"]
@@ -224,13 +223,13 @@ WRONG = [  # a check, an answer, the key of the reason or a value in it
     ("count_live", count_in_all_rows, "rows"),
     ("count_live", lambda *_: (jnp.zeros(20), None), "array"),
     ("advance_twice", two_steps, "not_compiled"),
-    ("mappable", {"rule", "width"}, "width"),
+    ("mappable", {"rule", "width"}, "names"),
     ("live_fractions", lambda rules: jnp.zeros(4), "shape: got (4,)"),
     ("differences", count_pairs, "dtype"),
     ("differences", count_rows, "grows"),
     ("influence", influence_by_differences, "gradient"),
     ("influence", jax.grad(sum_of_next), "cell 4: got 0.0, want 2"),
-    ("lesson", [0, 0, 0, 1, 0, 1, 1, 0], "(1, 1, 1)"),
+    ("lesson", [0, 0, 0, 1, 0, 1, 1, 0], "7 of the eight"),
     ("find_cell", lambda i, n: divmod(i, 8), "(50, 3)"),
     ("find_cell", lambda i, n: (i / n, i % n), "0.0"),
     ("exchanges", lambda n, halo: n // halo, "(258, 256): got 1, want 2"),
@@ -247,4 +246,5 @@ def test_checks_say_what_is_wrong(name, answer, reason, capsys):
     assert shown.startswith("Not yet: ")
     with pytest.raises(Exception) as refused:  # noqa: PT011
         check.__wrapped__(answer)
-    assert reason in shown or reason == refused.value.key
+    is_key = reason.replace("_", "").isalpha()
+    assert reason == refused.value.key if is_key else reason in shown

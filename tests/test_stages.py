@@ -289,13 +289,6 @@ def test_stage_4_holds_a_copy_of_step_for_every_row(monkeypatch):
     assert len(traces) == 9
 
 
-@pytest.mark.parametrize("number", [5, 7, 8])
-def test_a_scan_traces_step_once_for_any_number_of_rows(number, monkeypatch):
-    traces = watch_calls(monkeypatch, number, "step")
-    import_stage(number).simulate(110, 11, 900)
-    assert len(traces) == 1
-
-
 @pytest.mark.parametrize("number", [n for n in RUNNING if n > 4])
 def test_a_program_does_not_grow(number):
     """Not with the rows, not with the width, not with the rules."""

@@ -1,1 +1,1 @@
-"""What is the same for every stage, and is not the lesson."""
+"""Provide what every stage shares and what is not part of the lesson."""

@@ -1,8 +1,8 @@
 """Run a command of the workshop: `python stages/workshop check 5`.
 
-A command is a function: its signature is its command line, its docstring its
-help. Without a command they are listed. This file needs nothing but Python,
-because the doctor must run where installing went wrong.
+A command is a function: its signature is the command line, and its docstring
+is the help. Without a command, all are listed. This file needs nothing but
+Python, because the doctor must run where the installation failed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 # ruff: noqa: E402
 import signal
 
-# Ctrl-C ends every command at once, also while it imports or compiles: so this
-# comes first. What has to clean up asks for more: terminal.interrupts_raise.
+# Ctrl-C ends every command at once, even while it imports or compiles, so this
+# comes first. Code that has to clean up uses terminal.interrupts_raise.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import ast
@@ -43,7 +43,7 @@ COMMANDS = {
 }
 # Their first argument is N, and all that follows is for a stage.
 STAGE_COMMANDS = ("stage", "run")
-# What is a script of its own: where, with which arguments, and what it does.
+# Commands that are scripts of their own: path, arguments, and what they do.
 SCRIPTS = {
     "bench": (["benchmarks/bench.py"], "Measure what each stage gains."),
     "lab": (["notebooks/lab.py"], "Open your copies of the notebooks."),
@@ -94,9 +94,9 @@ def call_command(name: str, arguments: list[str]) -> int | None:
 
 
 def main() -> int | None:
-    """Call the command that is named; return the exit status.
+    """Call the command that the arguments name; return the exit status.
 
-    It is 1 if the reader of the output left before the end.
+    The status is 1 if the reader of the output left before the end.
     """
     name, *arguments = sys.argv[1:] or ["--help"]
     status: int | None = 1
@@ -115,7 +115,7 @@ def main() -> int | None:
             if name == "run":  # the attendee's own file
                 raise
             how = command("doctor")
-            fail(f"{error.name} is not installed: {how} helps", status=1)
+            fail(f"{error.name} is not installed: run {how}", status=1)
     return status
 
 

@@ -84,7 +84,7 @@ def run_cluster(
 
 
 def free_port() -> int:
-    """Return a port of this machine that nothing listens to."""
+    """Return a port of this machine that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Compare states with the reference, stage 0: the first wrong cell."""
+"""Compare states with stage 0, and explain the first wrong cell."""
 
 import functools
 import time
@@ -13,9 +13,10 @@ from workshop.terminal import terminal_size
 CELLS = np.array([".", "#"])
 REACH = 12  # cells shown on each side of the wrong one, where there is room
 
-# rule, width, num_steps: what the checks compare. The most telling cases come
-# first: widths of 32 and around it, primes, a single cell, few and many rows,
-# and rules that are not their own mirror image.
+# The (rule, width, num_steps) that checks, the bench and the tests compare at.
+# Those that show most mistakes come first. There are widths of 32 and around
+# it, primes, few rows and many, and rules that are not their own mirror image.
+# Only one case is square, because a square hides the most mistakes.
 CASES = [
     (30, 32, 40),
     (110, 33, 7),
@@ -39,7 +40,7 @@ CASES = [
 def some_cases(
     seconds: float = 3, at_least: int = 10
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield the first cases, and more of them until the time is over."""
+    """Yield the first cases, and then more until the time is up."""
     end = time.monotonic() + seconds
     for number, case in enumerate(CASES):
         if number >= at_least and time.monotonic() > end:
@@ -48,10 +49,10 @@ def some_cases(
 
 
 def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
-    """Return what is wrong with (num_steps, width) states, None if nothing is.
+    """Return what is wrong with (num_steps, width) states, None if nothing.
 
-    Only one thing is named: the shape, the dtype, or the first wrong cell in
-    reading order, with the rows around it in both diagrams.
+    Only one thing is reported: first the shape, then the dtype, then the first
+    wrong cell in reading order, with the rows around it in both diagrams.
     """
     states, expected = np.asarray(states), np.asarray(expected)
     if states.shape != expected.shape:
@@ -70,7 +71,7 @@ def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
 
 
 def explain_cell(expected: np.ndarray, row: int, cell: int) -> str:
-    """Return which entry of the rule table gives the cell its value."""
+    """Return which entry of the rule table the cell gets its value from."""
     if row == 0:
         return "row 0 is the initial state"
     ring = np.take(expected[row - 1], range(cell - 1, cell + 2), mode="wrap")
@@ -85,7 +86,7 @@ def explain_cell(expected: np.ndarray, row: int, cell: int) -> str:
 def surroundings(
     states: np.ndarray, expected: np.ndarray, row: int, cell: int
 ) -> str:
-    """Return rows around the cell, of what we got and of what we want."""
+    """Return up to three rows around the cell, with both diagrams abreast."""
     num_steps, width = expected.shape
     rows = range(max(0, row - 1), min(num_steps, row + 2))
     reach = max(1, min(REACH, (terminal_size()[0] - 14) // 4))
@@ -106,7 +107,7 @@ def surroundings(
 
 @functools.cache
 def load_reference(old: str = "", new: str = "") -> ModuleType:
-    """Return stage 0 as a module, with `new` in place of the text `old`."""
+    """Return stage 0 as a module; `new` replaces `old` in its source."""
     path = find_stages()[0]
     source = path.read_text(encoding="utf-8")
     reference = ModuleType(path.stem)

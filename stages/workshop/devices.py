@@ -1,4 +1,4 @@
-"""The devices, and the processes, that a stage runs on.
+"""Set up the devices and the processes that a stage runs on.
 
 Stage 0 imports this too, so jax is imported only where it is needed.
 """
@@ -42,7 +42,7 @@ class DeviceArguments:
     num_processes: int | None = None
     """Number of processes, with --coordinator."""
     process_id: int | None = None
-    """Which of the processes this is, from 0."""
+    """Number of this process, counted from 0."""
 
 
 def import_jax() -> None:
@@ -82,7 +82,7 @@ def other_devices(result: Any) -> list:
 
 
 def name_devices(result: Any) -> str:
-    """Return where it was computed: " on NVIDIA H200"; nothing for a CPU."""
+    """Return where a result was computed, " on NVIDIA H200"; "" for a CPU."""
     kinds = [device.device_kind for device in other_devices(result)]
     several = f"{len(kinds)} x " if len(kinds) > 1 else ""
     return f" on {several}{kinds[0]}" if kinds else ""
@@ -171,8 +171,8 @@ def connect(arguments: Any) -> None:
 def count_devices(wanted: int | None, width: int) -> int:
     """Return the number of devices to use, of all processes together.
 
-    Ends with one line and status 2 if there are not so many here, or if they
-    do not divide the width.
+    Ends with one line and status 2 if there are too few here, or if their
+    number does not divide the width.
     """
     import jax
 

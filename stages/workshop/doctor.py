@@ -1,4 +1,4 @@
-"""Is this machine ready for the workshop?
+"""Check whether this machine is ready for the workshop.
 
 The doctor needs nothing but Python: it has to run where installing failed.
 """
@@ -64,7 +64,7 @@ def how_to_install(path: str = "requirements.txt", target: str = "") -> str:
 
 
 def check_python() -> Finding:
-    """Is Python new enough, and in an environment of its own?"""
+    """Check that Python is new enough, and in a virtual environment."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
@@ -95,7 +95,7 @@ def read_requirements(path: str) -> dict[str, Requirement]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Is each package of the core installed, in a version that fits?"""
+    """Check that each core package is installed, in a version that fits."""
     if Requirement is None:
         details = "not installed: packaging is missing"
         yield Finding("FAIL", "packages", details, how_to_install())
@@ -116,12 +116,12 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_group(name: str) -> Finding:
-    """Are the packages of requirements/NAME.txt installed?"""
+    """Check that the packages of requirements/NAME.txt are installed."""
     path = f"requirements/{name}.txt"
     requirements = read_requirements(path) if Requirement else {}
     markers = [each.marker for each in requirements.values() if each.marker]
     if not all(marker.evaluate() for marker in markers):
-        return Finding("NOTE", name, "not for this Python")
+        return Finding("NOTE", name, "not available for this Python")
     if not requirements or None in map(installed_version, requirements):
         fix = how_to_install(path, GROUPS[name])
         return Finding("NOTE", name, "not installed yet", fix)
@@ -129,7 +129,7 @@ def check_group(name: str) -> Finding:
 
 
 def check_devices() -> Finding:
-    """Which devices does JAX see? Asked in a process of its own."""
+    """Ask JAX, in a process of its own, which devices it sees."""
     code = "import jax; print(*jax.devices(), sep=', ')"
     asked = [sys.executable, "-c", code]
     try:
@@ -148,7 +148,7 @@ def check_devices() -> Finding:
 
 
 def check_gpu(devices: str) -> Iterator[Finding]:
-    """Does JAX see the NVIDIA GPU that is there, if there is one?"""
+    """Check that JAX sees the NVIDIA GPU, if there is one."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return
@@ -168,7 +168,7 @@ def check_gpu(devices: str) -> Iterator[Finding]:
 
 
 def check_memory() -> Finding:
-    """Is there memory for the 8000 x 8000 run?"""
+    """Check that there is memory for the 8000 x 8000 run."""
     try:
         import psutil
     except ImportError:
@@ -181,7 +181,7 @@ def check_memory() -> Finding:
 
 
 def check_terminal() -> Finding:
-    """How will pictures look here?"""
+    """Report how pictures will look here."""
     columns, lines = terminal_size()
     color = "color" if shows_color(sys.stdout) else "no color"
     details = f"{columns} x {lines}, {color}, {sys.stdout.encoding}"
@@ -193,7 +193,7 @@ def check_terminal() -> Finding:
 
 
 def check_variables() -> Finding:
-    """Is JAX configured from outside?"""
+    """Report whether environment variables configure JAX."""
     stray = stray_variables()
     if not stray:
         return Finding("OK", "variables", "no XLA_FLAGS, no JAX_*")
@@ -203,7 +203,7 @@ def check_variables() -> Finding:
 
 
 def forget(variables: list[str]) -> str:
-    """Return the command that takes them out of the environment."""
+    """Return the command that takes variables out of the environment."""
     if WINDOWS:
         return "; ".join(f"Remove-Item Env:{name}" for name in variables)
     return f"unset {' '.join(variables)}"

@@ -104,7 +104,17 @@ def describe(
 ) -> str:
     """Return the type, the first paragraph of the message, and a remedy."""
     if isinstance(error, SystemExit):
-        return "The file ends the program here (SystemExit)."
+        return (
+            "The file ends the program here (SystemExit). What reads a command"
+            " line or ends Python belongs under"
+            ' `if __name__ == "__main__":`, and what computes in a function.'
+        )
+    if isinstance(error, EOFError):
+        return (
+            "The file asks for input here (EOFError), and there is none. Put"
+            ' that under `if __name__ == "__main__":`, and what computes in a'
+            " function."
+        )
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     paragraphs = re.split(r"\n\s*\n|\n-----+", str(error).strip())

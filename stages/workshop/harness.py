@@ -1,7 +1,7 @@
-"""Run a stage as a script: its command line, checks, timing, what it shows.
+"""Run a stage as a script: read its arguments, check, time, and show.
 
-What is special in a stage follows from its docstring ("Fails with: ...") and
-from the names of its functions: see `find_kind`.
+What is special about a stage follows from its docstring ("Fails with: ...")
+and from the names of its functions: see `find_kind`.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ class Arguments:
     num_steps: int = 80
     """Number of rows, the initial state included."""
     device: str | None = None
-    """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
+    """cpu, cuda or tpu; by default the fastest device that JAX finds."""
     print_rule: bool = False
     """Print the rule as the table that stages look up."""
     print_image: bool = True
@@ -223,9 +223,9 @@ def time_call(
 ) -> tuple:
     """Call a function; return its result and the seconds until it is there.
 
-    JAX returns before it has computed. Without the wait this would measure
-    only how long it takes to ask, which is wrong: wait=False is there to show
-    that.
+    JAX returns before it has computed. Without waiting, this would measure
+    only how long it takes to ask, which is a mistake. wait=False is there to
+    show it.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
@@ -258,7 +258,7 @@ def simulate_and_time(
 
 
 def show_states(stage: ModuleType, arguments: Arguments) -> Any:
-    """Simulate one rule, show it as far as asked for; return its states."""
+    """Simulate one rule, show what was asked for, and return its states."""
     states = simulate_and_time(stage.simulate, arguments.rule, arguments)
     if not (arguments.print_image or arguments.save_image):
         return states
@@ -347,7 +347,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     again = stage.simulate(learned_rule, arguments.width, arguments.num_steps)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
-    note = " (? is undetermined: 0)" if np.any(rule_table == 0.5) else ""
+    note = " (? is undetermined, so 0)" if np.any(rule_table == 0.5) else ""
     say(
         f"rule {learned_rule}, as learned{note}, reproduces the states exactly"
     )

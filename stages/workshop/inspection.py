@@ -42,7 +42,7 @@ MEANINGS = {
     "  while": "a loop, its body counted once",
     "  copy": "moves bytes, computes nothing",
     "  dot": "multiplies matrices",
-    "  custom-call": "a function of a library",
+    "  custom-call": "a library function",
     "  collective-permute": "sends to another device",
     "  in place": "buffer of a loop, never copied",
     "  copied": "buffer of a loop, at each iteration",
@@ -85,7 +85,7 @@ def inspect(
         hlo: Print everything that XLA made of it, the optimized HLO.
         profile: Write a trace of one call to this file.
         call: A call of a jitted function of the file.
-        setup: What to run before, to make the arguments.
+        setup: Code to run first, to make the arguments.
         width: Number of cells, for the call.
         num_steps: Number of rows, for the call.
         num_devices: Devices that a CPU simulates.
@@ -185,7 +185,7 @@ def name_jitted(module: dict[str, Any]) -> str:
 
 
 def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
-    """Return the function that a call names, and its arguments, self too."""
+    """Return the function that a call names, and its arguments with self."""
     exec(compile(setup, "--setup", "exec"), names)
     node = ast.parse(call, mode="eval").body
     inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
@@ -302,7 +302,7 @@ def constants(jaxpr: Any) -> Iterator[Any]:
 
 
 def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
-    """Return shapes that loops update in place, and that they copy.
+    """Return the shapes that loops update in place, and those they copy.
 
     Where XLA cannot update what a loop carries in place, it copies it.
     """

@@ -1,4 +1,4 @@
-"""States to pictures: on the terminal, and in image files.
+"""Draw states as pictures, on the terminal and in image files.
 
 On a terminal of 24-bit color matthewplotlib draws live cells dark on white,
 where it is installed. Everywhere else plain characters draw them in the
@@ -47,8 +47,9 @@ def print_states(
 ) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
-    On a terminal only as many rows as fit beside that number of other lines.
-    Above several shares of the ring stands where each begins.
+    On a terminal, only as many rows are printed as fit along with that number
+    of other lines. If there are several shares, a line above marks where each
+    begins.
     """
     stream = stream or sys.stdout
     columns, lines = terminal_size()
@@ -90,8 +91,8 @@ def mark_shares(num_shares: int, columns: float) -> str:
 def draw(density: np.ndarray, stream: TextIO) -> str:
     """Return the picture of a (rows, columns) array, as text for a stream.
 
-    Entries are 0 or 1, or anything between for a scaled picture, where plain
-    characters show as live what is at least as dense as the picture's mean.
+    Entries are 0 or 1, or anything between in a scaled picture. There, plain
+    characters show an entry as live if it is at least the picture's mean.
     """
     if mp is not None and shows_true_color(stream) and shows_blocks(stream):
         return str(mp.image((1.2 - density) / 1.2))
@@ -149,8 +150,8 @@ def make_grid(
 ) -> np.ndarray:
     """Return (num_rules, num_steps, width) as one picture.
 
-    It has num_columns diagrams in a row, with a line of that value between
-    them, if one is given.
+    It has num_columns diagrams in a row. If line is given, lines of that value
+    separate them.
     """
     states = np.asarray(states)
     if line is not None:
@@ -176,7 +177,7 @@ def save_image(states: np.ndarray, output: Path) -> None:
 
 
 def encode_image(states: np.ndarray, suffix: str) -> bytes:
-    """Return the bytes of that image file.
+    """Return the bytes of an image file.
 
     Raises ValueError if Pillow cannot make them.
     """

@@ -1,7 +1,7 @@
 """Run somebody's file in a process of its own, within limits.
 
 `run_within` starts a module that calls `report`. That process watches its own
-time and memory, and ends when the one that started it has ended. This works on
+time and memory, and ends when its parent process has ended. This works on
 every system. The module reports what it does, step by step.
 """
 
@@ -99,7 +99,7 @@ def run_within(
 
 
 def read_report(path: Path) -> Report:
-    """Return all that a process has reported; end with one line if nothing."""
+    """Return what a process has reported; end with one line if nothing."""
     if not path.exists():
         fail(f"It could not be started. To see why: {command('doctor')}", 1)
     found = Report()
@@ -118,7 +118,7 @@ def explain_limit(
     limits: Limits, found: Report, traceback: str, path: Path
 ) -> str:
     """Return in words which limit was broken, and where in the file."""
-    broken = f"It still runs after {limits.seconds:g} s"
+    broken = f"It is still running after {limits.seconds:g} s"
     if found.broken == "gigabytes":
         broken = f"It uses more than {limits.gigabytes:g} GB of memory"
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
@@ -183,7 +183,7 @@ def kill_children(pid: int) -> None:
 
 
 def make_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return the variables by which it finds us, and prints as we do."""
+    """Return variables that let a process find us, and print as we do."""
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
     return {
         "COLUMNS": str(terminal_size()[0]),
@@ -195,7 +195,7 @@ def make_environment(environment: dict[str, str]) -> dict[str, str]:
 def report(
     work: Callable[..., None], describe: Callable[[], str] = str
 ) -> NoReturn:
-    """Do the work in a process that `run_within` has started, and end it.
+    """Do the work in a process that `run_within` started; end the process.
 
     The work gets a function `tell`, then the arguments and the path. `tell`
     reports its keywords at once: step=name when something begins, why=text if
@@ -243,7 +243,7 @@ def watch(
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process runs; one that has only ended does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -261,7 +261,7 @@ def end_with_children() -> NoReturn:
 
 
 def check_path(path: Path, name: str = "path") -> None:
-    """End with one line and status 2 if it is not a Python file."""
+    """End with one line and status 2 if the path is not a Python file."""
     if not path.is_file():
         fail(f"{name} must be a file, got {path}")
     if path.suffix != ".py":
@@ -270,7 +270,7 @@ def check_path(path: Path, name: str = "path") -> None:
 
 
 def check_code(name: str, code: str, mode: str) -> None:
-    """End with one line and status 2 if it does not parse: eval or exec."""
+    """End with one line and status 2 if the code does not parse."""
     try:
         ast.parse(code, mode=mode)
     except (SyntaxError, ValueError):

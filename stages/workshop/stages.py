@@ -1,8 +1,8 @@
 """Find the stages, load one, run one, show what one changes.
 
-Nothing in this repository lists them by hand. What the workshop must know of a
-stage stands in the stage: in its docstring, or in the names and parameters of
-its functions.
+No file in this repository has a hand-written list of them. What the workshop
+must know about a stage is in the stage itself: in its docstring, or in the
+names and parameters of its functions.
 """
 
 import ast
@@ -26,7 +26,7 @@ RESET = "\x1b[0m"
 
 
 def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
-    """Return number to file, in order, of each `stage<number>_<name>.py`.
+    """Return each `stage<number>_<name>.py`, in order, by its number.
 
     Files with other names are left out. Two files of one number end the
     program with one line and status 2.
@@ -62,7 +62,7 @@ def stage_before(number: int) -> int:
 
 
 def failure(docstring: str) -> tuple[type[Exception], str] | None:
-    """Return what a stage fails with on purpose: a type, a word in it.
+    """Return the error that a stage raises on purpose: its type and a word.
 
     Read from its docstring, "Fails with: TypeError, immutable"; None if it
     declares none.
@@ -101,7 +101,7 @@ def load_stage(path: Path) -> ModuleType:
 
 
 def run_script(path: Path, arguments: Iterable[str]) -> None:
-    """Run it as Python would, with those arguments."""
+    """Run a script as Python would, with those arguments."""
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
@@ -172,8 +172,8 @@ def diff(n: int, /, docstrings: bool = False, only: str | None = None) -> None:
 
     Args:
         n: The stage.
-        docstrings: Show also what changes in the text on top of the file.
-        only: Show what changes in this function alone.
+        docstrings: Also show what changes in the docstring at the top.
+        only: Show only what changes in this function.
     """
     _, *numbers = find_stages()
     if n not in numbers:

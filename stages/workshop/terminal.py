@@ -1,6 +1,6 @@
-"""What the terminal can show, and how a script speaks to it.
+"""Find out what the terminal can show, and print to it.
 
-Also command lines, and files that are written whole. Needs nothing but Python
+Also parse command lines, and write files whole. This needs nothing but Python
 until a command line is parsed, so that the doctor can use it.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, NoReturn, TextIO
 BLOCKS = "█▀▄"
 
 # less leaves at the end of the text (F, E) and at Ctrl-C (K), and its prompt
-# says how to go on, so that nothing typed next goes into it.
+# says how to go on, so that nobody types a command into it.
 LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
@@ -97,10 +97,11 @@ def page(text: str) -> None:
 
 @contextmanager
 def interrupts_raise() -> Iterator[None]:
-    """Raise SystemExit at Ctrl-C and SIGTERM within, so that we can clean up.
+    """Raise SystemExit at Ctrl-C and SIGTERM in the block, to clean up.
 
-    Everywhere else these signals simply end the program. Do not run JAX
-    within: it drops an exception that is raised in one of its callbacks.
+    Everywhere else these signals simply end the program. Do not run JAX in the
+    block, because it drops an exception that is raised in one of its
+    callbacks.
     """
 
     def leave(number: int, _: object) -> NoReturn:
@@ -150,8 +151,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, whole or not at all.
 
     The file is written under a new name beside the old one and then renamed,
-    so it keeps its mode; a link keeps pointing to it. A device is written to.
-    Raises OSError, and leaves what was there before, if that fails.
+    so it keeps its mode; a link keeps pointing to it. A device file is written
+    to directly. Raises OSError, and leaves what was there before, if that
+    fails.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -176,7 +178,7 @@ def parse(
     arguments: list[str] | None = None,
     prog: str | None = None,
 ) -> Any:
-    """Read a command line as the signature of a function or dataclass asks.
+    """Parse a command line by the signature of a function or dataclass.
 
     Returns the function with these arguments, not yet called, or the instance
     of the dataclass. A command line that does not fit ends the program with
@@ -220,7 +222,7 @@ def show_path(path: Path) -> str:
 
 
 def show_item(verdict: str, what: str) -> None:
-    """Print a verdict, and behind it what it is about."""
+    """Print a verdict and what it is about."""
     print(
         textwrap.fill(
             f"{verdict:4}  {what}",
@@ -251,7 +253,7 @@ def uses_make() -> bool:
 
 
 def command(name: str, n: int | None = None, arguments: str = "") -> str:
-    """Return how to type a command, in the form in which this one was."""
+    """Return how to type a command: with make, if this one was."""
     number = "" if n is None else str(n)
     if uses_make():
         number = number and f"N={number}"

@@ -1,4 +1,4 @@
-"""Run every stage in order, a screen each."""
+"""Run every stage in order, one screen at a time."""
 
 import ast
 import os
@@ -22,7 +22,7 @@ MOST_ROWS = 80
 
 
 def tour() -> int:
-    """Run every stage in order, a screen each.
+    """Run every stage in order, one screen at a time.
 
     On a terminal it waits after each. The exit status is that of the first
     stage that does not end with 0.

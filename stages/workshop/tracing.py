@@ -1,4 +1,4 @@
-"""What JAX makes of a function: the traced program, and what it compiles."""
+"""Trace a function, and find out what JAX compiles for it."""
 
 import contextlib
 import math
@@ -20,8 +20,7 @@ LONG = 1000  # equations: no program is so long without an unrolled loop
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
     """Return the program of this call, None if it cannot be traced.
 
-    That is so for a function that looks at values, to print a loss for
-    example.
+    A function that looks at values cannot, for example to print a loss.
     """
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
@@ -88,7 +87,7 @@ def largest_result(jaxpr: Any) -> int:
 
 
 def takes_a_gradient(jaxpr: Any) -> bool:
-    """Return whether a derivative of JAX made a part of the program.
+    """Return whether a part of the program is a derivative by JAX.
 
     JAX marks what it makes so with jvp(...) in the names of the operations.
     """
@@ -107,8 +106,9 @@ def count_equations(jaxpr: Any) -> int:
 def count_runs(jaxpr: Any, name: str) -> float:
     """Return how often an operation runs in one call of the program.
 
-    The body of a scan runs `length` times, a while loop infinitely often, as
-    nothing tells when it ends. Of branches the one with the fewest counts.
+    The body of a scan runs `length` times, and that of a while loop infinitely
+    often, as nothing says when it ends. Of several branches, the one with the
+    fewest runs counts.
     """
     total = 0
     for equation in jaxpr.eqns:
@@ -129,7 +129,7 @@ def count_runs(jaxpr: Any, name: str) -> float:
 def carried(loop: Any) -> list[Any]:
     """Return the shapes and dtypes of what a loop carries.
 
-    What it stacks has one axis more outside of the loop than inside.
+    A stacked result has one more axis outside the loop than inside.
     """
     inside = loop.params[LOOPS[loop.primitive.name]].out_avals
     outside = [variable.aval for variable in loop.outvars]
@@ -148,7 +148,7 @@ def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
 
 
 def describe_compilation() -> str:
-    """Return that XLA compiles a long program, if the main thread waits."""
+    """Return a note if the main thread waits for XLA on a long program."""
     frame = sys._current_frames()[threading.main_thread().ident]
     while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back

@@ -43,7 +43,7 @@ def check(
     Exit status 0 if it passes, 1 if not yet, 2 if there is no such file.
 
     Args:
-        n: The stage to arrive at.
+        n: The number of the exercise.
         path: The file to check; without it, the one in exercises/.
         seconds: How long the file may run.
         gigabytes: How much memory it may use.

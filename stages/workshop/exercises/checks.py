@@ -53,7 +53,9 @@ def require(condition: Any, key: str, **values: Any) -> None:
         raise NotYet(unfold(REASONS[key]).format(**values), key)
 
 
-# The way of a check.
+# --- how a check runs
+
+
 def work(tell: Callable[..., None], number: str, path: Path) -> None:
     """Report what is looked at, and how it ended."""
     task = find_tasks()[int(number)]
@@ -142,7 +144,7 @@ def compare_calls(
 
 
 def require_array(result: Any, dtype: str) -> None:
-    """Raise NotYet for what is no array, such as the two results of scan."""
+    """Raise NotYet unless it is an array, not the two results of scan."""
     require(not isinstance(result, tuple), "tuple", dtype=dtype)
     kind = type(result).__name__
     require(hasattr(result, "dtype"), "no_array", type=kind, dtype=dtype)
@@ -213,7 +215,8 @@ def require_compiled(
 ) -> None:
     """Raise NotYet unless one program returns all rows, and is compiled once.
 
-    The shape must be new to the function. cells: how many a number holds.
+    The shape must be new to the function. cells: how many of them a number
+    holds.
     """
     _, width, num_steps = args
     function = getattr(module, name)
@@ -334,7 +337,7 @@ def packed_equal(module: ModuleType) -> None:
 
 
 def compare_packed(words: Any, case: Case) -> None:
-    """Raise NotYet unless for each cell a bit goes through its states.
+    """Raise NotYet unless some bit goes through the states of each cell.
 
     Which bit that is does not matter.
     """

@@ -54,10 +54,10 @@ def keep_backup(path: Path) -> Path:
 
 
 def exercise(n: int, /, force: bool = False) -> None:
-    """Make the exercise of a stage: the one to change, and its task.
+    """Start an exercise: write the stage to change, with the task on top.
 
     Args:
-        n: The stage to arrive at.
+        n: The number of the exercise.
         force: Start again; the present file is kept under another name.
     """
     task = find_task(n)
@@ -84,10 +84,10 @@ def exercise(n: int, /, force: bool = False) -> None:
 
 
 def hint(n: int, /) -> None:
-    """Give the next of three hints, from vague to nearly there.
+    """Give the next of three hints, from a vague one to nearly the solution.
 
     Args:
-        n: The stage to arrive at.
+        n: The number of the exercise.
     """
     task = find_task(n)
     number = min(hints_seen(n) + 1, len(task.hints))
@@ -99,11 +99,11 @@ def hint(n: int, /) -> None:
 
 
 def run(n: int, /, *arguments: str) -> None:
-    """Run your exercise as a stage is run.
+    """Run your exercise, as you would run a stage.
 
     Args:
-        n: The stage to arrive at.
-        arguments: What the stage would be given.
+        n: The number of the exercise.
+        arguments: The options of the stage.
     """
     run_script(require_file(find_task(n)), arguments)
 
@@ -112,7 +112,7 @@ def watch(n: int, /) -> None:
     """Check an exercise whenever it is saved, until Ctrl-C.
 
     Args:
-        n: The stage to arrive at.
+        n: The number of the exercise.
     """
     import watchfiles
 
@@ -134,7 +134,7 @@ def watch(n: int, /) -> None:
 def check_save(task: Task, before: str) -> str:
     """Check a file that was just saved; return the verdict.
 
-    What comes on the screen is set off from the attempt before.
+    The output is set off from that of the previous attempt.
     """
     from workshop.exercises.check import examine_own, show_report, verdict
 

@@ -1,4 +1,4 @@
-"""Raise NotYet unless code gives the same result, compiles once, or shares.
+"""Raise NotYet for wrong results, repeated compiling, or missing shares.
 
 The checks of the exercises and of the notebooks use these functions. Each one
 gets what was returned, or a function and its calls by name.
@@ -98,7 +98,7 @@ def jitted(function: Any) -> None:
 def program(function: Callable, *args: Any, **kwargs: Any) -> Any:
     """Return the program of a call; raise NotYet if it has none."""
     traced = trace_call(function, *args, **kwargs)
-    that(traced is not None, "JAX compiles nothing of it.", "not_compiled")
+    that(traced is not None, "JAX does not compile any of it.", "not_compiled")
     return traced
 
 

@@ -33,7 +33,7 @@ class Task:
 
     @property
     def path(self) -> Path:
-        """Return the attendee's file, which is named as the stage is."""
+        """Return the attendee's file, which has the name of the stage."""
         return FOLDER / find_stages()[self.number].name
 
 
@@ -115,4 +115,4 @@ def remember(number: int, **facts: object) -> None:
         FOLDER.mkdir(exist_ok=True)
         write_whole(PROGRESS, json.dumps(progress, indent=1))
     except OSError as error:
-        say(f"(Progress is not kept, {show_path(PROGRESS)}: {error.strerror})")
+        say(f"(Progress not saved, {show_path(PROGRESS)}: {error.strerror})")

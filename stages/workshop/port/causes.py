@@ -20,79 +20,76 @@ from jax.extend.core import set_current_trace
 from jax.extend.source_info_util import current
 
 from workshop.port.evidence import Recorder, Value, is_own
-from workshop.port.results import relate
+from workshop.port.results import Arrays, Difference, relate
 
-DRAWS = "a generator"  # what the state of one begins with
-ELEMENTWISE = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+DRAWS = "a generator"  # how the state of one begins
+SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
+NOTHING = np.zeros(0)
 
 
 def experiment(
-    program: Any, misses: list, got: dict, wants: list, difference: Any
+    program: Any, difference: Difference, got: Arrays, wants: list[Arrays]
 ) -> Iterator[dict[str, Any]]:
     """Run the port again, each time with one thing changed; yield Evidence.
 
     wants: the results of the old program's first and last call.
     """
-    path, index = difference.path, difference.index
-    if path not in got or path not in wants[0]:
+    path, index, want = difference.path, difference.index, wants[0]
+    if not path:
         return
-    made = {k: v for k, v in program.given().items() if hasattr(v, "dtype")}
-    yield {"relation": relate(got[path], wants[0][path], made)}
-    if index is None:
-        return
-    tried = []
-    for run, *rest in (
-        (without_jit, wants, misses),
-        (with_64_bits, wants[0], path, index),
-        (reused_key,),
-    ):
+    given = {
+        name: value
+        for name, value in program.set_up().items()
+        if hasattr(value, "dtype") and program.names.get(name) is not value
+    }
+    yield {"relation": relate(got[path], want[path], given)}
+    tried: list[str] = []
+    for run in (without_jit, with_64_bits, reused_key) if index else ():
         with contextlib.suppress(Exception):  # it may fail where jit does not
-            yield run(program, *rest)
+            yield run(program, wants, path, index)
             tried.append(run.__name__)
     yield {"tried": tried}
 
 
-def without_jit(program: Any, wants: list[dict], misses: list[dict]) -> dict:
+def without_jit(program: Any, wants: list[Arrays], *_: Any) -> dict[str, Any]:
     """Run the port twice, one operation at a time, and watch each."""
     program.load()
-    walk, watch = Walk(program.folder), Watch(program.folder, misses)
-    right = []
-    with (
-        contextlib.suppress(TimeoutError),
-        jax.disable_jit(),
-        set_current_trace(walk),
-    ):
+    walk, watch, right = Walk(program.folder), Watch(program), []
+    with contextlib.suppress(TimeoutError):
         for want in wants[0], wants[-1]:
             names = program.set_up()
-            sys.settrace(watch)
-            try:
-                result, _ = program.call(names=names)
-            finally:
-                sys.settrace(None)
-            got = program.flatten(jax.tree.map(walk.lower, result))
+            with jax.disable_jit(), set_current_trace(walk):
+                sys.settrace(watch)
+                try:
+                    result, _ = program.call(names=names)
+                finally:
+                    sys.settrace(None)
+                result = jax.tree.map(walk.lower, result)
+            got = program.flatten(result)
             right.append(program.compare(got, want) is None)
     unused = [line for line, value in walk.made.items() if not value.used]
     return {
         "without_jit": right == [True, True],
         "changed": watch.changed,
         "events": walk.events,
-        "dropped": next(iter(unused), ""),
-        "draws": any("random" in name for name in walk.names),
-        "sorts": "sort" in walk.names,
+        "dropped": unused[0] if unused else "",
+        "operations": sorted(walk.operations),
     }
 
 
-def with_64_bits(program: Any, want: dict, path: str, index: tuple) -> dict:
+def with_64_bits(
+    program: Any, wants: list[Arrays], path: str, index: tuple
+) -> dict[str, list[str]]:
     """Run the port with 64 bits; return both values where they differed."""
     with jax.enable_x64(True):
         program.load()
         got = program.flatten(program.call()[0])
-    if program.compare(got, want):
-        return {}
-    return {"wide": [str(got[path][index]), str(want[path][index])]}
+    right = program.compare(got, wants[0]) is None
+    values = got[path][index], wants[0][path][index]
+    return {"wide": list(map(str, values)) if right else []}
 
 
-def reused_key(program: Any) -> dict[str, str]:
+def reused_key(program: Any, *_: Any) -> dict[str, str]:
     """Return the line in which a key is used that has been used before."""
     program.load()
     try:
@@ -111,24 +108,26 @@ class Walk(Recorder):
     def __init__(self, folder: str) -> None:
         """Begin with nothing seen."""
         super().__init__(folder)
-        self.names: set[str] = set()
+        self.operations: set[str] = set()
         self.events: dict[str, list[str]] = {}
         self.made: dict[str, Value] = {}
 
     def lift(self, array: Any) -> Value:
         """Keep the last value that the call in a statement makes."""
         value = super().lift(array)
-        if self.line and is_statement(self.line):
+        path, _, number = self.line.rpartition(":")
+        if path and int(number) in find_statements(path):
             self.made[self.line] = value
         return value
 
     def note(
-        self, kind: str, params: dict, arrays: list, results: list, _: float
+        self, primitive: Any, params: dict, arrays: list, results: list
     ) -> None:
         """Keep the first line of each event."""
-        self.names.add(kind)
+        self.operations.add(primitive.name)
         values, after = map(as_numbers, arrays), as_numbers(results[0])
-        for event, detail in find_events(kind, params, [*values], after):
+        found = find_events(primitive, params, [*values], after)
+        for event, detail in found:
             self.events.setdefault(event, [self.line, detail])
 
 
@@ -143,46 +142,42 @@ def find_statements(path: str) -> set[int]:
     }
 
 
-def is_statement(line: str) -> bool:
-    """Return whether nothing takes what the call in this line returns."""
-    path, _, number = line.rpartition(":")
-    return int(number) in find_statements(path)
-
-
 def as_numbers(array: Any) -> np.ndarray:
-    """Return an array as one of NumPy's, or an empty one for random keys."""
-    dtype = getattr(array, "dtype", None)
-    key = dtype is None or jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
-    return np.zeros(0) if key else np.asarray(array)
+    """Return an array as one of NumPy's; an empty one for random keys."""
+    dtype = getattr(array, "dtype", jax.dtypes.extended)
+    key = jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
+    return NOTHING if key else np.asarray(array)
 
 
 def find_events(
-    kind: str, params: dict, values: list[np.ndarray], after: np.ndarray
+    primitive: Any, params: dict, values: list[np.ndarray], after: np.ndarray
 ) -> Iterator[tuple[str, str]]:
     """Yield what differs from NumPy, or hides a mistake, in an operation."""
-    integer = after.dtype.kind in "iu"
+    kind, integer = primitive.name, after.dtype.kind in "iu"
     index, limits = find_index(kind, params, values)
-    bad = index[((index < 0) | (index > limits)).any(axis=1)]
-    if len(bad):
-        yield "bounds", show_index(bad[0])
+    for row in index[((index < 0) | (index > limits)).any(axis=1)][:1]:
+        yield "bounds", ", ".join(map(str, row))
     # The gradient of a lookup adds up at repeated indices, as it should.
-    if kind.startswith("scatter") and "transpose" not in str(
-        current().name_stack
-    ):
+    gradient = "transpose" in str(current().name_stack)
+    if kind.startswith("scatter") and not gradient:
         rows, counts = np.unique(index, axis=0, return_counts=True)
-        if counts.size and counts.max() > 1:
-            adds = "scatter-add" if kind == "scatter-add" else "scatter"
-            yield f"{adds}_repeated", show_index(rows[counts.argmax()])
+        for row in rows[counts > 1][:1]:
+            name = "added" if kind == "scatter-add" else "repeated"
+            yield name, ", ".join(map(str, row))
     if kind == "convert_element_type" and integer:
         info, before = np.iinfo(after.dtype), values[0]
-        if before.dtype.kind == "f":
-            fits = (before > info.min - 1) & (before < info.max + 1)
-            if not fits.all():
-                yield "cast", f"{before[~fits].flat[0]:g} becomes {after.dtype}"
+        fits = (before > info.min - 1) & (before < info.max + 1)
+        if before.dtype.kind == "f" and not fits.all():
+            yield "cast", f"{before[~fits].flat[0]:g} becomes {after.dtype}"
     if kind in ("div", "rem") and integer and np.any(values[1] == 0):
         yield "zero", ""
-    if integer and overflows(kind, params, values, after):
-        yield "overflow", str(after.dtype)
+    if kind in SUMS and integer and (after.dtype.kind == "i" or "sum" in kind):
+        floats = (jax.numpy.asarray(v, float) for v in values)
+        params = {k: v for k, v in params.items() if "element_type" not in k}
+        exact = primitive.bind(*floats, **params)
+        limits = np.iinfo(after.dtype)
+        if jax.numpy.any((exact < limits.min) | (exact > limits.max)):
+            yield "overflow", str(after.dtype)
     if has_nan(after) and not any(map(has_nan, values)):
         yield "nan", ""
 
@@ -192,40 +187,18 @@ def has_nan(values: np.ndarray) -> bool:
     return values.dtype.kind in "fc" and bool(np.isnan(values).any())
 
 
-def show_index(index: np.ndarray) -> str:
-    """Return an index as it is written between brackets."""
-    return ", ".join(map(str, index))
-
-
-def overflows(
-    kind: str, params: dict, values: list, after: np.ndarray
-) -> bool:
-    """Return whether the result of integers does not fit into their dtype."""
-    if kind in ELEMENTWISE and after.dtype.kind == "i":
-        exact = ELEMENTWISE[kind](*(v.astype(float) for v in values[:2]))
-    elif kind == "cumsum":
-        exact = np.cumsum(values[0], params["axis"], float)
-    elif kind == "reduce_sum":
-        exact = values[0].sum(tuple(params["axes"]), float)
-    else:
-        return False
-    limits = np.iinfo(after.dtype)
-    return bool(np.any((exact < limits.min) | (exact > limits.max)))
-
-
 def find_index(
-    kind: str, params: dict, values: list
+    kind: str, params: dict, values: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of an operation, a row each, and the largest allowed.
 
-    Without rows if the operation does not index.
+    There are no rows if the operation does not index.
     """
     shape = np.array(values[0].shape if values else ())
     if kind in ("dynamic_slice", "dynamic_update_slice"):
         update = kind == "dynamic_update_slice"
         sizes = values[1].shape if update else params["slice_sizes"]
-        index = np.array([[v.item() for v in values[1 + update :]]])
-        return index, shape - sizes
+        return np.array([values[1 + update :]]).reshape(1, -1), shape - sizes
     if kind == "gather":
         dims = [*params["dimension_numbers"].start_index_map]
         limits = (shape - params["slice_sizes"])[dims]
@@ -240,22 +213,19 @@ def find_index(
 class Watch:
     """A trace function of Python that sees what jitted functions read."""
 
-    def __init__(self, folder: str, misses: list[dict[str, str]]) -> None:
-        """Watch the functions that JAX has traced before."""
-        self.folder = folder
-        self.traced = {miss["made"] for miss in misses}
-        self.seen: dict = {}
+    def __init__(self, program: Any) -> None:
+        """Watch the functions that JAX has traced in a program before."""
+        self.folder = program.folder
+        self.traced = {miss["made"] for miss in program.misses}
+        self.seen: dict[tuple[CodeType, str], str] = {}
         self.changed: dict[str, str] = {}
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Make the arguments JAX's, as jit does; compare what else is read."""
-        caller: FrameType | None = frame
         if not is_own(frame.f_code.co_filename, self.folder):
             return
-        while caller:
-            code = caller.f_code
-            if f"{code.co_filename}:{code.co_firstlineno}" in self.traced:
-                break
+        caller: FrameType | None = frame
+        while caller and place_of(caller.f_code) not in self.traced:
             caller = caller.f_back
         if caller is frame:
             for name, value in [*frame.f_locals.items()]:
@@ -265,15 +235,21 @@ class Watch:
             self.compare(frame.f_code, name, describe(value))
 
     def compare(self, code: CodeType, name: str, value: str) -> None:
-        """Note the first name whose value is not what it was."""
+        """Note the first name with another value than before.
+
+        An attribute of `self` counts less, as it may be an argument.
+        """
         before = self.seen.setdefault((code, name), value)
-        known = self.changed.get("name", "self.")
-        if before != value and known.startswith("self.") >= name.startswith(
-            "self."
-        ):
-            line = f"{code.co_filename}:{code.co_firstlineno}"
+        known = self.changed.get("name", "self.").startswith("self.")
+        if before != value and known >= name.startswith("self."):
             self.changed = {"name": name, "function": code.co_name}
-            self.changed |= {"line": line, "before": before, "after": value}
+            self.changed |= {"line": place_of(code)}
+            self.changed |= {"before": before[:30], "after": value[:30]}
+
+
+def place_of(code: CodeType) -> str:
+    """Return the line in which a function begins."""
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def reads_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
@@ -299,7 +275,6 @@ def describe(value: Any) -> str:
         return f"{DRAWS} {value.get_state()[1:3]}"
     if isinstance(value, np.random.Generator):
         return f"{DRAWS} {value.bit_generator.state}"
-    if isinstance(value, Value):
-        value = value.array
+    value = value.array if isinstance(value, Value) else value
     plain = isinstance(value, int | float | complex | str | list | dict)
     return repr(value) if plain or hasattr(value, "dtype") else ""

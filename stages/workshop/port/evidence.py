@@ -1,8 +1,8 @@
 """What a call of a port does, asked of JAX and Python while the call runs.
 
-Nothing of JAX or NumPy is replaced. The sources are a Trace, by which JAX
-hands over every operation, JAX's log of cache misses, the programs that jit
-has recorded, and Python's own trace function for the time of each line.
+Nothing of JAX or NumPy is replaced. The sources are a Trace, through which JAX
+runs every operation, JAX's log of cache misses, the programs that jit has
+recorded, and Python's own trace function for the time of each line.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -20,16 +20,16 @@ from typing import Any
 import jax
 from jax.core import Trace, Tracer, eval_context
 from jax.extend.core import jaxpr_as_fun, jaxprs_in_params, set_current_trace
-from jax.extend.source_info_util import current, summarize
+from jax.extend.source_info_util import current
 
-from workshop.tracing import LOOPS, count_equations, equations, largest_value
+from workshop.tracing import LOOPS, equations, largest_value
 
 PATIENCE = 20  # seconds that a call may take while it is watched
 AGAIN = 8  # operations that are repeated so often are an unrolled loop,
 LONG = 32  # or so often in a program that has a loop of its own
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
-KINDS = {  # of reasons to trace again, by JAX's words
+MISSES = {  # reasons to trace again, by JAX's words for them
     "fresh": "never seen function",
     "form": "tuple of length|symmetric difference",
     "types": "different input types",
@@ -37,65 +37,60 @@ KINDS = {  # of reasons to trace again, by JAX's words
 }
 
 
-def empty(kind: type) -> Any:
-    """Return a field of a dataclass that begins as an empty list or dict."""
-    return dataclasses.field(default_factory=kind)
-
-
 @dataclasses.dataclass
 class Evidence:
     """All that is known of a port. A line is FILE:NUMBER, "" if unknown."""
 
-    call: str = ""
-    old: float = 0  # the seconds of a call of the old program
-    first: float = 0  # the seconds of the first call of the port
-    later: float = 0  # the seconds of a later call
-    floor: float = 0  # the seconds to write as many bytes as the result has
-    is_jax: bool = True  # whether the result has arrays of JAX's
-    misses: list[dict] = empty(list)  # what the first call traces, and why
-    again: list[dict] = empty(list)  # what the second call traces, and why
-    compiling: float = 0  # the seconds that the second call spends on it
-    narrowed: list[str] = empty(list)  # lines that get 32 bits instead of 64
-    function: dict = empty(dict)  # what --call calls: see LineTimer
-    eager: dict[str, int] = empty(dict)  # operations sent one by one, by line
-    eager_loop: str = ""  # the line of a scan or while_loop outside jit
-    calls: dict[str, int] = empty(dict)  # calls of each jitted function,
-    chained: dict[str, int] = empty(dict)  # and calls with its own result
-    reads: dict[str, int] = empty(dict)  # values brought to Python, by line
-    inside: float = 0  # the seconds of a call inside compiled functions
-    outside: dict[str, float] = empty(dict)  # the other seconds, by line
-    unrolled: dict = empty(dict)  # operations that are repeated most
-    grows: list[int] = empty(list)  # operations of --call, and of --larger
-    callbacks: list[str] = empty(list)
-    constants: dict[str, int] = empty(dict)  # bytes, by jitted function
-    loops: list[dict] = empty(list)  # line, largest value and length of each
-    copied: dict[str, str] = empty(dict)  # a buffer that a loop copies
-    scatters: dict[str, int] = empty(dict)  # values written by index, by line
-    alike: dict[str, int] = empty(dict)  # bytes that could be donated
+    old: float  # the seconds of a call of the old program
+    first: float  # the seconds of the first call of the port
+    later: float  # the seconds of a later call
+    is_jax: bool  # whether the result has arrays of JAX's
+    misses: list[dict]  # what the first call traces, and why
+    again: list[dict]  # what the second call traces, and why
+    compiling: float  # the seconds that the second call spends on it
+    narrowed: list[str]  # lines that ask for 64 bits and get 32
+    function: dict[str, Any]  # what --call calls: see LineTimer
+    eager: dict[str, int]  # operations that are sent one by one, by line
+    eager_loop: str  # the line of a scan or while_loop outside jit
+    calls: dict[str, int]  # calls of each jitted function
+    chained: dict[str, int]  # calls of each with its own result
+    reads: dict[str, int]  # values that are brought to Python, by line
+    inside: float  # the seconds of a call inside compiled functions
+    outside: dict[str, float]  # the other seconds, by line
+    unrolled: dict[str, Any]  # the operations that are repeated most
+    grows: list[int]  # the operations of --call, and of --larger
+    callbacks: list[str]  # the names of operations that call Python
+    constants: dict[str, int]  # bytes in each jitted function
+    loops: list[dict]  # the line and size of each, a buffer that it copies
+    scatters: dict[str, int]  # values that are written by index, by line
+    # If the result differs:
+    differs: dict[str, Any]  # see results.Difference
+    repeats: bool  # whether two calls of the port return the same
+    at_second: bool  # whether only the second call is wrong
+    allow: float  # the least --rtol that would do, 0 if none
+    relation: list[str]  # see results.relate
+    without_jit: bool  # whether the port is right without jit
+    changed: dict[str, str]  # what jit has fixed: see causes.Watch
+    wide: list[str]  # the two values, if 64 bits make the port right
+    dropped: str  # the line that makes an array which is not used
+    operations: list[str]  # the names of all
+    reused: str  # the line that uses a random key once more
+    events: dict[str, list[str]]  # see causes.find_events
+    tried: list[str]  # the experiments that came to an end
+    old_repeats: bool  # whether the old program repeats
+    uninitialized: str  # the line of its np.empty
 
-    # Of a port whose result differs:
-    differs: dict = empty(dict)  # see results.Difference
-    repeats: bool = True  # whether two calls of the port return the same
-    at_second: bool = False  # whether only the second call is wrong
-    allow: float | None = None  # the least --rtol that would do
-    relation: list[str] = empty(list)  # see results.relate
-    without_jit: bool = False  # whether the port is right without jit
-    changed: dict[str, str] = empty(dict)  # what jit has fixed: see causes
-    wide: list[str] = empty(list)  # the two values, if 64 bits make it right
-    dropped: str = ""  # the line that makes an array which is not used
-    draws: bool = False  # whether the port draws by jax.random
-    sorts: bool = False
-    reused: str = ""  # the line that uses a random key once more
-    events: dict[str, list[str]] = empty(dict)  # see causes.find_events
-    tried: list[str] = empty(list)  # the experiments that came to an end
-    old_repeats: bool = True  # whether the old program repeats
-    uninitialized: str = ""  # the line of its np.empty
+
+def make_evidence(facts: dict[str, Any]) -> Evidence:
+    """Return what was reported as Evidence; 0 or empty where nothing was."""
+    fields = dataclasses.fields(Evidence)
+    return Evidence(*(facts.get(field.name, field.type()) for field in fields))
 
 
 def is_own(file: str, folder: str) -> bool:
     """Return whether the user wrote a file; packages may be in the folder."""
     inside = file.startswith(f"{folder}{os.sep}")
-    return inside and "site-packages" not in file or file == "--call"
+    return (inside and "site-packages" not in file) or file == "--call"
 
 
 def own_lines(traceback: Any, folder: str) -> list[str]:
@@ -112,10 +107,17 @@ def line_of(equation: Any, folder: str) -> str:
     return next(iter(own_lines(equation.source_info.traceback, folder)), "")
 
 
+def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
+    """Return the innermost of the user's functions that led to a frame."""
+    while frame and not is_own(frame.f_code.co_filename, folder):
+        frame = frame.f_back
+    return frame
+
+
 def own_name(params: dict[str, Any], folder: str) -> str:
     """Return the name of a jitted function, if the user has written it."""
     program = getattr(params.get("jaxpr"), "jaxpr", None)
-    source = program and program.debug_info.func_src_info or ""
+    source = (program and program.debug_info.func_src_info) or ""
     own = is_own(source.partition(" at ")[2], folder)
     return params.get("name", "") if own else ""
 
@@ -179,7 +181,7 @@ class Recorder(Trace):
     def process_primitive(
         self, primitive: Any, values: Any, params: dict[str, Any], /
     ) -> Any:
-        """Run one operation and note it. JAX calls this for each."""
+        """Run one operation, and note it. JAX calls this for each."""
         if time.monotonic() > self.end:
             raise TimeoutError
         lines = own_lines(current().traceback, self.folder)
@@ -187,14 +189,13 @@ class Recorder(Trace):
         arrays = [self.lower(value) for value in values]
         start = time.perf_counter()
         with eval_context():
-            results = primitive.bind(*arrays, **params)
-        jax.block_until_ready(results)
-        seconds = time.perf_counter() - start
-        several = primitive.multiple_results
-        found = results if several else [results]
-        self.note(primitive.name, params, arrays, found, seconds)
-        lifted = [self.lift(result) for result in found]
-        return lifted if several else lifted[0]
+            found = primitive.bind(*arrays, **params)
+            jax.block_until_ready(found)
+            self.spent = time.perf_counter() - start
+            results = found if primitive.multiple_results else [found]
+            self.note(primitive, params, arrays, results)
+        lifted = [self.lift(result) for result in results]
+        return lifted if primitive.multiple_results else lifted[0]
 
     def stage_value(self, value: Any) -> Any:
         """Return a number or one of NumPy's arrays as a Value."""
@@ -220,22 +221,23 @@ class Sent(Recorder):
         self.eager, self.calls, self.chained = Counter(), Counter(), Counter()
         self.seconds: Counter[str] = Counter()
         self.programs: dict[str, Any] = {}
-        self.results: dict[str, set] = {}
+        self.results: dict[str, list] = {}
         self.eager_loop = ""
 
     def note(
-        self, kind: str, params: dict, arrays: list, results: list, spent: float
+        self, primitive: Any, params: dict, arrays: list, results: list
     ) -> None:
         """Count an operation, or a call of a jitted function."""
         name = own_name(params, self.folder)
         if not name:
             self.eager[self.line] += 1
-            self.eager_loop = self.line if kind in LOOPS else self.eager_loop
+            if primitive.name in LOOPS:
+                self.eager_loop = self.line
             return
-        self.seconds[self.line] += spent
+        self.seconds[self.line] += self.spent
         self.calls[name] += 1
-        before = map(id, self.results.get(name, ()))
-        self.chained[name] += not {*before}.isdisjoint(map(id, arrays))
+        before = {*map(id, self.results.get(name, ()))}
+        self.chained[name] += not before.isdisjoint(map(id, arrays))
         self.results[name], self.programs[name] = results, params
 
 
@@ -253,8 +255,7 @@ class LineTimer:
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
         """Charge the time since the last event to the line before it.
 
-        The arrays of a function are waited for, so that a line pays for what
-        it has asked for.
+        The arrays of a function are waited for: a line pays for what it asks.
         """
         if not is_own(frame.f_code.co_filename, self.folder):
             return None
@@ -264,8 +265,8 @@ class LineTimer:
         self.seconds[self.line] += now - self.last
         if now > self.end:
             raise TimeoutError
-        caller = own_caller(frame, self.folder)
-        if event == "call" and caller and caller.f_code.co_name == "<module>":
+        caller = own_frame(frame.f_back, self.folder)
+        if event == "call" and caller and caller.f_back is None:
             self.note_function(frame)
         here = caller if event == "return" and caller else frame
         self.line = f"{here.f_code.co_filename}:{here.f_lineno}"
@@ -283,14 +284,6 @@ class LineTimer:
         self.function["method"] = "self" in frame.f_code.co_varnames[:1]
 
 
-def own_caller(frame: FrameType, folder: str) -> FrameType | None:
-    """Return the nearest of the user's functions that called this one."""
-    caller = frame.f_back
-    while caller and not is_own(caller.f_code.co_filename, folder):
-        caller = caller.f_back
-    return caller
-
-
 @contextlib.contextmanager
 def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
     """List what JAX traces inside the block: the line, the name, and why."""
@@ -298,14 +291,20 @@ def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
 
     def keep(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        line = re.search(r"TRACING CACHE MISS at (.+?:\d+)", text)
+        line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
         name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
         if line and name and is_own(line[1], folder):
+            miss = {"line": line[1] + line[2], "name": name[1]}
+            kinds = (
+                k for k, words in MISSES.items() if re.search(words, text)
+            )
             change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
-            why = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
-            kind = next(k for k, words in KINDS.items() if re.search(words, text))
-            found.append({"line": line[1], "kind": kind, "why": why})
-            found[-1] |= {"name": name[1], "made": name[2]}
+            why = "{0} was {2}, now {1}".format(
+                *change.groups() if change else "???"
+            )
+            found.append(
+                miss | {"made": name[2], "kind": next(kinds), "why": why}
+            )
         return False
 
     handler, logger = logging.Handler(), logging.getLogger("jax")
@@ -331,102 +330,81 @@ def observe(program: Any) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             program.call(names=names)
         sys.settrace(None)
-    inside = Counter(
-        {x: min(s, timer.seconds[x]) for x, s in sent.seconds.items()}
-    )
-    return {
-        "function": timer.function,
-        "eager": dict(sent.eager.most_common()),
-        "eager_loop": sent.eager_loop,
-        "calls": sent.calls,
-        "chained": sent.chained,
-        "reads": dict(sent.reads.most_common()),
-        "inside": inside.total(),
-        "outside": dict((timer.seconds - inside).most_common()),
-        **look_inside(sent.programs, program.folder),
+    inside = sent.seconds & timer.seconds  # the smaller of the two
+    outside = timer.seconds - inside
+    counts = {
+        name: dict(count.most_common())
+        for name, count in vars(sent).items()
+        if isinstance(count, Counter)
     }
-
-
-def trace(program: Any, what: str = "call") -> Any:
-    """Return all that JAX is asked in a call; None if it reads values."""
-    with contextlib.suppress(Exception):
-        return jax.make_jaxpr(lambda: program.call(what)[0])().jaxpr
+    facts = {"inside": inside.total(), "outside": dict(outside.most_common())}
+    facts |= {"function": timer.function, "eager_loop": sent.eager_loop}
+    return counts | facts | look_inside(sent.programs, program.folder)
 
 
 def look_inside(programs: dict[str, dict], folder: str) -> dict[str, Any]:
     """Return what compiled programs hold, by the parameters of their jit."""
-    facts: dict[str, Any] = {"constants": {}, "copied": {}, "alike": {}}
-    loops, scatters, names = [], Counter(), set()
+    facts: dict[str, Any] = {"constants": {}, "unrolled": {}, "loops": []}
+    callbacks, scatters = set(), Counter()
     for name, params in programs.items():
         program = params["jaxpr"]
         sizes = [getattr(value, "nbytes", 0) for value in program.consts]
         facts["constants"][name] = sum(sizes)
-        if not any(params.get("donated_invars", ())):
-            facts["alike"][name] = count_alike(program)
+        if found := find_unrolled(program.jaxpr, folder):
+            facts["unrolled"] = found | {"name": name}
         for equation in equations(program.jaxpr):
             kind, line = equation.primitive.name, line_of(equation, folder)
-            names.add(kind)
+            if "callback" in kind:
+                callbacks.add(kind)
             if kind.startswith("scatter"):
                 scatters[line] += equation.invars[2].aval.size
             if kind in LOOPS:
-                size = largest_value(equation)
-                length = equation.params.get("length", 0)
-                loops.append({"line": line, "size": size, "length": length})
-        with contextlib.suppress(Exception):  # not every device says so
-            if loops and (shape := copied_buffer(program)):
-                facts["copied"][name] = shape
-    facts["callbacks"] = [name for name in names if "callback" in name]
-    facts["unrolled"] = find_unrolled(programs, folder)
-    return facts | {"loops": loops, "scatters": dict(scatters.most_common())}
+                loop = {"line": line, "size": largest_value(equation)}
+                copied = copied_buffer(program, equation)
+                facts["loops"].append(loop | {"copied": copied, "name": name})
+    facts["scatters"] = dict(scatters.most_common())
+    return facts | {"callbacks": sorted(callbacks)}
 
 
-def count_alike(program: Any) -> int:
-    """Return the bytes of the arguments that a result could be written to."""
-    results = {(a.shape, a.dtype) for a in program.out_avals}
-    alike = [a for a in program.in_avals if (a.shape, a.dtype) in results]
-    return sum(a.size * a.dtype.itemsize for a in alike)
+def copied_buffer(program: Any, loop: Any) -> str:
+    """Return the buffer that a loop writes parts of, if XLA copies it."""
+    written = {
+        str(equation.outvars[0].aval.shape).strip("(,)").replace(" ", "")
+        for body in jaxprs_in_params(loop.params)
+        for equation in equations(body)
+        if re.match("scatter|dynamic_update", equation.primitive.name)
+    }
+    with contextlib.suppress(Exception):  # not every device has this text
+        jitted = jax.jit(jaxpr_as_fun(program))
+        text = jitted.lower(*program.in_avals).compile().as_text()
+        for body in re.findall(r"body=%?([\w.-]+)", text) if written else ():
+            block = re.search(
+                rf"^%?{re.escape(body)} .*?^}}", text, re.M | re.S
+            )
+            for shape in re.findall(r"\[([\d,]+)\]\S* copy\(", block[0]):
+                if shape in written:
+                    return shape
+    return ""
 
 
-def copied_buffer(program: Any) -> str:
-    """Return the longest shape that XLA copies at each iteration of a loop."""
-    jitted = jax.jit(jaxpr_as_fun(program))
-    text, shapes = jitted.lower(*program.in_avals).compile().as_text(), []
-    for body in re.findall(r"body=%?([\w.-]+)", text):
-        block = re.search(rf"^%?{re.escape(body)} .*?^}}", text, re.M | re.S)
-        shapes += re.findall(r" (\w+\[[\d,]+\])\S* copy\(", block[0])
-    return max(shapes, key=len, default="")
+def find_unrolled(jaxpr: Any, folder: str) -> dict[str, Any]:
+    """Return how often operations are repeated that are half of a program.
 
-
-def find_unrolled(programs: dict[str, dict], folder: str) -> dict[str, Any]:
-    """Return the run of operations that is repeated most, and how often."""
-    best: dict[str, Any] = {"times": 0}
-    for name, params in programs.items():
-        inner = [*equations(params["jaxpr"].jaxpr)]
-        has_loop = any(e.primitive.name in LOOPS for e in inner)
-        bodies = [params["jaxpr"].jaxpr]
-        for equation in inner:
-            bodies += jaxprs_in_params(equation.params)
-        for body in bodies:
-            times, line = repeated(body, folder)
-            if times >= max(LONG if has_loop else AGAIN, best["times"] + 1):
-                best = {"times": times, "name": name, "line": line}
-                best["equations"] = len(inner)
-    return best if best["times"] else {}
-
-
-def repeated(body: Any, folder: str) -> tuple[int, str]:
-    """Return how often the same operations are half of a program, a line.
-
-    Operations are the same if they come through the same lines.
+    Operations are the same if they come through the same of the user's lines.
     """
-    places = [
-        (e.primitive.name, summarize(e.source_info))
-        + (*own_lines(e.source_info.traceback, folder),)
-        for e in body.eqns
-    ]
-    times = Counter(places)
-    for often in sorted({*times.values()}, reverse=True):
-        alike = [p for p in places if times[p] % often == 0]
-        if often >= AGAIN and 2 * len(alike) >= len(places):
-            return often, next((p[2] for p in alike if len(p) > 2), "")
-    return 0, ""
+    inner = [*equations(jaxpr)]
+    least = LONG if any(e.primitive.name in LOOPS for e in inner) else AGAIN
+    bodies = [b for e in inner for b in jaxprs_in_params(e.params)]
+    for body in [jaxpr, *bodies]:
+        places = defaultdict(Counter)
+        for equation in body.eqns:
+            lines = own_lines(equation.source_info.traceback, folder)
+            places[tuple(lines)][equation.primitive.name] += 1
+        places.pop((), None)
+        often = {p: c for p, c in places.items() if min(c.values()) >= least}
+        total = sum(count.total() for count in often.values())
+        if often and 2 * total >= len(body.eqns):
+            times = min(min(count.values()) for count in often.values())
+            line = next(iter(often))[0]
+            return {"times": times, "line": line, "equations": len(inner)}
+    return {}

@@ -1,22 +1,19 @@
 """Compare a program with its port: the same? what is gained? what next?"""
 
 import ast
-import dataclasses
 import functools
 import json as json_format
 import math
 import os
-import re
 import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from workshop.harness import check_writable
-from workshop.port.advice import advise, explain, show_seconds
-from workshop.port.evidence import Evidence
+from workshop.port.advice import advise, explain, show_seconds, words
+from workshop.port.evidence import Evidence, make_evidence
 from workshop.sandbox import (
     Limits,
     Report,
@@ -33,10 +30,10 @@ from workshop.terminal import (
     show_text,
     write_whole,
 )
-from workshop.tracing import COMPILING
 
 Run = Callable[[str, Path], Report]  # mode, path
-HIDDEN = "imports", "its result can be compared", "what JAX makes of it"
+SHOWN = "the old program runs", "the port runs", "same result"
+SHOWN += ("same at the second call",)
 
 
 def port(
@@ -66,10 +63,18 @@ def port(
             of all values. Without it, what their dtype can hold.
         json: Write all that was found to this file.
         seconds: How long each program may run.
-        gigabytes: How much memory each may take.
+        gigabytes: How much memory each may use.
     """
     request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
-    check_request(request, old, new, json)
+    for name, path in ("old", old), ("new", new):
+        check_path(path, name)
+    for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
+        if name != "larger" or larger:
+            check_code(name, request[name], mode)
+    if rtol is not None and not 0 <= rtol < math.inf:
+        fail(f"--rtol must be at least 0, and finite, got {rtol}")
+    if json is not None:
+        check_writable("--json", json)
     limits = Limits(seconds, gigabytes)
     check_limits(limits)
     say(f"{new.name} against {old.name}: {call}")
@@ -77,25 +82,10 @@ def port(
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = functools.partial(run_program, request, Path(folder), limits)
-        facts = compare_programs(request, old.resolve(), new.resolve(), run)
+        facts = compare_programs(call, old.resolve(), new.resolve(), run)
     if json is not None:
         write_whole(json, json_format.dumps(facts, indent=1) + "\n")
     return 0 if facts["same"] else 1
-
-
-def check_request(
-    request: dict, old: Path, new: Path, json: Path | None
-) -> None:
-    """End with one line and status 2 if an argument cannot work."""
-    for name, path in ("old", old), ("new", new):
-        check_path(path, name)
-    for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
-        if name != "larger" or request[name]:
-            check_code(name, request[name], mode)
-    if not 0 <= (request["rtol"] or 0) < math.inf:
-        fail(f"--rtol must be at least 0, and finite, got {request['rtol']}")
-    if json is not None:
-        check_writable("--json", json)
 
 
 def run_program(
@@ -115,107 +105,80 @@ def run_program(
     )
 
 
-def compare_programs(request: dict, old: Path, new: Path, run: Run) -> dict:
+def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
     """Print the report; return what it says, "same" among it."""
     before = run("old", old)
     show_steps(before)
     if before.why:
-        return dataclasses.asdict(before) | {"same": False}
+        return {"same": False, "why": before.why}
     after = run("new", new)
-    same = "later" in after.facts
-    if same or "differs" in after.facts:  # what came later was to explain
-        after.why = ""
-    facts = {"call": request["call"]} | before.facts | after.facts
+    facts = {"call": call, "same": "later" in after.facts}
+    facts |= before.facts | after.facts
+    if facts["same"] or "differs" in facts:
+        after.why = ""  # it was only the explanation that failed
+    facts["why"] = after.why
     show_steps(after)
     if "differs" in facts:
         facts |= run("again", old).facts
-    elif re.search(f"{COMPILING}|of memory", after.why):
-        facts |= run("trace", new).facts
-    known = {field.name for field in dataclasses.fields(Evidence)}
-    evidence = Evidence(**{k: v for k, v in facts.items() if k in known})
-    if "differs" in facts:
-        facts["verdict"] = explain(evidence)
-        print()
-        show_text(facts["verdict"])
-    elif calls_nothing(request["call"]):
-        say("\nThe call calls nothing, so nothing is timed: its value was computed when the file was imported. Put the program in a function, and call that.")
-    elif "loops" in facts or same:
+        facts["verdict"] = explain(make_evidence(facts))
+        show_text(facts["verdict"] and f"\n{facts['verdict']}")
+    elif facts["same"]:
+        evidence = make_evidence(facts)
         facts["findings"] = advise(evidence)
-        show_findings(facts["findings"], evidence)
-    return facts | {"same": same, "steps": after.steps, "why": after.why}
-
-
-def calls_nothing(call: str) -> bool:
-    """Return whether a call only names something."""
-    work = ast.Call | ast.BinOp | ast.UnaryOp | ast.Compare
-    return not any(isinstance(x, work) for x in ast.walk(ast.parse(call)))
+        show_verdict(call, facts["findings"], evidence)
+    return facts
 
 
 def show_steps(report: Report) -> None:
     """Print what went well, then how it failed."""
-    facts, steps = report.facts, report.steps
+    facts, steps = report.facts, [s for s in report.steps if s in SHOWN]
     wrong = report.why or facts.get("differs", {}).get("text", "")
-    for step in steps[:-1] if wrong else steps:
-        if step not in HIDDEN:
-            dtypes = facts.get("dtypes") if step == "same result" else ""
-            show_item("OK", step + (f" ({dtypes})" if dtypes else ""))
+    for step in steps[:-1] if "differs" in facts else steps:
+        dtypes = facts.get("dtypes") if step == "same result" else ""
+        show_item("OK", step + (f" ({dtypes})" if dtypes else ""))
     if not wrong:
         return
-    show_item("FAIL", steps[-1])
+    show_item("FAIL", report.steps[-1])
     print()
     show_text(wrong)
     if "differs" in facts:
         say("(got: the port; want: the old program)")
+    size = facts.get("bytes", 0) / 1e9
     if report.broken == "gigabytes":
-        size = facts.get("bytes", 0) / 1e9
-        least = math.ceil(8 * size + 4)
-        result = f"The result alone has {size:.2f} GB. " if size > 0.1 else ""
-        say(f"{result}Allow more: --gigabytes {least}")
+        least = math.ceil(6 * size + 4)
+        say(f"The result has {size:.3g} GB. Allow more: --gigabytes {least}")
     if report.broken == "seconds":
-        say("Allow more: --seconds 3000, for example. If no line of the file is at work, it is compiled code: does each jax.lax.while_loop end?")
+        say(
+            "Allow more, with --seconds, or call it with less work. If no line"
+            " is at work, does each jax.lax.while_loop come to its end?"
+        )
     if report.why and report.printed:
-        print()
-        say("The last lines that were printed:")
+        print("\nThe last lines that were printed:")
         show_text(textwrap.indent(report.printed, "    "))
 
 
-def show_findings(findings: list[dict], evidence: Evidence) -> None:
+def show_verdict(call: str, findings: list[dict], e: Evidence) -> None:
     """Print where the port stands, what it gains, and what is next."""
+    work = ast.Call | ast.BinOp | ast.UnaryOp | ast.Compare
+    if not any(isinstance(node, work) for node in ast.walk(ast.parse(call))):
+        show_text(words("calls_nothing", "says"))
+        return
     print("\nWhere does it stand?")
     for finding in findings:
         show_text(finding["stands"])
-    total = evidence.inside + sum(evidence.outside.values())
-    if total and evidence.calls:
-        share = 100 * evidence.inside / total
-        say(f"Compiled functions take {share:.0f} % of the time of a call.")
-    if evidence.later:
-        show_gain(evidence)
+    total = e.inside + sum(e.outside.values())
+    if total and e.calls:
+        percent = 100 * e.inside / total
+        say(f"Compiled functions take {percent:.0f} % of the time of a call.")
+    show_gain(e)
     print("\nWhat next?")
-    for finding in findings[:1]:
-        show_text(finding["todo"])
-        if n := finding["stage"]:
-            say(
-                f"Stage {n} shows it: {command('stage', n)};"
-                f" notebooks/{finding['notebook']}.ipynb teaches it."
-            )
-    if not findings:
-        show_text(conclude(evidence))
-
-
-def conclude(e: Evidence) -> str:
-    """Return what there is to say of a port without a finding."""
-    if e.later > e.old:
-        return (
-            "NumPy is the better tool for this call: nothing is left to do in"
-            " the port, and the old program is faster. Try the size that you"
-            " need, on the device that you will use."
+    done = "done" if 1.1 * e.later < e.old else "numpy"
+    show_text(findings[0]["todo"] if findings else words(done, "says"))
+    if findings and (n := findings[0]["stage"]):
+        say(
+            f"Stage {n} shows it: {command('stage', n)};"
+            f" notebooks/{findings[0]['notebook']}.ipynb teaches it."
         )
-    floor = (
-        ""
-        if e.loops
-        else f" To write as many bytes as the result has takes {show_seconds(e.floor)}."
-    )
-    return f"Nothing is left: it is done.{floor}"
 
 
 def show_gain(e: Evidence) -> None:
@@ -229,9 +192,10 @@ def show_gain(e: Evidence) -> None:
     elif e.later < e.old:
         faster = f"{times} times as fast"
         call = max(1, math.ceil((e.first - e.later) / (e.old - e.later)))
-        pays = f"from call {call}"
+        pays = f"from call {call:,}"
+    first, later = show_seconds(e.first), show_seconds(e.later)
     show_item("", f"old: {show_seconds(e.old)}")
-    show_item("", f"port, first call: {show_seconds(e.first)} (trace, compile, run)")
-    show_item("", f"port, later: {show_seconds(e.later)}, {faster}")
+    show_item("", f"port, first call: {first} (trace, compile, run)")
+    show_item("", f"port, later: {later}, {faster}")
     show_item("", f"pays off: {pays}")
     say("Every result was compared before, and every call waited for.")

@@ -1,23 +1,21 @@
 """Run the old program, or the port, in a process of its own.
 
-`old` runs the old program, `again` runs it once more in another process, `new`
-runs the port, and `trace` only traces it. What is found is reported at once.
+`old` runs the old program, `again` runs it once more in another process, and
+`new` runs the port. What is found is reported at once, as Evidence.
 """
 
-import ast
-import difflib
-import functools
+import contextlib
 import importlib.util
-import io
 import json
 import pickle
 import re
+import statistics
 import sys
 import time
 import tokenize
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,42 +24,41 @@ import numpy as np
 
 from workshop.errors import explain_error
 from workshop.harness import time_call
-from workshop.port import causes, evidence
-from workshop.port.results import compare_results, flatten, tolerance
+from workshop.port.causes import experiment
+from workshop.port.evidence import cache_misses, observe
+from workshop.port.results import Arrays, compare_results, flatten
 from workshop.sandbox import report
-from workshop.tracing import count_compilations, describe_compilation
+from workshop.tracing import (
+    count_compilations,
+    count_equations,
+    describe_compilation,
+)
 
-SINGLE = tolerance(np.zeros(1, np.float32))
 RTOLS = 1e-4, 1e-3, 0.01, 0.1
 MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
-Arrays = dict[str, np.ndarray]
 
 
 class Program:
     """A file, and the call to make in it."""
 
     def __init__(self, request: dict[str, Any], path: Path) -> None:
-        """Import the file, as `python FILE` does but for its main guard."""
+        """Import the file as `python FILE` does, except for its main guard."""
         self.request, self.path, self.folder = request, path, str(path.parent)
-        # A Python float has 64 bits; what it was made from may have had 32.
-        self.compare = functools.partial(
-            compare_results, rtol=request["rtol"], least=SINGLE
-        )
+        self.misses: list[dict] = []
         sys.argv = [str(path)]
         sys.path.insert(0, self.folder)
+        check_encoding(path)
         self.load()
 
     def load(self) -> None:
-        """Import the file, and the files beside it, from the beginning."""
+        """Import the file, and those beside it, from the beginning."""
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None) or ""
             if Path(file).parent == self.path.parent:
                 del sys.modules[name]
         name = self.path.stem
-        if name in sys.modules:
-            name = "program"
-        check_encoding(self.path)
+        name = "program" if name in sys.modules else name
         spec = importlib.util.spec_from_file_location(name, self.path)
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -77,12 +74,6 @@ class Program:
         exec(compile(self.request["setup"], "--setup", "exec"), names)
         return names
 
-    def given(self) -> dict[str, Any]:
-        """Return what --setup makes, by name."""
-        names = self.set_up()
-        known = self.names | {"np": np, "__builtins__": 0}
-        return {k: v for k, v in names.items() if known.get(k, names) is not v}
-
     def call(
         self, what: str = "call", names: dict[str, Any] | None = None
     ) -> tuple[Any, float]:
@@ -92,31 +83,41 @@ class Program:
         return time_call(eval, code, names)
 
     def flatten(self, result: Any) -> Arrays:
-        """Return the arrays of a result by their paths."""
-        return flatten(result, self.request["call"])
+        """Return the arrays of a result by their paths, one or more."""
+        if arrays := flatten(result, self.request["call"]):
+            return arrays
+        raise ValueError(
+            "The call returns nothing. Is a `return` missing? If the program"
+            " changes its arguments, let the call return them:"
+            " --call 'f(x, y) or (x, y)'."
+        )
 
-    def later_calls(self, spent: float) -> Iterator[float]:
-        """Yield the seconds of further calls, none if one takes long."""
-        start = time.monotonic() - spent
+    def compare(self, got: Arrays, want: Arrays) -> Any:
+        """Return the first difference, as --rtol allows."""
+        return compare_results(got, want, self.request["rtol"])
+
+    def median(self, *seconds: float) -> float:
+        """Return the median of these seconds and those of further calls."""
+        start, times = time.monotonic() - seconds[-1], [*seconds]
         for number in range(MAX_LATER):
             spent = time.monotonic() - start
             if spent > (BUDGET if number >= MIN_LATER else PATIENCE):
-                return
-            yield self.call()[1]
+                break
+            times.append(self.call()[1])
+        return statistics.median(times)
 
 
 def check_encoding(path: Path) -> None:
     """Raise SyntaxError, as Python does, if a file is not in its encoding."""
-    content = path.read_bytes()
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        content.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError) as error:
+        with tokenize.open(path) as file:
+            file.read()
+    except (SyntaxError, UnicodeDecodeError):
         raise SyntaxError(
             f"{path.name} is not in UTF-8, and Python refuses such a file."
             " Save it as UTF-8, or name its encoding in the first line:"
             " # -*- coding: latin-1 -*-"
-        ) from error
+        ) from None
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
@@ -126,22 +127,15 @@ def run_old(program: Program, results: Path, tell: Tell) -> None:
     tell(step="its result can be compared")
     arrays = program.flatten(result)
     tell(bytes=sum(array.nbytes for array in arrays.values()))
-    if not arrays:
-        raise ValueError(
-            "The call returns nothing. If the program changes its arguments,"
-            " let the call return them: --call 'f(x, y) or (x, y)'."
-        )
     results.write_bytes(pickle.dumps([arrays]))
     del result, arrays  # a large result is kept once
     result, second = program.call()
-    arrays = program.flatten(result)
-    wants = pickle.loads(results.read_bytes())
+    arrays, wants = program.flatten(result), pickle.loads(results.read_bytes())
     repeats = compare_results(arrays, wants[0]) is None
     if not repeats:
         results.write_bytes(pickle.dumps([*wants, arrays]))
     del result, arrays, wants
-    later = program.later_calls(second)
-    tell(old=float(np.median([first, second, *later])), old_repeats=repeats)
+    tell(old_repeats=repeats, old=program.median(first, second))
 
 
 def run_again(program: Program, results: Path, tell: Tell) -> None:
@@ -150,144 +144,113 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
     Here the memory that NumPy hands out is not 0, but what was left in it.
     """
     wants, names = pickle.loads(results.read_bytes()), program.set_up()
-    left = [np.full(n, 255, np.uint8) for n in range(1, 1025) for _ in "1234567"]
+    left = [np.full(i // 7, 255, np.uint8) for i in range(7, 7175)]
     del left
     got = program.flatten(program.call(names=names)[0])
-    repeats = compare_results(got, wants[0]) is None
-    text = program.path.read_text("utf-8")
-    empty = re.search(r"\bempty(_like)?\(", text)
-    line = text.count("\n", 0, empty.start()) + 1 if empty else 0
-    named = {"uninitialized": f"{program.path}:{line}"} if empty else {}
-    tell(**named, **({} if repeats else {"old_repeats": False}))
+    if compare_results(got, wants[0]):
+        tell(old_repeats=False)
+    for number, line in enumerate(program.path.open("rb"), 1):
+        if re.search(rb"\bempty(_like)?\(", line):
+            tell(uninitialized=f"{program.path}:{number}")
+            return
 
 
 def run_new(program: Program, results: Path, tell: Tell) -> None:
     """Compare two calls with the old program, then time and watch the port."""
-    wants, folder = pickle.loads(results.read_bytes()), program.folder
-    want = wants[0]
+    wants = pickle.loads(results.read_bytes())
     tell(step="the port runs")
     with (
-        evidence.cache_misses(folder) as misses,
+        cache_misses(program.folder) as program.misses,
         warnings.catch_warnings(record=True) as warned,
     ):
         warnings.simplefilter("always")
         result, first = program.call()
-    narrowed = [
-        f"{warning.filename}:{warning.lineno}"
-        for warning in warned
-        if re.search("requested.*64", str(warning.message), re.DOTALL)
-    ]
     tell(step="its result can be compared")
-    is_jax = any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
     got = program.flatten(result)
-    tell(step="same result", dtypes=changed_dtypes(got, want))
-    difference = program.compare(got, want)
+    pairs = {
+        (str(got[p].dtype), str(wants[0][p].dtype))
+        for p in got.keys() & wants[0]
+    }
+    dtypes = [f"{a} for {b}" for a, b in sorted(pairs) if a != b]
+    tell(step="same result", dtypes=", ".join(dtypes))
+    difference = program.compare(got, wants[0])
+    is_jax = any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
     with (
-        evidence.cache_misses(folder) as again,
+        cache_misses(program.folder) as again,
         count_compilations() as seconds,
     ):
         result, second = program.call()
     later_got = program.flatten(result)
-    repeats = compare_results(later_got, got) is None
     if difference is None:
         tell(step="same at the second call")
         difference = program.compare(later_got, wants[-1])
         tell(at_second=difference is not None)
     if difference:
+        repeats = compare_results(later_got, got) is None
         tell(differs=difference._asdict(), repeats=repeats)
-        rtols = (r for r in RTOLS if not compare_results(got, want, r))
-        tell(allow=next(rtols, None))
-        seen = causes.experiment(program, misses, got, wants, difference)
-        for facts in seen:
+        rtols = (r for r in RTOLS if not compare_results(got, wants[0], r))
+        tell(allow=next(rtols, 0))
+        for facts in experiment(program, difference, got, wants):
             tell(**facts)
         return
-    later = float(np.median([second, *program.later_calls(second)]))
-    tell(first=first, later=later, floor=time_floor(got), is_jax=is_jax)
-    tell(misses=misses, again=again, narrowed=narrowed)
-    tell(compiling=sum(seconds), step="what JAX makes of it")
-    tell(**evidence.observe(program), grows=compare_sizes(program))
+    tell(first=first, later=program.median(second), is_jax=is_jax)
+    tell(misses=program.misses, again=again, compiling=sum(seconds))
+    narrowed = [
+        w for w in warned if re.search("requested.*64", str(w.message), re.S)
+    ]
+    tell(narrowed=[f"{w.filename}:{w.lineno}" for w in narrowed])
+    tell(step="what JAX makes of it")
+    tell(**observe(program), grows=compare_sizes(program))
 
 
-def run_trace(program: Program, _: Path, tell: Tell) -> None:
-    """Only trace the port, which takes too long to compile or to run."""
-    jaxpr = evidence.trace(program)
-    own = (e.params for e in jaxpr.eqns if "jaxpr" in e.params)
-    programs = {evidence.own_name(p, program.folder): p for p in own}
-    programs.pop("", None)
-    tell(**evidence.look_inside(programs, program.folder))
+def compare_sizes(program: Program) -> list[int]:
+    """Return the operations in the programs of --call and of --larger."""
+    sizes = []
+    with contextlib.suppress(Exception):  # a call that reads values fails
+        for what in ("call", "larger") if program.request["larger"] else ():
+            traced = jax.make_jaxpr(lambda: program.call(what)[0])()  # noqa: B023
+            sizes.append(count_equations(traced.jaxpr))
+    return sizes
 
 
-def compare_sizes(program: Program) -> tuple[int, int]:
-    """Return the operations in the program of --call, and of --larger."""
-    if program.request["larger"]:
-        pair = [evidence.trace(program, what) for what in ("call", "larger")]
-        if all(pair):
-            return tuple(map(evidence.count_equations, pair))
-    return 1, 1
-
-
-def changed_dtypes(got: Arrays, want: Arrays) -> str:
-    """Return the dtypes that are not as they were, in a few words."""
-    pairs = {(str(got[p].dtype), str(want[p].dtype)) for p in want if p in got}
-    return ", ".join(f"{g} for {w}" for g, w in sorted(pairs) if g != w)
-
-
-def time_floor(results: Arrays) -> float:
-    """Return the seconds in which the bytes of the result can be written."""
-    size = sum(array.nbytes for array in results.values())
-    return min(time_call(np.full, size, 1, np.uint8)[1] for _ in range(3))
-
-
-RUNS = {"old": run_old, "again": run_again, "new": run_new, "trace": run_trace}
+RUNS = {"old": run_old, "again": run_again, "new": run_new}
 
 
 def work(tell: Tell, mode: str, request: str, path: Path) -> None:
     """Report what is found, and why it fails if it does."""
-    content = json.loads(request)
+    content, names = json.loads(request), {}
     try:
         tell(step="imports")
         program = Program(content, path)
+        names = program.names
         RUNS[mode](program, Path(content["results"]), tell)
     except BaseException as error:
-        tell(why=explain(error, path, content))
+        tell(why=explain(error, path, names))
 
 
-def explain(error: BaseException, path: Path, request: dict) -> str:
+def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     """Return what failed, in which line, and what to do about it."""
-    files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
-    ours = [file for file in files if file.startswith("--")]
-    if ours and str(path) not in files:
-        text = f"In {ours[-1]}: {explain_error(error, path)}"
-        return f"{text}\n{explain_call(error, path)}".rstrip()
     text = explain_error(error, path)
-    if isinstance(error, SystemExit | EOFError) and not ours:
+    files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
+    if str(path) in files or not any(f.startswith("--") for f in files):
+        return text
+    text = f"In {files[-1]}: {text}"
+    same = "--call is the same for both files"
+    if isinstance(error, NameError):
+        module = names["__name__"]
+        own = [
+            name
+            for name, value in names.items()
+            if getattr(value, "__module__", None) == module
+        ]
+        known = ", ".join(own) or "no function"
+        text += f"\n{path.name} has {known}. {same}: both need that name."
+    if isinstance(error, TypeError) and "argument" in str(error):
         text += (
-            "\nThe file reads its command line or its input when it is"
-            " imported. Put that part under `if __name__ == \"__main__\":`,"
-            " and the computation in a function, which --call can call."
+            f"\n{same}. If only {path.name} needs an argument, give it a"
+            " default there, such as key=jax.random.key(0)."
         )
     return text
-
-
-def explain_call(error: BaseException, path: Path) -> str:
-    """Return why the call does not fit the file, "" if that is not known."""
-    if isinstance(error, NameError) and error.name:
-        tree = ast.parse(path.read_bytes())
-        names = [n.name for n in tree.body if hasattr(n, "name")]
-        near = difflib.get_close_matches(error.name, names, cutoff=0) or names
-        return (
-            f"{path.name} has no `{error.name}`. It has {', '.join(near)}."
-            " --call is the same for both files, so both need that name:"
-            f" {error.name} = {near[0]} in {path.name}, for example."
-        )
-    if isinstance(error, TypeError) and "argument" in str(error):
-        return (
-            f"The call does not give what the function in {path.name} takes."
-            " --call is the same for both files: give an argument that only"
-            " one of them needs a default there, for example"
-            " key=jax.random.key(0)."
-        )
-    return ""
 
 
 if __name__ == "__main__":
