@@ -94,7 +94,7 @@ def explain_miss(miss: dict[str, str], misses: list) -> dict[str, Any]:
     kind, often = f"again_{miss['kind']}", f" {times:,} times"
     values = miss | {"times": times, "often": often if times > 1 else ""}
     values["why"] = words(kind, "why", miss | {"change": miss["why"]})
-    return values | {"remedy": WORDS[kind]["remedy"]}
+    return values | {"remedy": words(kind, "remedy")}
 
 
 def sending(e: Evidence) -> Rows:
@@ -165,9 +165,10 @@ def causes(e: Evidence) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     """Yield whether it is the cause, its name, and values: surest first."""
     draws = any("random" in name for name in e.operations)
     kind, detail = e.relation or ("", "")
-    overflow = dict(
-        zip(("line", "detail"), e.events.get("overflow", ()), strict=False)
-    )
+    events = {
+        name: {"line": line, "detail": what}
+        for name, (line, what) in e.events.items()
+    }
     yield e.dropped, "dropped", {"line": e.dropped}
     yield e.without_jit, name_change(e), e.changed
     yield e.at_second, "second", {}
@@ -179,17 +180,17 @@ def causes(e: Evidence) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     yield old, "old_draws", {}
     yield not e.repeats, "new_draws", {}
     yield draws, "draws", {}
-    yield e.wide and overflow, "overflow_wide", overflow
+    for name in ("overflow", "cast") if e.wide else ():
+        yield name in events, f"{name}_wide", events.get(name, {})
     allow = f" If 32 bits are enough: --rtol {e.allow}." if e.allow else ""
     values = dict(zip(("got", "want"), e.wide, strict=False), allow=allow)
     yield e.wide, "precision", values
-    if "nan" in e.events and "NaN" in e.differs["text"]:
-        yield True, "nan", {"line": e.events["nan"][0]}
+    if "NaN" in e.differs["text"]:
+        yield "nan" in events, "nan", events.get("nan", {})
     kind = "ties" if kind == "shuffled" and "sort" in e.operations else kind
     yield kind, kind, {"detail": detail}
     for name in EVENTS:
-        line, detail = e.events.get(name, ("", ""))
-        yield line, name, {"line": line, "detail": detail}
+        yield name in events, name, events.get(name, {})
     tried = ", ".join(words("tried", name) for name in e.tried)
     yield tried, "unknown", {"tried": tried}
 

@@ -44,7 +44,7 @@ def experiment(
     }
     yield {"relation": relate(got[path], want[path], given)}
     tried: list[str] = []
-    for run in (without_jit, with_64_bits, reused_key) if index else ():
+    for run in EXPERIMENTS if index is not None else ():
         with contextlib.suppress(Exception):  # it may fail where jit does not
             yield run(program, wants, path, index)
             tried.append(run.__name__)
@@ -54,17 +54,18 @@ def experiment(
 def without_jit(program: Any, wants: list[Arrays], *_: Any) -> dict[str, Any]:
     """Run the port twice, one operation at a time, and watch each."""
     program.load()
-    walk, watch, right = Walk(program.folder), Watch(program), []
+    walk, watch, right = Walk(), Watch(program), []
+    recorder = Recorder(program.folder, walk.look)
     with contextlib.suppress(TimeoutError):
         for want in wants[0], wants[-1]:
             names = program.set_up()
-            with jax.disable_jit(), set_current_trace(walk):
+            with jax.disable_jit(), set_current_trace(recorder):
                 sys.settrace(watch)
                 try:
                     result, _ = program.call(names=names)
                 finally:
                     sys.settrace(None)
-                result = jax.tree.map(walk.lower, result)
+                result = jax.tree.map(recorder.lower, result)
             got = program.flatten(result)
             right.append(program.compare(got, want) is None)
     unused = [line for line, value in walk.made.items() if not value.used]
@@ -102,33 +103,27 @@ def reused_key(program: Any, *_: Any) -> dict[str, str]:
     return {}
 
 
-class Walk(Recorder):
+class Walk:
     """Notes what may surprise in the values of each operation."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self) -> None:
         """Begin with nothing seen."""
-        super().__init__(folder)
         self.operations: set[str] = set()
         self.events: dict[str, list[str]] = {}
         self.made: dict[str, Value] = {}
 
-    def lift(self, array: Any) -> Value:
-        """Keep the last value that the call in a statement makes."""
-        value = super().lift(array)
-        path, _, number = self.line.rpartition(":")
-        if path and int(number) in find_statements(path):
-            self.made[self.line] = value
-        return value
-
-    def note(
-        self, primitive: Any, params: dict, arrays: list, results: list
+    def look(
+        self, primitive: Any, params: dict, arrays: list, made: list, line: str
     ) -> None:
-        """Keep the first line of each event."""
+        """Keep the first line of each event, and what a statement makes."""
         self.operations.add(primitive.name)
-        values, after = map(as_numbers, arrays), as_numbers(results[0])
+        path, _, number = line.rpartition(":")
+        if path and int(number) in find_statements(path):
+            self.made[line] = made[-1]
+        values, after = map(as_numbers, arrays), as_numbers(made[0].array)
         found = find_events(primitive, params, [*values], after)
         for event, detail in found:
-            self.events.setdefault(event, [self.line, detail])
+            self.events.setdefault(event, [line, detail])
 
 
 @functools.cache
@@ -278,3 +273,6 @@ def describe(value: Any) -> str:
     value = value.array if isinstance(value, Value) else value
     plain = isinstance(value, int | float | complex | str | list | dict)
     return repr(value) if plain or hasattr(value, "dtype") else ""
+
+
+EXPERIMENTS = without_jit, with_64_bits, reused_key

@@ -7,6 +7,7 @@ recorded, and Python's own trace function for the time of each line.
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from jax.extend.source_info_util import current
 
 from workshop.tracing import LOOPS, equations, largest_value
 
+CALL = "--call"  # the file name of what that option holds
 PATIENCE = 20  # seconds that a call may take while it is watched
 AGAIN = 8  # operations that are repeated so often are an unrolled loop,
 LONG = 32  # or so often in a program that has a loop of its own
@@ -90,7 +92,7 @@ def make_evidence(facts: dict[str, Any]) -> Evidence:
 def is_own(file: str, folder: str) -> bool:
     """Return whether the user wrote a file; packages may be in the folder."""
     inside = file.startswith(f"{folder}{os.sep}")
-    return (inside and "site-packages" not in file) or file == "--call"
+    return (inside and "site-packages" not in file) or file == CALL
 
 
 def own_lines(traceback: Any, folder: str) -> list[str]:
@@ -102,24 +104,11 @@ def own_lines(traceback: Any, folder: str) -> list[str]:
     ]
 
 
-def line_of(equation: Any, folder: str) -> str:
-    """Return the user's line that an equation comes from."""
-    return next(iter(own_lines(equation.source_info.traceback, folder)), "")
-
-
 def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
     """Return the innermost of the user's functions that led to a frame."""
     while frame and not is_own(frame.f_code.co_filename, folder):
         frame = frame.f_back
     return frame
-
-
-def own_name(params: dict[str, Any], folder: str) -> str:
-    """Return the name of a jitted function, if the user has written it."""
-    program = getattr(params.get("jaxpr"), "jaxpr", None)
-    source = (program and program.debug_info.func_src_info) or ""
-    own = is_own(source.partition(" at ")[2], folder)
-    return params.get("name", "") if own else ""
 
 
 class Value(Tracer):
@@ -134,31 +123,34 @@ class Value(Tracer):
         """Return the array to JAX, which needs it for a shape for example."""
         return self.array
 
-
-def reading(name: str) -> Callable[..., Any]:
-    """Return a method of Value that is noted, and then done by the array."""
-
-    def read(value: Value, *args: Any, **kwargs: Any) -> Any:
-        value.used = True
-        value._trace.note_read(sys._getframe(1))
-        return getattr(value.array, name)(*args, **kwargs)
-
-    return read
+    def read(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Note a method, and let the array do it."""
+        self.used = True
+        self._trace.note_read(sys._getframe(1))
+        return getattr(self.array, name)(*args, **kwargs)
 
 
-for read in READS:
-    setattr(Value, read, reading(read))
+for name in READS:
+    setattr(Value, name, functools.partialmethod(Value.read, name))
 
 
 class Recorder(Trace):
-    """Runs the operations of a call one by one, as JAX does outside jit."""
+    """Runs the operations of a call one by one, as JAX does outside jit.
 
-    def __init__(self, folder: str) -> None:
+    It counts what Python sends to the device: operations, and calls of jitted
+    functions. `look` is given each operation with its values.
+    """
+
+    def __init__(self, folder: str, look: Callable | None = None) -> None:
         """Begin to record what files in that folder do."""
         super().__init__()
-        self.folder, self.line = folder, ""
+        self.folder, self.look, self.line = folder, look, ""
         self.end = time.monotonic() + PATIENCE
-        self.reads: Counter[str] = Counter()
+        self.eager, self.calls, self.chained = Counter(), Counter(), Counter()
+        self.reads, self.seconds = Counter(), Counter()
+        self.programs: dict[str, Any] = {}
+        self.results: dict[str, set[int]] = {}
+        self.eager_loop = ""
 
     def note_read(self, frame: FrameType | None) -> None:
         """Count a read by the user's line itself, or through NumPy."""
@@ -174,33 +166,54 @@ class Recorder(Trace):
             return value.array
         return value
 
-    def lift(self, array: Any) -> Value:
-        """Return the array as a Value."""
-        return Value(self, array)
-
     def process_primitive(
         self, primitive: Any, values: Any, params: dict[str, Any], /
     ) -> Any:
         """Run one operation, and note it. JAX calls this for each."""
         if time.monotonic() > self.end:
             raise TimeoutError
-        lines = own_lines(current().traceback, self.folder)
-        self.line = lines[0] if lines else ""
+        self.line = next(iter(own_lines(current().traceback, self.folder)), "")
         arrays = [self.lower(value) for value in values]
         start = time.perf_counter()
         with eval_context():
             found = primitive.bind(*arrays, **params)
             jax.block_until_ready(found)
-            self.spent = time.perf_counter() - start
-            results = found if primitive.multiple_results else [found]
-            self.note(primitive, params, arrays, results)
-        lifted = [self.lift(result) for result in results]
-        return lifted if primitive.multiple_results else lifted[0]
+        several = primitive.multiple_results
+        results = found if several else [found]
+        self.count(primitive.name, params, arrays, results, start)
+        lifted = [Value(self, result) for result in results]
+        if self.look:
+            with eval_context():
+                self.look(primitive, params, arrays, lifted, self.line)
+        return lifted if several else lifted[0]
 
-    def stage_value(self, value: Any) -> Any:
+    def count(
+        self,
+        kind: str,
+        params: dict,
+        arrays: list,
+        results: list,
+        start: float,
+    ) -> None:
+        """Count an operation, or a call of a jitted function."""
+        program = getattr(params.get("jaxpr"), "jaxpr", None)
+        source = (program and program.debug_info.func_src_info) or ""
+        own = is_own(source.partition(" at ")[2], self.folder)
+        if not (own and "name" in params):
+            self.eager[self.line] += 1
+            self.eager_loop = self.line if kind in LOOPS else self.eager_loop
+            return
+        name = params["name"]
+        self.seconds[self.line] += time.perf_counter() - start
+        self.calls[name] += 1
+        before = {id(array) for array in self.results.get(name, ())}
+        self.chained[name] += any(id(array) in before for array in arrays)
+        self.results[name], self.programs[name] = results, params["jaxpr"]
+
+    def stage_value(self, value: Any) -> Value:
         """Return a number or one of NumPy's arrays as a Value."""
         with eval_context():
-            return self.lift(jax.numpy.asarray(self.lower(value)))
+            return Value(self, jax.numpy.asarray(self.lower(value)))
 
     def process_custom_jvp_call(
         self, _: Any, function: Any, *rest: Any, **__: Any
@@ -212,41 +225,12 @@ class Recorder(Trace):
     process_custom_vjp_call = process_custom_jvp_call
 
 
-class Sent(Recorder):
-    """Counts what Python sends to the device: operations, and calls."""
-
-    def __init__(self, folder: str) -> None:
-        """Begin to count."""
-        super().__init__(folder)
-        self.eager, self.calls, self.chained = Counter(), Counter(), Counter()
-        self.seconds: Counter[str] = Counter()
-        self.programs: dict[str, Any] = {}
-        self.results: dict[str, list] = {}
-        self.eager_loop = ""
-
-    def note(
-        self, primitive: Any, params: dict, arrays: list, results: list
-    ) -> None:
-        """Count an operation, or a call of a jitted function."""
-        name = own_name(params, self.folder)
-        if not name:
-            self.eager[self.line] += 1
-            if primitive.name in LOOPS:
-                self.eager_loop = self.line
-            return
-        self.seconds[self.line] += self.spent
-        self.calls[name] += 1
-        before = {*map(id, self.results.get(name, ()))}
-        self.chained[name] += not before.isdisjoint(map(id, arrays))
-        self.results[name], self.programs[name] = results, params
-
-
 class LineTimer:
     """A trace function of Python that adds up the seconds of each line."""
 
     def __init__(self, folder: str) -> None:
         """Begin to measure."""
-        self.folder, self.line = folder, "--call:1"
+        self.folder, self.line = folder, f"{CALL}:1"
         self.seconds: Counter[str] = Counter()
         self.function: dict[str, Any] = {}
         self.last = time.perf_counter()
@@ -266,7 +250,7 @@ class LineTimer:
         if now > self.end:
             raise TimeoutError
         caller = own_frame(frame.f_back, self.folder)
-        if event == "call" and caller and caller.f_back is None:
+        if event == "call" and caller and caller.f_code.co_filename == CALL:
             self.note_function(frame)
         here = caller if event == "return" and caller else frame
         self.line = f"{here.f_code.co_filename}:{here.f_lineno}"
@@ -299,9 +283,8 @@ def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
                 k for k, words in MISSES.items() if re.search(words, text)
             )
             change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
-            why = "{0} was {2}, now {1}".format(
-                *change.groups() if change else "???"
-            )
+            values = change.groups() if change else ("", "", "")
+            why = "{0} was {2}, now {1}".format(*values)
             found.append(
                 miss | {"made": name[2], "kind": next(kinds), "why": why}
             )
@@ -321,7 +304,7 @@ def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
 
 def observe(program: Any) -> dict[str, Any]:
     """Return what a later call of a program does, and where its time goes."""
-    sent = Sent(program.folder)
+    sent = Recorder(program.folder)
     with contextlib.suppress(Exception), set_current_trace(sent):
         program.call()
     for _ in range(2):  # the first is slow wherever Python has to warm up
@@ -332,28 +315,27 @@ def observe(program: Any) -> dict[str, Any]:
         sys.settrace(None)
     inside = sent.seconds & timer.seconds  # the smaller of the two
     outside = timer.seconds - inside
-    counts = {
-        name: dict(count.most_common())
-        for name, count in vars(sent).items()
-        if isinstance(count, Counter)
-    }
-    facts = {"inside": inside.total(), "outside": dict(outside.most_common())}
-    facts |= {"function": timer.function, "eager_loop": sent.eager_loop}
-    return counts | facts | look_inside(sent.programs, program.folder)
+    facts = {"function": timer.function, "eager_loop": sent.eager_loop}
+    facts |= {"calls": sent.calls, "chained": sent.chained}
+    for name, count in ("eager", sent.eager), ("reads", sent.reads):
+        facts[name] = dict(count.most_common())
+    facts |= {"inside": inside.total(), "outside": dict(outside.most_common())}
+    return facts | look_inside(sent.programs, program.folder)
 
 
-def look_inside(programs: dict[str, dict], folder: str) -> dict[str, Any]:
-    """Return what compiled programs hold, by the parameters of their jit."""
+def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return what compiled programs hold."""
     facts: dict[str, Any] = {"constants": {}, "unrolled": {}, "loops": []}
     callbacks, scatters = set(), Counter()
-    for name, params in programs.items():
-        program = params["jaxpr"]
+    for name, program in programs.items():
         sizes = [getattr(value, "nbytes", 0) for value in program.consts]
         facts["constants"][name] = sum(sizes)
         if found := find_unrolled(program.jaxpr, folder):
             facts["unrolled"] = found | {"name": name}
         for equation in equations(program.jaxpr):
-            kind, line = equation.primitive.name, line_of(equation, folder)
+            kind = equation.primitive.name
+            lines = own_lines(equation.source_info.traceback, folder)
+            line = lines[0] if lines else ""
             if "callback" in kind:
                 callbacks.add(kind)
             if kind.startswith("scatter"):
@@ -361,7 +343,7 @@ def look_inside(programs: dict[str, dict], folder: str) -> dict[str, Any]:
             if kind in LOOPS:
                 loop = {"line": line, "size": largest_value(equation)}
                 copied = copied_buffer(program, equation)
-                facts["loops"].append(loop | {"copied": copied, "name": name})
+                facts["loops"].append(loop | {"copied": copied})
     facts["scatters"] = dict(scatters.most_common())
     return facts | {"callbacks": sorted(callbacks)}
 

@@ -24,8 +24,9 @@ import numpy as np
 
 from workshop.errors import explain_error
 from workshop.harness import time_call
+from workshop.port.advice import words
 from workshop.port.causes import experiment
-from workshop.port.evidence import cache_misses, observe
+from workshop.port.evidence import CALL, cache_misses, observe, own_frame
 from workshop.port.results import Arrays, compare_results, flatten
 from workshop.sandbox import report
 from workshop.tracing import (
@@ -35,6 +36,7 @@ from workshop.tracing import (
 )
 
 RTOLS = 1e-4, 1e-3, 0.01, 0.1
+SETUP = "--setup"
 MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
 
@@ -46,9 +48,9 @@ class Program:
         """Import the file as `python FILE` does, except for its main guard."""
         self.request, self.path, self.folder = request, path, str(path.parent)
         self.misses: list[dict] = []
+        self.names: dict[str, Any] = {}
         sys.argv = [str(path)]
         sys.path.insert(0, self.folder)
-        check_encoding(path)
         self.load()
 
     def load(self) -> None:
@@ -59,10 +61,16 @@ class Program:
                 del sys.modules[name]
         name = self.path.stem
         name = "program" if name in sys.modules else name
+        try:
+            with tokenize.open(self.path) as file:
+                file.read()
+        except (SyntaxError, UnicodeDecodeError):
+            text = words("encoding", "says", {"name": self.path.name})
+            raise SyntaxError(text) from None
         spec = importlib.util.spec_from_file_location(name, self.path)
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
         self.names = vars(module)
+        spec.loader.exec_module(module)
 
     def set_up(self) -> dict[str, Any]:
         """Run --setup; return the names that the call sees.
@@ -71,7 +79,7 @@ class Program:
         `np` is NumPy, whatever the program calls so.
         """
         names = self.names | {"np": np}
-        exec(compile(self.request["setup"], "--setup", "exec"), names)
+        exec(compile(self.request["setup"], SETUP, "exec"), names)
         return names
 
     def call(
@@ -79,22 +87,8 @@ class Program:
     ) -> tuple[Any, float]:
         """Return the result of a call, and the seconds until it is there."""
         names = self.set_up() if names is None else names
-        code = compile(self.request[what], "--call", "eval")
+        code = compile(self.request[what], CALL, "eval")
         return time_call(eval, code, names)
-
-    def flatten(self, result: Any) -> Arrays:
-        """Return the arrays of a result by their paths, one or more."""
-        if arrays := flatten(result, self.request["call"]):
-            return arrays
-        raise ValueError(
-            "The call returns nothing. Is a `return` missing? If the program"
-            " changes its arguments, let the call return them:"
-            " --call 'f(x, y) or (x, y)'."
-        )
-
-    def compare(self, got: Arrays, want: Arrays) -> Any:
-        """Return the first difference, as --rtol allows."""
-        return compare_results(got, want, self.request["rtol"])
 
     def median(self, *seconds: float) -> float:
         """Return the median of these seconds and those of further calls."""
@@ -106,18 +100,15 @@ class Program:
             times.append(self.call()[1])
         return statistics.median(times)
 
+    def flatten(self, result: Any) -> Arrays:
+        """Return the arrays of a result by their paths: at least one."""
+        if arrays := flatten(result, self.request["call"]):
+            return arrays
+        raise ValueError(words("nothing", "says"))
 
-def check_encoding(path: Path) -> None:
-    """Raise SyntaxError, as Python does, if a file is not in its encoding."""
-    try:
-        with tokenize.open(path) as file:
-            file.read()
-    except (SyntaxError, UnicodeDecodeError):
-        raise SyntaxError(
-            f"{path.name} is not in UTF-8, and Python refuses such a file."
-            " Save it as UTF-8, or name its encoding in the first line:"
-            " # -*- coding: latin-1 -*-"
-        ) from None
+    def compare(self, got: Arrays, want: Arrays) -> Any:
+        """Return the first difference, as --rtol allows."""
+        return compare_results(got, want, self.request["rtol"])
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
@@ -149,36 +140,34 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
     got = program.flatten(program.call(names=names)[0])
     if compare_results(got, wants[0]):
         tell(old_repeats=False)
-    for number, line in enumerate(program.path.open("rb"), 1):
+    for number, line in enumerate(program.path.read_bytes().splitlines(), 1):
         if re.search(rb"\bempty(_like)?\(", line):
             tell(uninitialized=f"{program.path}:{number}")
-            return
 
 
 def run_new(program: Program, results: Path, tell: Tell) -> None:
-    """Compare two calls with the old program, then time and watch the port."""
-    wants = pickle.loads(results.read_bytes())
+    """Compare two calls with the old program, then watch the port."""
+    wants, folder = pickle.loads(results.read_bytes()), program.folder
     tell(step="the port runs")
-    with (
-        cache_misses(program.folder) as program.misses,
-        warnings.catch_warnings(record=True) as warned,
-    ):
+    narrowed: list[str] = []
+
+    def note(message: Warning | str, *_: Any) -> None:
+        frame = own_frame(sys._getframe(), folder)
+        if frame and "requested dtype" in str(message):
+            narrowed.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+
+    with cache_misses(folder) as misses, warnings.catch_warnings():
         warnings.simplefilter("always")
+        warnings.showwarning = note
         result, first = program.call()
+    program.misses = misses
     tell(step="its result can be compared")
     got = program.flatten(result)
-    pairs = {
-        (str(got[p].dtype), str(wants[0][p].dtype))
-        for p in got.keys() & wants[0]
-    }
-    dtypes = [f"{a} for {b}" for a, b in sorted(pairs) if a != b]
-    tell(step="same result", dtypes=", ".join(dtypes))
+    leaves = jax.tree.leaves(result)
+    tell(is_jax=any(isinstance(leaf, jax.Array) for leaf in leaves))
+    tell(step="same result", dtypes=changed_dtypes(got, wants[0]))
     difference = program.compare(got, wants[0])
-    is_jax = any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
-    with (
-        cache_misses(program.folder) as again,
-        count_compilations() as seconds,
-    ):
+    with cache_misses(folder) as again, count_compilations() as seconds:
         result, second = program.call()
     later_got = program.flatten(result)
     if difference is None:
@@ -193,14 +182,16 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
         for facts in experiment(program, difference, got, wants):
             tell(**facts)
         return
-    tell(first=first, later=program.median(second), is_jax=is_jax)
-    tell(misses=program.misses, again=again, compiling=sum(seconds))
-    narrowed = [
-        w for w in warned if re.search("requested.*64", str(w.message), re.S)
-    ]
-    tell(narrowed=[f"{w.filename}:{w.lineno}" for w in narrowed])
-    tell(step="what JAX makes of it")
+    tell(first=first, later=program.median(second))
+    tell(misses=misses, again=again, compiling=sum(seconds))
+    tell(step="what JAX makes of it", narrowed=narrowed)
     tell(**observe(program), grows=compare_sizes(program))
+
+
+def changed_dtypes(got: Arrays, want: Arrays) -> str:
+    """Return the dtypes that are not as they were, in a few words."""
+    pairs = {(str(got[p].dtype), str(want[p].dtype)) for p in want if p in got}
+    return ", ".join(f"{g} for {w}" for g, w in sorted(pairs) if g != w)
 
 
 def compare_sizes(program: Program) -> list[int]:
@@ -232,25 +223,19 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     """Return what failed, in which line, and what to do about it."""
     text = explain_error(error, path)
     files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
-    if str(path) in files or not any(f.startswith("--") for f in files):
+    if str(path) in files or not {CALL, SETUP} & {*files}:
         return text
-    text = f"In {files[-1]}: {text}"
-    same = "--call is the same for both files"
+    module = names["__name__"]
+    own = [
+        n for n, v in names.items() if getattr(v, "__module__", 0) == module
+    ]
+    values = {"name": path.name, "has": ", ".join(own) or "no function"}
+    text = f"In {files[-1]}: {text}\n"
     if isinstance(error, NameError):
-        module = names["__name__"]
-        own = [
-            name
-            for name, value in names.items()
-            if getattr(value, "__module__", None) == module
-        ]
-        known = ", ".join(own) or "no function"
-        text += f"\n{path.name} has {known}. {same}: both need that name."
+        text += words("not_there", "says", values)
     if isinstance(error, TypeError) and "argument" in str(error):
-        text += (
-            f"\n{same}. If only {path.name} needs an argument, give it a"
-            " default there, such as key=jax.random.key(0)."
-        )
-    return text
+        text += words("not_given", "says", values)
+    return text.rstrip()
 
 
 if __name__ == "__main__":
