@@ -89,18 +89,17 @@ def measure_each(
 def extrapolate(
     program: Program, inputs: tuple, expected: np.ndarray, probes: tuple
 ) -> Row:
-    """Measure calls of few and of more rows, and guess those of all rows.
+    """Measure calls of few and of more rows, and guess one of all rows.
 
-    Compiling takes the longer, the more rows there are, running too.
+    A later call takes as long for each row. The first call also compiles: this
+    time is extended on a line.
     """
     rule, width, num_steps = inputs
     few, more = probes
-    short, long = (
-        measure(program, (rule, width, n), expected[:n]) for n in probes
-    )
-    extra = max(0, long.seconds("first") - short.seconds("first"))
-    a_row = extra / (more - few)
-    first = long.seconds("first") + a_row * (num_steps - more)
-    later = long.seconds() / more * num_steps
+    rows = [measure(program, (rule, width, n), expected[:n]) for n in probes]
+    short, long = (row.seconds("first") - row.seconds() for row in rows)
+    a_row = max(0, long - short) / (more - few)
+    later = rows[1].seconds() / more * num_steps
+    first = long + a_row * (num_steps - more) + later
     samples = {"first": [first], "later": [later]}
     return Row(program.label, samples, width * num_steps, extrapolated=True)

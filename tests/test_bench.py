@@ -134,14 +134,16 @@ def test_the_cpu_is_beside_another_device(monkeypatch):
 
 def test_a_long_call_is_extrapolated(monkeypatch):
     def measured(_, inputs, expected):
-        return Row("", {"first": [times[inputs[2]]], "later": [len(expected)]})
+        later = len(expected)  # one second a row
+        first = later + compiling[inputs[2]]
+        return Row("", {"first": [first], "later": [later]})
 
     monkeypatch.setattr(measuring, "measure", measured)
     inputs = Program("unrolled", None), (110, 24, 24), np.zeros((24, 24))
-    for *seconds, first in ((1, 2, 12), (9, 12, 42), (5, 4, 4)):
-        times = dict(zip((2, 4), seconds, strict=True))
+    for short, long, guess in ((1, 2, 12), (9, 12, 42), (5, 4, 4)):
+        compiling = {2: short, 4: long}
         row = measuring.extrapolate(*inputs, (2, 4))
-        assert (row.seconds("first"), row.seconds()) == (first, 24)
+        assert (row.seconds("first"), row.seconds()) == (24 + guess, 24)
 
 
 @pytest.mark.parametrize("name", ["small", "compile", "rules", "scale"])
