@@ -152,7 +152,8 @@ show_table(["size", "256 calls, ms", "one call, ms", "ratio"], rows)
 # the same time. Here they are: `rule = 16 * row + column`, both from 0.
 
 # %%
-framed = np.pad(states, [(0, 0), (0, 1), (0, 1)], constant_values=1)
+margins = [(0, 0), (0, 1), (0, 1)]  # a gray line between the pictures
+framed = np.pad(np.float32(states), margins, constant_values=0.5)
 show_states({"all rules": make_grid(framed)[:-1, :-1]}, ALTS["grid"])
 
 # %% [markdown]
