@@ -100,7 +100,7 @@ def test_a_wrong_port_is_named_with_its_first_difference(number, port):
     wrong = f"x.at[{number}].add(1)"
     done, facts = port(OLD, (STEP + SCAN).replace("n x +", f"n {wrong} +"))
     assert done.returncode == 1
-    assert facts["differs"]["index"] == [0]
+    assert facts["differs"]["index"] == [number]
     assert not facts["same"]
 
 
