@@ -72,7 +72,7 @@ html: .venv/has-notebooks  ## make pages of the notebooks in build/html
 	@.venv/bin/python notebooks/convert.py html
 
 ### maintainer
-test: $(ALL)  ## run the tests (ARGS=tests/test_diffs.py)
+test: $(ALL)  ## run the tests (ARGS=tests/test_stages.py)
 	@.venv/bin/python -m pytest $(ARGS)
 lint: $(ALL)  ## check style and format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

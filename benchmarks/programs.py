@@ -37,7 +37,7 @@ def load_stages(folder: Path) -> Stages:
 
 
 def trace(stage: ModuleType) -> Any:
-    """Return what JAX traces of a short call, as a jaxpr."""
+    """Return the jaxpr of a short call."""
     simulate = partial(stage.simulate, RULE, LANES, 8)
     return jax.make_jaxpr(simulate)().jaxpr
 
@@ -91,7 +91,7 @@ def unpack(stage: ModuleType, width: int, num_devices: int = 1) -> Callable:
 
 
 def rule_programs(stages: Stages, width: int) -> Iterator[Program]:
-    """Yield loops over rules, stages that map them, and vmap of packed."""
+    """Yield loops over all rules, and calls that map over them."""
     for label in (next(iter(stages)), find_scan(stages)):
         run = partial(call_each, stages[label].simulate)
         yield Program(f"{label}, loop", run, join)
@@ -115,9 +115,9 @@ def join(states: Any) -> np.ndarray:
 
 
 def last_rows(stages: Stages, width: int) -> Iterator[Program]:
-    """Yield what returns only the words after num_steps steps.
+    """Yield three programs that return only the words after num_steps steps.
 
-    That is the last stage with words on a single device, the last on many
+    These are the last stage with words on one device, the last stage on many
     devices, and C.
     """
     on_words = [k for k, s in stages.items() if hasattr(s, "scan_words")]

@@ -89,7 +89,7 @@ def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
 
 
 def show_compile(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield first calls taken apart: of unrolled loops and the first scan."""
+    """Yield the phases of first calls: unrolled loops, and the first scan."""
     yield f"where a first call goes; {sizes.small} cells wide"
     most, scan = sizes.compile_steps[-1], find_scan(stages)
     expected = load_reference().simulate(RULE, sizes.small, most)
@@ -156,8 +156,7 @@ def show_scale(stages: Stages, sizes: Sizes) -> Lines:
 def measure_width(label: str, stages: Stages, width: int) -> Row:
     """Return the row of a width.
 
-    Of the expected state, only the cells that the live one can reach are
-    simulated: the others stay dead.
+    Simulate only the cells that the live cell can reach: the others stay dead.
     """
     num_steps = min(4096, max(256, 2**32 // width))  # a multiple of 256
     near = min(width, 2 * num_steps)
