@@ -31,7 +31,7 @@ def make_rule_table(rule: ArrayLike) -> UInt8[Array, "2 2 2"]:
 
 
 def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
-    """Return the shares of all devices, with one live cell at `width // 2`.
+    """Return words with one live cell, at `width // 2`.
 
     Cell `lane * num_words + word` of a share is bit `lane` of word `word`.
     """
@@ -101,7 +101,6 @@ def simulate(
     all_lanes = jnp.uint32(2**num_lanes - 1)
     rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)
     words = make_initial_state(width, num_devices, num_lanes)
-
     # Auto lets shard_map divide the words; Explicit needs them divided first.
     auto = (AxisType.Auto,)
 
