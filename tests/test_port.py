@@ -46,8 +46,8 @@ def simulate(x, num_steps):
 CALL = "simulate(x, num_steps=12)"
 SETUP = "x = np.random.default_rng(0).normal(size=50_000)"
 
-# A port of OLD by a finding that it must have. From NumPy to done, the findings
-# lead through the method one idea at a time.
+# A port of OLD by a finding that it must have. From NumPy to done, the
+# findings lead through the method one idea at a time.
 FINDINGS = {
     "no_jax": OLD,
     "one_by_one": STEP + LOOP,
