@@ -55,7 +55,8 @@ FINDINGS = {
     "unrolled": STEP
     + "@functools.partial(jax.jit, static_argnames='num_steps')"
     + LOOP,
-    "traced_again": STEP + LOOP.replace("step(x)", "jax.jit(step)(x)"),
+    "traced_again": STEP
+    + LOOP.replace("step(x)", "jax.jit(lambda x: step(x))(x)"),
     "loop_outside": STEP + SCAN.split("\n", 2)[2],
 }
 
