@@ -199,7 +199,7 @@ def compare_sizes(program: Program) -> list[int]:
     sizes = []
     with contextlib.suppress(Exception):  # a call that reads values fails
         for what in ("call", "larger") if program.request["larger"] else ():
-            traced = jax.make_jaxpr(lambda: program.call(what)[0])()  # noqa: B023
+            traced = jax.make_jaxpr(lambda what=what: program.call(what)[0])()
             sizes.append(count_equations(traced.jaxpr))
     return sizes
 
