@@ -41,6 +41,15 @@ class Row:
         """Return the median of the samples of that name."""
         return float(np.median(self.samples[name]))
 
+    def is_repeated(self) -> bool:
+        """Return whether later calls were measured more than once."""
+        return len(self.samples.get("later", [])) > 1
+
+    def spread(self) -> float:
+        """Return the interquartile range of later calls over their median."""
+        low, high = np.percentile(self.samples["later"], [25, 75])
+        return float(high - low) / self.seconds()
+
 
 def check(label: str, states: Any, expected: np.ndarray) -> None:
     """End with the first wrong cell, unless the states are as expected."""

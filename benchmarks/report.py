@@ -1,12 +1,13 @@
 """Report rows as text: on the screen, and in a README."""
 
 import math
-import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from measuring import Row
-from workshop.terminal import say, shows_color, terminal_size
+from workshop.terminal import bold, say, terminal_size, wrap
 
 WRITING = "only writing (np.full)"
 ASIDE = (WRITING, ", CPU", ", 1 device")  # rows that a summary leaves out
@@ -30,9 +31,8 @@ class Table(NamedTuple):
 def show(name: str, lines: Iterator[str | Row]) -> Table:
     """Print a section: its title, then each line as soon as it is there."""
     table = Table(next(lines), [])
-    title = f"{name}: {table.title}"
     print()
-    say(f"\x1b[1m{title}\x1b[m" if shows_color(sys.stdout) else title)
+    print(bold(wrap(f"{name}: {table.title}")))
     for line in lines:
         if isinstance(line, str):
             say(line)
@@ -42,7 +42,20 @@ def show(name: str, lines: Iterator[str | Row]) -> Table:
             print_row("", {head: head for head in cells})
         print_row(line.label, cells, line.remark)
         table.rows.append(line)
+    show_spread(table.rows)
     return table
+
+
+def show_spread(rows: list[Row]) -> None:
+    """Print how much the later calls of the rows differ."""
+    spreads = {row.label: row.spread() for row in rows if row.is_repeated()}
+    if spreads:
+        worst = max(spreads, key=spreads.get)
+        typical = np.median(list(spreads.values()))
+        say(
+            f"The middle half of later calls spans {typical:.0%} of the median"
+            f" in a typical row, and {spreads[worst]:.0%} in {worst}."
+        )
 
 
 def summarize(table: Table) -> None:

@@ -209,6 +209,16 @@ def test_it_pays_off_at_the_first_call_that_is_not_later():
     assert (cells["vs NumPy"], cells["pays off"]) == ("3.0x slower", "never")
 
 
+def test_the_spread_of_later_calls_is_shown(capsys):
+    calm = Row("calm", {"first": [9], "later": [1, 1, 1, 1, 1]}, 1)
+    wild = Row("wild", {"first": [9], "later": [1, 1, 2, 3, 3]}, 1)
+    once = Row("once", {"first": [9], "later": [7]}, 1, extrapolated=True)
+    report.show("small", iter(["title", calm, wild, once]))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert " 50% " in shown  # halfway between 0 and 100
+    assert " 100% in wild" in shown
+
+
 def test_after_the_budget_the_sizes_shrink(monkeypatch, capsys):
     monkeypatch.setattr(bench, "Sizes", lambda: TINY)
     monkeypatch.setattr(bench, "BUDGET", 0)
