@@ -4,7 +4,7 @@ Each cell of a ring is 0 or 1. At every step each cell looks at its
 neighborhood (left, center, right) and reads its next value from a table of
 eight bits: the rule.
 
-What changes: nothing yet. Every later stage must return these same states.
+What changes: nothing yet. The later stages must return these same states.
 What to notice: `states` has `num_steps` rows, the initial state included.
 Try --rule 90 --num-steps 40: it draws Pascal's triangle modulo 2, until the
 pattern meets itself on the other side of the ring.

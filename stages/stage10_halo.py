@@ -1,12 +1,12 @@
 """Stage 10: fewer and larger messages, with a halo of many words.
 
-What changes: a message brings k words from each neighbor, the halo, instead of
-one. It serves k steps: each step makes one more word at its outer end wrong.
-After k steps the whole halo is wrong, so the next message is due.
-What to notice: the same states, but many times faster than stage 9, because
-most of what a message costs is the wait for it, whatever its size. k is the
-largest divisor of num_steps that the share and MAX_HALO allow. If num_steps is
-a large prime, k is 1.
+What changes: each neighbor sends k words in a message, instead of one word.
+These k words are the halo. At each step one more word of the halo becomes
+wrong, from its outer end inward. After k steps the next message is due.
+What to notice: the states are the same, but with several devices this stage is
+many times faster than stage 9. Most of the cost of a message is the wait,
+however large the message is. k is the largest divisor of num_steps that the
+share and MAX_HALO allow. If num_steps is a large prime, k is 1.
 
     python stages/stage10_halo.py --num-devices 4
 """
@@ -44,7 +44,7 @@ def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells as bytes: read lane by lane, they are the state."""
+    """Return the cells as bytes; the lanes in order are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -67,7 +67,7 @@ def choose(bits: Words, dead: Array, live: Array) -> Words:
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """Return the next words: look up every neighborhood in the table."""
+    """Return the next words: choose an entry of the table for each bit."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
@@ -75,7 +75,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def scan_words(words, rule_table, num_lanes, num_steps, record):
-    """Return the last words, and a record of the words before each step."""
+    """Return the words at the end, and the record made before each step."""
     halos = range(1, min(MAX_HALO, len(words)) + 1)
     halo = max(k for k in halos if num_steps % k == 0)
 

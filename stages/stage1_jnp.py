@@ -3,7 +3,7 @@
 What changes: every NumPy call becomes the call of the same name in jax.numpy.
 The type of `rule` is wider, because it may be a JAX integer.
 What to notice: it fails on purpose. `state[width // 2] = 1` raises a
-TypeError, because JAX arrays are immutable: the transformations of the later
+TypeError, because JAX arrays are immutable. The transformations of the later
 stages need functions that never change their inputs. The message itself names
 the remedy. Everything else works already: `make_rule_table` and `step` compute
 the same as in stage 0.

@@ -3,9 +3,9 @@
 What changes: `state[i] = 1` becomes `state.at[i].set(1)`. It leaves `state`
 as it is and returns a changed copy. Use the result: the line does nothing on
 its own.
-What to notice: the states equal stage 0's, but it is slower than NumPy. JAX
-sends each of hundreds of operations to the device separately. The first call
-also compiles each kind of operation once.
+What to notice: the states equal stage 0's, but this stage is slower than
+NumPy. JAX sends hundreds of operations to the device, one at a time. The first
+call also compiles each kind of operation once.
 
     python stages/stage2_at_set.py
 """

@@ -1,10 +1,10 @@
 """Stage 5: the loop becomes part of the program, with `jax.lax.scan`.
 
 What changes: the Python loop becomes a function of one iteration. It takes
-the carry (the state) and returns the next carry and what to record: the state
-as it was. scan stacks the records.
+the carry (the state). It returns the next carry, and what to record: the state
+before the step. scan stacks the records.
 What to notice: compiling takes as long for 8000 rows as for 80, because `step`
-is traced only once. More rows make only the run longer.
+is traced only once. With more rows, only the run takes longer.
 
     python stages/stage5_scan.py --width 8000 --num-steps 8000 --no-print-image
 """

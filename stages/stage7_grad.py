@@ -6,7 +6,7 @@ descent in a scan.
 What to notice: the gradient is with respect to the table, not to the cells
 that index it. Integers have no gradient: for a uint8 table JAX raises a
 TypeError. If a neighborhood never occurs, its entry has gradient 0 and stays
-at 0.5.
+at its initial value, 0.5.
 
     python stages/stage7_grad.py --rule 110
 """

@@ -2,12 +2,12 @@
 
 What changes, from stage 5: a state is an array of words, and each cell is one
 bit of a word. Bitwise logic replaces the table lookup: one operation serves
-all cells of a word. The neighbors of a word's cells are at the same bits of
-the two words beside it. Only at the ends of the ring do the bits move by one
-lane.
+all cells of a word. The left neighbor of a cell is the same bit of the word
+before, the right neighbor the same bit of the word after. Only where the first
+and the last word meet do the bits move, by one lane.
 What to notice: the states equal stage 0's. `simulate_packed` keeps them as
-words. A word holds gcd(width, 32) cells: a width that 32 divides is fast, an
-odd width has only one cell in each word.
+words. A word holds gcd(width, 32) cells, so it is fast if 32 divides the
+width. If the width is odd, a word holds only one cell.
 
     python stages/stage8_bitpack.py --width 8000 --num-steps 8000
 """
@@ -41,13 +41,13 @@ def make_initial_state(width: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells as bytes: read lane by lane, they are the state."""
+    """Return the cells as bytes; the lanes in order are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
 
 def pad(words: Words, num_lanes: int) -> UInt32[Array, " num_words+2"]:
-    """Add the words to the left of the first and to the right of the last."""
+    """Add one word before the first and one after the last."""
     before = words[-1:] << 1 | words[-1:] >> num_lanes - 1
     after = words[:1] >> 1 | words[:1] << num_lanes - 1
     return jnp.pad(words, 1).at[:1].set(before).at[-1:].set(after)
@@ -59,7 +59,7 @@ def choose(bits: Words, dead: Array, live: Array) -> Words:
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """Return the next words: look up every neighborhood in the table."""
+    """Return the next words: choose an entry of the table for each bit."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
@@ -67,7 +67,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def scan_words(rule: ArrayLike, width: int, num_steps: int, record):
-    """Return the last words, and a record of the words before each step."""
+    """Return the words at the end, and the record made before each step."""
     num_lanes = math.gcd(width, 32)
     all_lanes = jnp.uint32(2**num_lanes - 1)
     rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)

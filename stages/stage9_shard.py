@@ -5,8 +5,9 @@ function on all devices. `in_specs` and `out_specs` say which axis of an array
 is divided. The words are divided; each device gets the whole rule table.
 `ppermute` sends the words at both ends of a share to the neighboring devices.
 What to notice: any number of devices that divides width gives the same states,
-and `step` has not changed. But it is much slower than stage 8: at every step
-the devices wait for a message, and the wait takes longer than the step.
+and `step` has not changed. But this stage is much slower than stage 8. At
+every step the devices wait for a message, and the wait takes longer than the
+step.
 
     python stages/stage9_shard.py --num-devices 4
 """
@@ -43,13 +44,13 @@ def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells as bytes: read lane by lane, they are the state."""
+    """Return the cells as bytes; the lanes in order are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
 
 def pad(words: Words, num_lanes: int) -> UInt32[Array, " num_words+2"]:
-    """Add the words to the left of the first and to the right of the last."""
+    """Add one word before the first and one after the last."""
     num_devices = jax.lax.axis_size("ring")
     forward = [(i, (i + 1) % num_devices) for i in range(num_devices)]
     backward = [(j, i) for i, j in forward]
@@ -66,7 +67,7 @@ def choose(bits: Words, dead: Array, live: Array) -> Words:
 
 
 def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
-    """Return the next words: look up every neighborhood in the table."""
+    """Return the next words: choose an entry of the table for each bit."""
     left, center, right = padded[:-2], padded[1:-1], padded[2:]
     by_right = [[choose(right, *pair) for pair in row] for row in rule_table]
     by_center = [choose(center, *pair) for pair in by_right]
@@ -74,7 +75,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def scan_words(words, rule_table, num_lanes, num_steps, record):
-    """Return the last words, and a record of the words before each step."""
+    """Return the words at the end, and the record made before each step."""
 
     def advance(words, _):
         padded = pad(words, num_lanes)
