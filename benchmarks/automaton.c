@@ -1,8 +1,8 @@
-/* The loop of stage 8 in plain C, on one core, to compare with.
-   A word holds 32 cells: cell lane * num_words + word is bit `lane` of that
-   word, so the neighbors of a word's cells are the same bits of the words
-   beside it. The ring is closed by one lane shift: the word before the first
-   is the last one, rotated by one bit. */
+/* The loop of stage 8 in plain C, on one core, for comparison.
+   A word holds 32 cells: cell lane * num_words + word is bit `lane` of word
+   `word`. The left neighbor of a cell is the same bit of the word before, the
+   right neighbor the same bit of the word after. The word before the first is
+   the last one, rotated by one bit. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -133,7 +133,7 @@ def print_header(below: str, busy: int) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return an error in a line, with its place in a stage's file."""
+    """Return the error in one line, with its file and line in a stage."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)

@@ -36,7 +36,7 @@ def num_cores() -> int:
 
 
 def describe() -> str:
-    """Return what the numbers are measured on, in a line."""
+    """Return one line that names the machine, the versions and the time."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

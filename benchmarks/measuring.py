@@ -19,7 +19,7 @@ ENOUGH, TOO_LONG = 0.3, 3.0  # seconds of a row's later calls
 
 
 class Program(NamedTuple):
-    """A way to compute states from a rule (or rules), width and num_steps."""
+    """A program that computes states from a rule (or rules) and a shape."""
 
     label: str
     simulate: Callable[..., Any]
@@ -52,7 +52,7 @@ class Row:
 
 
 def check(label: str, states: Any, expected: np.ndarray) -> None:
-    """End with the first wrong cell, unless the states are as expected."""
+    """End the program and name the first wrong cell, if there is one."""
     if difference := explain_difference(states, expected):
         fail(f"{label} is wrong: {difference.splitlines()[0]}", status=1)
 
@@ -98,10 +98,10 @@ def measure_each(
 def extrapolate(
     program: Program, inputs: tuple, expected: np.ndarray, probes: tuple
 ) -> Row:
-    """Measure calls of few and of more rows, and guess one of all rows.
+    """Measure calls with few rows, and estimate a call with all rows.
 
-    A later call takes as long for each row. The first call also compiles: this
-    time is extended on a line.
+    A later call is taken to need the same time for each row. The time to
+    compile is taken to grow linearly with the number of rows.
     """
     rule, width, num_steps = inputs
     few, more = probes

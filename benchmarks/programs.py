@@ -1,4 +1,4 @@
-"""The programs to measure: the stages, hand-written C, other libraries."""
+"""Make the programs to measure: the stages, C, and other libraries."""
 
 import ctypes
 import functools
@@ -66,7 +66,7 @@ def most_devices(num_parts: int) -> int:
 
 
 def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
-    """Yield the stage, on one device and on many, and what it keeps packed."""
+    """Yield the programs of a stage: on one device, on many, packed."""
     if takes_devices(stage):
         for n in sorted({1, most_devices(width)}):
             name = f"{label}, 1 device" if n == 1 else f"{label}, {n} devices"
@@ -78,7 +78,10 @@ def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
 
 
 def unpack(stage: ModuleType, width: int, num_devices: int = 1) -> Callable:
-    """Return what makes cells of words; each device has words of its own."""
+    """Return a function that turns words into cells.
+
+    Each device has words of its own.
+    """
     share = width // num_devices
     num_lanes = math.gcd(share, LANES)
 
@@ -91,7 +94,7 @@ def unpack(stage: ModuleType, width: int, num_devices: int = 1) -> Callable:
 
 
 def rule_programs(stages: Stages, width: int) -> Iterator[Program]:
-    """Yield loops over all rules, and calls that map over them."""
+    """Yield programs that loop over all rules, and programs that map."""
     for label in (next(iter(stages)), find_scan(stages)):
         run = partial(call_each, stages[label].simulate)
         yield Program(f"{label}, loop", run, join)
@@ -133,7 +136,7 @@ def last_rows(stages: Stages, width: int) -> Iterator[Program]:
 
 
 def keep_last(stage: ModuleType) -> Callable:
-    """Return the loop of a stage on a single device, without a record."""
+    """Return the program of a stage on one device that records nothing."""
 
     def simulate_last(rule: Any, width: int, num_steps: int) -> jax.Array:
         return stage.scan_words(rule, width, num_steps, lambda *_: None)[0]
@@ -145,7 +148,7 @@ def keep_last(stage: ModuleType) -> Callable:
 def keep_last_shares(
     stage: ModuleType, num_devices: int, rule: Any, width: int, num_steps: int
 ) -> jax.Array:
-    """Return what the loop of a stage on many devices keeps at its end."""
+    """Return the words after the last step of a stage on many devices."""
     num_lanes = math.gcd(width // num_devices, LANES)
     all_lanes = jnp.uint32(2**num_lanes - 1)
     rule_table = jnp.where(stage.make_rule_table(rule), all_lanes, 0)
@@ -165,7 +168,7 @@ def keep_last_shares(
 
 
 def installed() -> Iterator[Program]:
-    """Yield C and libraries that are there; say which are missing."""
+    """Yield C and the installed libraries; print which are missing."""
     if load_c():
         yield Program("C, bytes", partial(run_c, keeps_states=True))
     for name, make_program in (("CAX", make_cax), ("Numba", make_numba)):
@@ -177,7 +180,7 @@ def installed() -> Iterator[Program]:
 
 @functools.cache
 def load_c() -> ctypes.CDLL | None:
-    """Compile and load automaton.c; say why if that cannot be."""
+    """Compile and load automaton.c; print why if this fails."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         library = str(Path(folder, "automaton.so"))
         command = ["cc", *C_FLAGS, str(C_SOURCE), "-o", library]
@@ -206,7 +209,7 @@ def run_c(
 
 
 def make_cax() -> Program:
-    """Return the program of CAX, on JAX: float cells, and no row 0."""
+    """Return CAX's program. It runs on JAX, with float cells, without row 0."""
     from cax.cs.elementary import Elementary
 
     code = Elementary.wolfram_code_from_rule_number(RULE)
@@ -227,7 +230,7 @@ def make_cax() -> Program:
 
 
 def make_numba() -> Program:
-    """Return Numba's program: a compiled loop over cells, a byte each."""
+    """Return Numba's program: a compiled loop over cells of one byte."""
     import numba
 
     @numba.njit

@@ -12,7 +12,7 @@ from workshop.terminal import bold, say, terminal_size, wrap
 WRITING = "only writing (np.full)"
 ASIDE = (WRITING, ", CPU", ", 1 device")  # rows that a summary leaves out
 MARGIN = len(WRITING)
-# Of a column; of others at least 10.
+# The width of these columns. Other columns are at least 10 wide.
 WIDTHS = {"first": 9, "later": 9, "vs NumPy": 13, "pays off": 9}
 # In a README: the sections of each table, side by side, and their columns.
 IN_README = {
@@ -29,7 +29,7 @@ class Table(NamedTuple):
 
 
 def show(name: str, lines: Iterator[str | Row]) -> Table:
-    """Print a section: its title, then each line as soon as it is there."""
+    """Print a section: its title, then each line once it is measured."""
     table = Table(next(lines), [])
     print()
     print(bold(wrap(f"{name}: {table.title}")))
@@ -59,7 +59,7 @@ def show_spread(rows: list[Row]) -> None:
 
 
 def summarize(table: Table) -> None:
-    """Print what a room should remember: a line for each stage."""
+    """Print the summary that a room should remember: a line a stage."""
     first, *others = table.rows
     heads = {head: head for head in make_cells(first, first)}
     print()
@@ -84,7 +84,7 @@ def print_row(label: str, cells: dict[str, str], remark: str = "") -> None:
 
 
 def make_cells(row: Row, first: Row) -> dict[str, str]:
-    """Return what a table shows of a row, by column."""
+    """Return the cells of a row, by the name of their column."""
     if "later" not in row.samples and row.num_cells:  # programs, by width
         speeds = {k: row.num_cells / row.seconds(k) for k in row.samples}
         return {k: f"{speed / 1e6:,.0f}" for k, speed in speeds.items()}
@@ -121,7 +121,7 @@ def show_ratio(ratio: float) -> str:
 
 
 def show_call(row: Row, first: Row) -> str:
-    """Return from which call on all calls took less time than NumPy's."""
+    """Return the call from which all calls so far took less than NumPy's."""
     extra = row.seconds("first") - row.seconds()
     saved = first.seconds() - row.seconds()
     if saved <= 0 or extra > 99_000 * saved:
@@ -131,7 +131,7 @@ def show_call(row: Row, first: Row) -> str:
 
 
 def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
-    """Return the text of a README with the tables of this run.
+    """Return the text of a README, with its tables replaced by this run's.
 
     Raises ValueError if a marker is missing.
     """

@@ -1,4 +1,4 @@
-"""The sections: each yields a title, then rows and what they teach."""
+"""Measure the sections: each yields a title, then rows and remarks."""
 
 import dataclasses
 import itertools
@@ -30,7 +30,7 @@ Lines = Iterator[str | Row]
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How large the sections are. A shape is (width, num_steps)."""
+    """The sizes of the sections. A shape is (width, num_steps)."""
 
     small: int = 80
     large: int = 8000
@@ -45,13 +45,16 @@ QUICK = Sizes(40, 960, (20, 80), (10, 40), (16, 24), (10_000, 100), (13, 16))
 
 
 def show_small(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield all stages on few cells."""
+    """Yield the rows of all stages, for a small ring."""
     yield f"{sizes.small} x {sizes.small} cells"
     yield from size_rows(stages, sizes.small)
 
 
 def show_large(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield all stages on many cells, and how the sharded ones compare."""
+    """Yield the rows of all stages, for a large ring.
+
+    Remarks compare the stages on many devices with each other.
+    """
     yield f"{sizes.large} x {sizes.large} cells"
     sharded = []
     for row in size_rows(stages, sizes.large, sizes.probes):
@@ -64,9 +67,10 @@ def show_large(stages: Stages, sizes: Sizes) -> Lines:
 
 
 def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
-    """Yield the rows of all stages, and of only writing the result.
+    """Yield the rows of all stages, and one that only writes the result.
 
-    With probes, numbers of rows, unrolled loops are extrapolated from these.
+    probes are numbers of rows: unrolled loops are measured with these, and
+    extrapolated.
     """
     inputs, seen = (RULE, size, size), {}
     expected = load_reference().simulate(*inputs)
@@ -89,7 +93,7 @@ def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
 
 
 def show_compile(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield the phases of first calls: unrolled loops, and the first scan."""
+    """Yield the phases of a first call, for unrolled loops and for a scan."""
     yield f"where a first call goes; {sizes.small} cells wide"
     most, scan = sizes.compile_steps[-1], find_scan(stages)
     expected = load_reference().simulate(RULE, sizes.small, most)
@@ -104,7 +108,7 @@ def show_compile(stages: Stages, sizes: Sizes) -> Lines:
 
 
 def measure_phases(label: str, stage: ModuleType, expected: np.ndarray) -> Row:
-    """Return the row of a first call, taken apart."""
+    """Return a row with the phases of a first call."""
     num_steps, width = expected.shape
     jax.clear_caches()
     traced, tracing = time_call(stage.simulate.trace, RULE, width, num_steps)
