@@ -209,7 +209,7 @@ def run_c(
 
 
 def make_cax() -> Program:
-    """Return CAX's program. It runs on JAX, with float cells, without row 0."""
+    """Return CAX's program: on JAX, with float cells and without row 0."""
     from cax.cs.elementary import Elementary
 
     code = Elementary.wolfram_code_from_rule_number(RULE)
