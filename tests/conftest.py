@@ -1,4 +1,4 @@
-"""Strict JAX, checked annotations, eight devices: for every test."""
+"""Set up every test: strict JAX, checked annotations, eight devices."""
 
 import functools
 import importlib
@@ -31,12 +31,12 @@ install_import_hook(
 
 
 def pytest_addoption(parser):
-    """`--slow` runs also the tests that are marked so."""
+    """Add the option --slow, which also runs the tests marked slow."""
     parser.addoption("--slow", action="store_true", help="all tests")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests that are marked slow, without --slow."""
+    """Skip the tests marked slow, unless --slow is given."""
     for item in items:
         if "slow" in item.keywords and not config.getoption("slow"):
             item.add_marker(pytest.mark.skip(reason="only with --slow"))

@@ -32,7 +32,7 @@ HAS_C = shutil.which("cc") is not None
 
 @pytest.fixture(autouse=True)
 def few_calls(monkeypatch):
-    """No row is timed for longer than it must be."""
+    """Time each row for as short as possible."""
     monkeypatch.setattr(measuring, "ENOUGH", 0)
 
 

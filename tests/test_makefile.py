@@ -34,7 +34,7 @@ def make(tmp_path):
 
 
 def set_up(folder):
-    """Leave what a finished set-up leaves, and commands that print."""
+    """Make a folder as set-up leaves it, with commands that only print."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
     (folder / ".venv" / "has-core-python3--").touch()

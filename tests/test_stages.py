@@ -79,7 +79,7 @@ def test_a_stage_computes_what_stage_0_does(number):
 @pytest.mark.parametrize("num_devices", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("number", SHARDED)
 def test_any_number_of_devices_computes_the_same(number, num_devices):
-    """Shares of one cell, of words that are not full, of one word and more."""
+    """Test shares of one cell, of less than a word, of one word and more."""
     for share, num_steps in ((1, 12), (7, 5), (32, 31), (96, 12)):
         size = share * num_devices, num_steps
         states = import_stage(number).simulate(30, *size, num_devices)
@@ -177,7 +177,7 @@ def neighborhoods(cells):
 
 
 def test_all_rules_are_learned():
-    """An entry that never occurs stays 0.5; the loss falls to 0."""
+    """Check that an entry that never occurs stays 0.5, and the loss is 0."""
     states = observe(range(256))
     rule_tables, losses = jax.vmap(import_stage(7).learn_rule)(states)
     for rule, rule_table in enumerate(np.reshape(rule_tables, (256, 8))):
@@ -191,7 +191,7 @@ def test_all_rules_are_learned():
 
 
 def test_loss_and_gradient_are_those_of_the_mean_squared_error():
-    """Counted for each entry of the table, from the cells that look it up."""
+    """Count the errors of each entry, from the cells that look it up."""
     states = observe([30])[0]
     rule_table = np.random.default_rng(1).random((2, 2, 2), dtype=np.float32)
     entries = neighborhoods(states[:-1])
@@ -208,7 +208,7 @@ def test_loss_and_gradient_are_those_of_the_mean_squared_error():
     ("dtype", "argument"), [(jnp.uint8, 0), (jnp.float32, 1)]
 )
 def test_integers_have_no_gradient(dtype, argument):
-    """Neither a uint8 table, nor the cells that index a table of floats."""
+    """Try a uint8 table, and the cells that index a table of floats."""
     stage = import_stage(7)
     rule_table = stage.make_rule_table(110).astype(dtype)
 
@@ -291,7 +291,7 @@ def test_stage_4_holds_a_copy_of_step_for_every_row(monkeypatch):
 
 @pytest.mark.parametrize("number", [n for n in RUNNING if n > 4])
 def test_a_program_does_not_grow(number):
-    """Not with the rows, not with the width, not with the rules."""
+    """Check rows, width and rules."""
     stage = import_stage(number)
     small, large = (
         program_of(stage.simulate, 110, width, num_steps)
@@ -314,7 +314,7 @@ def test_stage_9_sends_two_messages_at_every_step():
 
 
 def test_stage_10_sends_fewer_messages_than_there_are_steps():
-    """The halo is the largest divisor of num_steps that fits the share."""
+    """Check that the halo is the largest divisor that fits the share."""
     halo = import_stage(10).MAX_HALO
     share = 32 * halo
     for width, num_steps, exchanges in [
@@ -332,7 +332,7 @@ def test_stage_10_sends_fewer_messages_than_there_are_steps():
 
 @pytest.mark.parametrize("number", SHARDED)
 def test_cells_stay_on_their_device(number):
-    """The only exchange is with neighbors."""
+    """Check that devices exchange data with their neighbors only."""
     simulate = import_stage(number).simulate
     text = simulate.lower(110, 6400, 100, 2).compile().as_text()
     assert "collective-permute" in text
@@ -424,7 +424,7 @@ def test_what_is_above_the_main_guard_can_be_pasted(number):
 def test_the_command_in_the_docstring_runs(
     number, tmp_path, monkeypatch, run_here
 ):
-    """At a smaller size."""
+    """Run it at a smaller size."""
     docstring = ast.get_docstring(ast.parse(STAGES[number].read_text("utf-8")))
     (command,) = re.findall(r"^ +python (stages/.*)$", docstring, re.M)
     script, *arguments = command.split()

@@ -49,7 +49,7 @@ def test_each_schedule_adds_up(minutes):
 
 @contextlib.contextmanager
 def watch(number, name):
-    """Record the calls of a stage's function. Under jit they are traces."""
+    """Record the calls of a stage's function: under jit, its traces."""
     stage = import_stage(number)
     jax.clear_caches()
     function = mock.Mock(wraps=getattr(stage, name))
@@ -184,7 +184,7 @@ def test_a_learning_rate_that_is_too_large_ends_as_nan(monkeypatch):
 
 
 def test_words_that_are_not_shifted_close_into_rings_of_five(monkeypatch):
-    """On a ring of five cells, rule 110 dies after five rows."""
+    """Check that rule 110 dies after five rows on a ring of five cells."""
     stage = import_stage(8)
     wrap = functools.partial(jnp.pad, pad_width=1, mode="wrap")
     monkeypatch.setattr(stage, "pad", lambda words, _: wrap(words))
