@@ -254,12 +254,16 @@ def test_help_fits_and_names_every_option(run_in_terminal):
 
 
 @pytest.mark.parametrize(
-    ("env", "status"),
-    [({"JAX_NUM_CPU_DEVICES": "x"}, 2), ({"JAX_PLATFORMS": "none"}, 1)],
+    ("command", "name", "value", "status"),
+    [
+        ("stage 5", "JAX_NUM_CPU_DEVICES", "x", 2),
+        ("inspect 5", "JAX_NUM_CPU_DEVICES", "x", 2),
+        ("stage 5", "JAX_PLATFORMS", "none", 1),
+    ],
 )
-def test_a_variable_that_stops_jax_is_one_line(env, status):
-    done = run_python(DOOR, "stage", 5, env=env)
-    assert_refused(done, next(iter(env.values())), status)
+def test_a_variable_that_stops_jax_is_one_line(command, name, value, status):
+    done = run_python(DOOR, *command.split(), env={name: value})
+    assert_refused(done, value, status)
 
 
 def test_a_device_that_is_not_there_is_bad_input():

@@ -87,10 +87,22 @@ def call_command(name: str, arguments: list[str]) -> int | None:
         arguments, rest = arguments[:1], arguments[1:]
     parameters = function.__annotations__.keys() - {"return"}
     if "n" in parameters and len(arguments) == 1 and arguments[0].isdecimal():
-        return function(int(arguments[0]), *rest)  # a parser takes 0.1 s
+        return function(int(arguments[0]), *rest)  # tyro takes half a second
     if arguments or parameters:
         return parse(function, arguments=arguments, prog=name)(*rest)
     return function()
+
+
+def call(name: str, arguments: list[str]) -> int | None:
+    """Call the command of that name, and return its exit status."""
+    if name in ("-h", "--help"):
+        return list_commands()
+    if name in COMMANDS:
+        return call_command(name, arguments)
+    if name in SCRIPTS:
+        return call_script(name, arguments)
+    known = ", ".join([*COMMANDS, *SCRIPTS])
+    fail(f"the command must be one of {known}, got {name}")
 
 
 def main() -> int | None:
@@ -102,21 +114,25 @@ def main() -> int | None:
     status: int | None = 1
     with reader_may_leave():
         try:
-            if name in ("-h", "--help"):
-                status = list_commands()
-            elif name in COMMANDS:
-                status = call_command(name, arguments)
-            elif name in SCRIPTS:
-                status = call_script(name, arguments)
-            else:
-                known = ", ".join([*COMMANDS, *SCRIPTS])
-                fail(f"the command must be one of {known}, got {name}")
+            status = call(name, arguments)
         except ModuleNotFoundError as error:
             if name == "run":  # the attendee's own file
                 raise
             how = command("doctor")
             fail(f"{error.name} is not installed: run {how}", status=1)
+        except ValueError as error:
+            if not stopped_importing_jax():
+                raise
+            fail(f"JAX cannot be imported: {error}")
     return status
+
+
+def stopped_importing_jax() -> bool:
+    """Return whether JAX raised an error while it was imported.
+
+    It does that if an environment variable has a value that is not allowed.
+    """
+    return "jax" not in sys.modules and "jax.version" in sys.modules
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Stage 0 imports this too, so jax is imported only where it is needed.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
 import os
 import signal
@@ -43,14 +42,6 @@ class DeviceArguments:
     """Number of processes, with --coordinator."""
     process_id: int | None = None
     """Number of this process, counted from 0."""
-
-
-def import_jax() -> None:
-    """Import jax; end with one line if a variable keeps it from loading."""
-    try:
-        importlib.import_module("jax")
-    except ValueError as error:
-        fail(f"JAX cannot be imported: {error}")
 
 
 def start_jax(device: str | None = None) -> None:

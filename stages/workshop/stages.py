@@ -16,12 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from workshop.devices import import_jax
-from workshop.terminal import fail, page, shows_color
+from workshop.terminal import bold, fail, page, shows_color
 
 STAGES_FOLDER = Path(__file__).resolve().parents[1]
 COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
-COLORS |= dict.fromkeys(("+++", "---"), "\x1b[1m")  # names: bold
 RESET = "\x1b[0m"
 
 
@@ -45,16 +43,16 @@ def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
 
 
 def stage_number(path: Path) -> int | None:
-    """Return the 5 of stage5_scan.py, None if the file is no stage."""
+    """Return 5 for stage5_scan.py, None if the file is not a stage."""
     match = re.fullmatch(r"stage(\d+)_\w+", path.stem)
     return None if match is None else int(match[1])
 
 
 def stage_before(number: int) -> int:
-    """Return the stage that this one changes.
+    """Return the number of the stage that this one changes.
 
-    It is the one before, unless the docstring names another, by "What
-    changes, from stage 5:".
+    It is the one before, unless the docstring names another: "What changes,
+    from stage 5:".
     """
     source = find_stages()[number].read_text(encoding="utf-8")
     named = re.search(r"^What changes, from stage (\d+):", source, flags=re.M)
@@ -64,15 +62,15 @@ def stage_before(number: int) -> int:
 def failure(docstring: str) -> tuple[type[Exception], str] | None:
     """Return the error that a stage raises on purpose: its type and a word.
 
-    Read from its docstring, "Fails with: TypeError, immutable"; None if it
-    declares none.
+    The docstring declares it: "Fails with: TypeError, immutable". Return None
+    if the docstring declares none.
     """
     found = re.search(r"^Fails with: (\w+), (.+)$", docstring, flags=re.M)
     return found and (getattr(builtins, found[1]), found[2])
 
 
 def find_function(source: str, name: str) -> ast.FunctionDef | None:
-    """Return the syntax tree of a function, None if it is not there."""
+    """Return the syntax tree of a function, None if there is none."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
@@ -80,9 +78,9 @@ def find_function(source: str, name: str) -> ast.FunctionDef | None:
 
 
 def sharded_stages() -> dict[int, Path]:
-    """Return the stages that run on many devices, without importing them.
+    """Return the stages whose `simulate` takes num_devices.
 
-    Their `simulate` takes num_devices.
+    They are not imported.
     """
     sharded = {}
     for number, path in find_stages().items():
@@ -117,8 +115,6 @@ def stage(n: int, /, *arguments: str) -> None:
     stages = find_stages()
     if n not in stages:
         fail(f"N must be between {min(stages)} and {max(stages)}, got {n}")
-    if n != min(stages):  # the first is NumPy's
-        import_jax()
     run_script(stages[n], arguments)
 
 
@@ -130,7 +126,7 @@ def strip_docstring(source: str) -> str:
 
 
 def cut_function(source: str, name: str) -> str:
-    """Return the source of a function with its decorators, "" if not there."""
+    """Return the source of a function and its decorators, "" for none."""
     node = find_function(source, name)
     if node is None:
         return ""
@@ -139,26 +135,20 @@ def cut_function(source: str, name: str) -> str:
     return "".join(lines[first.lineno - 1 : node.end_lineno])
 
 
-def diff_lines(
-    number: int, docstrings: bool = False, only: str | None = None
-) -> list[str]:
+def diff_lines(number: int, only: str | None = None) -> list[str]:
     """Return the unified diff from the stage that this one changes.
 
-    Args:
-        number: The stage.
-        docstrings: Whether to compare the docstrings of the modules too.
-        only: Compare only the function of this name.
-
-    Raises:
-        KeyError: There is no such stage, or none before it.
+    The docstrings at the top are left out. If `only` is given, the diff is
+    about the function of that name. Raises KeyError if there is no such stage,
+    or none before it.
     """
     stages = find_stages()
     paths = [stages[n] for n in (stage_before(number), number)]
     before, after = (path.read_text(encoding="utf-8") for path in paths)
-    if only is not None:
-        before, after = cut_function(before, only), cut_function(after, only)
-    elif not docstrings:
+    if only is None:
         before, after = strip_docstring(before), strip_docstring(after)
+    else:
+        before, after = cut_function(before, only), cut_function(after, only)
     names = [path.name for path in paths]
     return list(
         difflib.unified_diff(
@@ -167,26 +157,27 @@ def diff_lines(
     )
 
 
-def diff(n: int, /, docstrings: bool = False, only: str | None = None) -> None:
+def diff(n: int, /, only: str | None = None) -> None:
     """Show the code that a stage changes.
 
     Args:
         n: The stage.
-        docstrings: Also show what changes in the docstring at the top.
         only: Show only what changes in this function.
     """
     _, *numbers = find_stages()
     if n not in numbers:
         fail(f"N must be between {numbers[0]} and {numbers[-1]}, got {n}")
-    lines = diff_lines(n, docstrings, only)
-    if only is not None and not lines:
+    lines = diff_lines(n, only)
+    if not lines:
         fail(f"only must be a function that stage {n} changes, got {only}")
-    page("\n".join(map(colored, lines)))
+    if shows_color(sys.stdout):
+        names, changes = lines[:2], lines[2:]
+        lines = [*map(bold, names), *map(colored, changes)]
+    page("\n".join(lines))
 
 
 def colored(line: str) -> str:
-    """Return a line of a diff, in color where the terminal shows color."""
-    kind = line[:3] if line[:3] in COLORS else line[:1]
-    if kind not in COLORS or not shows_color(sys.stdout):
+    """Return a line of a diff, in the color of its first character."""
+    if line[:1] not in COLORS:
         return line
-    return f"{COLORS[kind]}{line}{RESET}"
+    return f"{COLORS[line[:1]]}{line}{RESET}"

@@ -71,7 +71,7 @@ def wrap(text: str) -> str:
 
 
 def bold(text: str) -> str:
-    """Return a heading, in bold where the terminal shows color."""
+    """Return a text, in bold where the terminal shows color."""
     return f"\x1b[1m{text}\x1b[0m" if shows_color(sys.stdout) else text
 
 
