@@ -138,25 +138,15 @@ def test_a_grid_has_16_diagrams_in_each_row():
     np.testing.assert_array_equal(picture[::2, ::3].ravel(), np.arange(256))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tiff", ".PNG"])
-def test_a_saved_picture_has_live_cells_black(suffix, tmp_path):
-    states = np.random.default_rng(1).integers(0, 2, (7, 13))
-    path = tmp_path / f"picture{suffix}"
+@pytest.mark.parametrize("shape", [(7, 13), (1, 70_000)])
+def test_a_saved_picture_has_live_cells_black(shape, tmp_path):
+    states = np.random.default_rng(1).integers(0, 2, shape)
+    path = tmp_path / "picture.PNG"
     rendering.save_image(states, path)
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("L"))
     np.testing.assert_array_equal(pixels, 255 - 255 * states)
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("suffix", "width"), [("", 3), (".such", 3), (".jpg", 3), (".gif", 70_000)]
-)
-def test_a_format_that_cannot_hold_the_cells(suffix, width, tmp_path):
-    states = np.zeros((1, width), np.uint8)
-    with pytest.raises(SystemExit, match="2"):
-        rendering.save_image(states, tmp_path / f"picture{suffix}")
-    assert list(tmp_path.iterdir()) == []
 
 
 # Files

@@ -28,7 +28,6 @@ from workshop.devices import (
 )
 from workshop.rendering import (
     GRAY,
-    encode_image,
     make_grid,
     print_sheet,
     print_states,
@@ -69,7 +68,7 @@ class Arguments:
     save_image: bool = False
     """Write the states to --output, one pixel a cell."""
     output: Path = Path("output.png")
-    """Image file for --save-image; the suffix chooses the format."""
+    """PNG file for --save-image."""
 
     num_diagrams = 1  # that the memory has to hold at once
     other_lines = 4  # printed beside the picture
@@ -163,10 +162,8 @@ def check_arguments(arguments: Arguments) -> None:
         check_devices(arguments)
     if arguments.save_image:
         check_writable("output", arguments.output)
-        try:
-            encode_image(np.zeros((1, 1), np.uint8), arguments.output.suffix)
-        except ValueError as error:
-            fail(f"output: {error}, got {arguments.output}")
+        if arguments.output.suffix.lower() != ".png":
+            fail(f"output must end in .png, got {arguments.output}")
     elif arguments.output != Arguments.output:
         fail(f"output needs --save-image, got {arguments.output}")
 
@@ -329,7 +326,9 @@ def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
     if arguments.print_image:
         print_sheet(states, arguments.rule, lines_beside(arguments))
     if arguments.save_image:
-        save_image(make_grid(states, line=GRAY), arguments.output)
+        gaps = ((0, 0), (0, 1), (0, 1))
+        framed = np.pad(states, gaps, constant_values=GRAY)
+        save_image(make_grid(framed)[:-1, :-1], arguments.output)
         say("rule = 16 * row + column, both counted from 0")
 
 

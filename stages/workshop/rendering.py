@@ -1,12 +1,11 @@
 """Draw states as pictures, on the terminal and in image files.
 
-On a terminal of 24-bit color matthewplotlib draws live cells dark on white,
-where it is installed. Everywhere else plain characters draw them in the
-terminal's text color. Both put two rows of cells on a line.
+If matthewplotlib is installed, it draws live cells dark on white on a terminal
+of 24-bit color. Everywhere else plain characters draw them in the terminal's
+text color. Both put two rows of cells on a line.
 """
 
 import io
-import struct
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -28,10 +27,8 @@ try:
 except (ImportError, SyntaxError):  # not installed, or needs a newer Python
     mp = None
 
-# Formats that keep every cell as it is.
-LOSSLESS = (".png", ".gif", ".bmp", ".tiff")
-# The brightness of a pixel for a dead cell, a live one, a line between.
-GRAY = 2
+# The brightness of the pixels of a dead cell, of a live one, and of GRAY.
+GRAY = 2  # for lines between pictures
 PIXELS = np.array([255, 0, 128], np.uint8)
 
 # Indexed by upper cell + 2 * lower cell.
@@ -52,16 +49,11 @@ def print_states(
     begins.
     """
     stream = stream or sys.stdout
-    columns, lines = terminal_size()
-    rows_a_line = 2 if shows_blocks(stream) else 1
+    columns, _ = terminal_size()
     num_rows, width = states.shape
     factor = -(-width // columns)
-    if stream.isatty():
-        room = max(2, lines - other_lines - 1)  # the prompt
-        rows_a_room = rows_a_line * factor
-        if num_rows > room * rows_a_room:  # a note says so
-            states = states[: max(1, room - 1) * rows_a_room]
-    if 1 < num_shares <= width / factor / 2:
+    states = cut_to_screen(states, stream, factor, other_lines)
+    if 1 < num_shares <= width / factor / len("|255"):
         print(mark_shares(num_shares, width / factor), file=stream)
     print(draw(scale_down(states, factor), stream), file=stream)
     notes = []
@@ -69,30 +61,40 @@ def print_states(
         notes.append(f"scaled down: a point stands for {factor} x {factor}")
     if len(states) < num_rows:
         notes.append(f"the first {len(states)} of {num_rows} rows")
-        if rows_a_line > 1:
-            notes.append("two rows on a line")
     if notes:
         say(", ".join(notes), stream)
 
 
+def cut_to_screen(
+    states: np.ndarray, stream: TextIO, factor: int, other_lines: int
+) -> np.ndarray:
+    """Return the rows that fit a terminal, or all rows for another stream."""
+    if not stream.isatty():
+        return states
+    _, lines = terminal_size()
+    room = max(2, lines - other_lines - 1)  # the prompt needs a line
+    rows_a_line = factor * (2 if shows_blocks(stream) else 1)
+    if len(states) > room * rows_a_line:
+        room -= 1  # for the note that rows are missing
+    return states[: room * rows_a_line]
+
+
 def mark_shares(num_shares: int, columns: float) -> str:
     """Return a line that marks where each device's share begins."""
-    starts = [int(i * columns / num_shares) for i in range(num_shares)]
-    form = "|"
-    for longer in ("|{}", "|device {}"):
-        if len(longer.format(num_shares)) < columns / num_shares:
-            form = longer
+    room = columns / num_shares
+    word = "device " if room > len("|device 255") else ""
     line = ""
-    for share, start in enumerate(starts):
-        line = line[:start].ljust(start) + form.format(share)
+    for share in range(num_shares):
+        line = line.ljust(int(share * room)) + f"|{word}{share}"
     return line
 
 
 def draw(density: np.ndarray, stream: TextIO) -> str:
     """Return the picture of a (rows, columns) array, as text for a stream.
 
-    Entries are 0 or 1, or anything between in a scaled picture. There, plain
-    characters show an entry as live if it is at least the picture's mean.
+    Entries are 0 or 1, or anything between in a picture that is scaled down.
+    Plain characters show such an entry as live if it is at least the picture's
+    mean.
     """
     if mp is not None and shows_true_color(stream) and shows_blocks(stream):
         return str(mp.image((1.2 - density) / 1.2))
@@ -145,51 +147,29 @@ def print_sheet(
         print(draw(np.hstack(panels[row]), sys.stdout))
 
 
-def make_grid(
-    states: np.ndarray, num_columns: int = 16, line: int | None = None
-) -> np.ndarray:
-    """Return (num_rules, num_steps, width) as one picture.
+def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
+    """Return (num_rules, num_steps, width) states as one picture.
 
-    It has num_columns diagrams in a row. If line is given, lines of that value
-    separate them.
+    It has num_columns diagrams in each row.
     """
-    states = np.asarray(states)
-    if line is not None:
-        gaps = ((0, 0), (0, 1), (0, 1))
-        states = np.pad(states, gaps, constant_values=line)
     num_rules, height, width = states.shape
     grid = states.reshape(-1, num_columns, height, width).swapaxes(1, 2)
-    picture = grid.reshape(num_rules // num_columns * height, -1)
-    return picture if line is None else picture[:-1, :-1]
+    return grid.reshape(num_rules // num_columns * height, -1)
 
 
 def save_image(states: np.ndarray, output: Path) -> None:
-    """Write live cells black on white, one pixel a cell, and say where.
+    """Write a PNG file, live cells black on white, one pixel a cell.
 
-    The suffix chooses the format. The file appears whole or not at all.
+    The file appears whole or not at all.
     """
     num_rows, width = states.shape
-    try:
-        write_whole(output, encode_image(states, output.suffix))
-    except (OSError, ValueError) as error:
-        fail(f"output {output} cannot hold {width} x {num_rows}: {error}")
-    say(f"wrote {output} ({width} x {num_rows} pixels)")
-
-
-def encode_image(states: np.ndarray, suffix: str) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises ValueError if Pillow cannot make them.
-    """
-    if suffix.lower() not in LOSSLESS:
-        raise ValueError(f"the suffix must be one of {' '.join(LOSSLESS)}")
-    encoded = io.BytesIO()
-    image_format = Image.registered_extensions()[suffix.lower()]
     pixels = PIXELS[np.asarray(states, np.uint8)]
-    if not np.any(pixels == PIXELS[GRAY]):
+    if PIXELS[GRAY] not in pixels:
         pixels = pixels > 0  # one bit a pixel
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
     try:
-        Image.fromarray(pixels).save(encoded, image_format)
-    except (OSError, OverflowError, ValueError, struct.error) as error:
-        raise ValueError(f"the format cannot hold it: {error}") from error
-    return encoded.getvalue()
+        write_whole(output, encoded.getvalue())
+    except OSError as error:
+        fail(f"output {output} cannot be written: {error}", status=1)
+    say(f"wrote {output} ({width} x {num_rows} pixels)")
