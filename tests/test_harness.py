@@ -124,7 +124,7 @@ def test_stage_7_shows_what_it_learned(run_here):
     assert bits == list("01111000")
     assert learned == [f"{bit}.00" for bit in bits]
     # One cell is its own neighborhood: six of eight never occur.
-    *_, learned, last = output_of(run_here(7, "--width", 1)).splitlines()
+    *_, learned, _, last = output_of(run_here(7, "--width", 1)).splitlines()
     assert learned.count("?") == 6
     assert "rule 0" in last
 

@@ -1,7 +1,7 @@
-"""Run a stage as a script: read its arguments, check, time, and show.
+"""Run a stage as a script: check its arguments, time it, show what it made.
 
-What is special about a stage follows from its docstring ("Fails with: ...")
-and from the names of its functions: see `find_kind`.
+`find_kind` reads from a stage what is special about it: from its docstring
+("Fails with: ...") and from the names of its functions.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,9 +43,9 @@ from workshop.terminal import (
     show_text,
 )
 
-COPIES = 4  # of the states: as computed, stacked, as pixels, as a file
+COPIES = 4  # of the states: as computed, stacked, as pixels, in a file
 ALL_RULES = np.arange(256, dtype=np.uint8)
-MAX_LEARNING_CELLS = 2**24 - 1  # float32 resolves one cell among so many
+MAX_LEARNING_CELLS = 2**24 - 1  # above, float32 cannot count single cells
 MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
 
 
@@ -158,7 +158,7 @@ def check_arguments(arguments: Arguments) -> None:
         fail(f"num_steps must be at least 1, got {arguments.num_steps}")
     if isinstance(arguments, LearningArguments):
         check_learning(arguments)
-    if isinstance(arguments, DeviceArguments):
+    if isinstance(arguments, ShardedArguments):
         check_devices(arguments)
     if arguments.save_image:
         check_writable("output", arguments.output)
@@ -169,29 +169,23 @@ def check_arguments(arguments: Arguments) -> None:
 
 
 def check_learning(arguments: LearningArguments) -> None:
-    """End with one line and status 2 if nothing can be learned that way."""
+    """End with one line and status 2 if the states are too few or too many."""
     if arguments.num_steps < 2:
-        fail(
-            "num_steps must be at least 2, to predict a row from the one"
-            f" before, got {arguments.num_steps}"
-        )
+        allowed = "at least 2, to predict a row from the one before"
+        fail(f"num_steps must be {allowed}, got {arguments.num_steps}")
     num_cells = arguments.num_steps * arguments.width
     if num_cells > MAX_LEARNING_CELLS:
-        fail(
-            f"num_steps x width must be at most {MAX_LEARNING_CELLS:,} to"
-            f" learn from, got {num_cells:,}"
-        )
+        allowed = f"at most {MAX_LEARNING_CELLS:,} to learn from"
+        fail(f"num_steps x width must be {allowed}, got {num_cells:,}")
 
 
 def check_memory(arguments: Arguments) -> None:
     """End with one line and status 2 if the states would not fit."""
     num_bytes = arguments.num_diagrams * arguments.num_steps * arguments.width
-    available = psutil.virtual_memory().available
-    if COPIES * num_bytes > available:
-        fail(
-            f"num_steps x width must fit {COPIES} times into the memory"
-            f" available, {available:,} bytes, got {num_bytes:,} bytes"
-        )
+    limit = psutil.virtual_memory().available // COPIES
+    if num_bytes > limit:
+        allowed = f"at most {limit:,} bytes, 1/{COPIES} of the free memory"
+        fail(f"num_steps x width must take {allowed}, got {num_bytes:,}")
 
 
 def check_writable(argument: str, path: Path) -> None:
@@ -218,11 +212,11 @@ def print_rule(arguments: Arguments) -> None:
 def time_call(
     function: Callable, *args: Any, wait: bool = True, **kwargs: Any
 ) -> tuple:
-    """Call a function; return its result and the seconds until it is there.
+    """Call a function; return its result and how many seconds it took.
 
-    JAX returns before it has computed. Without waiting, this would measure
-    only how long it takes to ask, which is a mistake. wait=False is there to
-    show it.
+    JAX returns before the result is computed, so this waits for the result.
+    wait=False is only there to show the mistake: it measures how long it takes
+    to ask.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
@@ -234,7 +228,7 @@ def time_call(
 def simulate_and_time(
     simulate: Callable, rule: int | np.ndarray, arguments: Arguments
 ) -> Any:
-    """Call simulate, twice if it is JAX's, and print what each call took."""
+    """Call simulate, twice if it uses JAX, and print the time of each call."""
     shape = arguments.width, arguments.num_steps
     options = {}
     if isinstance(arguments, ShardedArguments):
@@ -280,7 +274,7 @@ def lines_beside(arguments: Arguments) -> int:
 
 
 def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
-    """Show the failure that is the lesson; exit status 1 for any other."""
+    """Show the failure that is the lesson; end with status 1 for another."""
     error_type, keyword = failure(inspect.getdoc(stage))
     expected = f'{error_type.__name__} with the word "{keyword}"'
     path = Path(stage.__file__)
@@ -315,7 +309,7 @@ def print_error(error: Exception, path: Path) -> None:
 
 
 def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
-    """Simulate all rules, and show many of them."""
+    """Simulate all rules, and show as many as fit."""
     num_bytes = len(ALL_RULES) * arguments.num_steps * arguments.width
     say(
         f"{len(ALL_RULES)} rules x {arguments.num_steps} steps"
@@ -340,16 +334,15 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
     run_on = f"run{name_devices(losses)}"
     say(f"first call:  {seconds:.5f} seconds (trace, compile, {run_on})")
     updates = [0, *(4**k for k in range(9) if 4**k < len(losses))]
-    say_row("updates:", (f"{number:7}" for number in updates))
-    say_row("loss:   ", (f"{losses[number]:.1e}" for number in updates))
+    say("updates: " + " ".join(f"{number:7}" for number in updates))
+    say("loss:    " + " ".join(f"{losses[number]:.1e}" for number in updates))
     learned_rule = print_learned(rule_table.ravel(), arguments.rule)
     again = stage.simulate(learned_rule, arguments.width, arguments.num_steps)
     if not np.array_equal(again, states):
         fail(f"rule {learned_rule} does not reproduce the states", status=1)
-    note = " (? is undetermined, so 0)" if np.any(rule_table == 0.5) else ""
-    say(
-        f"rule {learned_rule}, as learned{note}, reproduces the states exactly"
-    )
+    if np.any(rule_table == 0.5):
+        say("?: this neighborhood never occurs; its entry counts as 0")
+    say(f"rule {learned_rule}, as learned, reproduces the states exactly")
 
 
 def print_learned(entries: np.ndarray, rule: int) -> int:
@@ -357,12 +350,8 @@ def print_learned(entries: np.ndarray, rule: int) -> int:
 
     An entry that is still one half is undetermined, and counts as 0.
     """
-    shown = ["?" if entry == 0.5 else f"{entry:.2f}" for entry in entries]
-    say_row("bits:   ", (f"{rule >> i & 1:<4}" for i in range(8)))
-    say_row("learned:", (f"{entry:4}" for entry in shown))
+    bits = [f"{rule >> i & 1:<4}" for i in range(8)]
+    shown = ["?   " if entry == 0.5 else f"{entry:.2f}" for entry in entries]
+    say("bits:    " + " ".join(bits).rstrip())
+    say("learned: " + " ".join(shown).rstrip())
     return sum(1 << i for i, entry in enumerate(entries) if entry > 0.5)
-
-
-def say_row(name: str, cells: Iterable[str]) -> None:
-    """Print cells that line up with those of other rows."""
-    say(" ".join([name, *cells]).rstrip())
