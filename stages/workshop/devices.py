@@ -15,8 +15,8 @@ from typing import Any
 
 from workshop.terminal import fail, say
 
-CONNECT_SECONDS = 30  # to wait for the other processes
-HEARTBEAT_SECONDS = 20  # without a sign of life, and JAX ends the process
+CONNECT_SECONDS = 30  # that a process waits for the others
+HEARTBEAT_SECONDS = 20  # after which JAX takes a silent process for dead
 MAX_DEVICES = 256  # of one process; 1024 simulated ones take minutes
 
 
@@ -47,13 +47,13 @@ class DeviceArguments:
 def start_jax(device: str | None = None) -> None:
     """Let JAX find its devices, or only those of that platform.
 
-    Does nothing where jax is not imported. Ends with one line and status 2 if
-    there is no such platform, 1 if there is no device at all.
+    Does nothing if jax is not imported. Ends with one line: with status 2 if
+    there is no such platform, with status 1 if there is no device at all.
     """
     jax = sys.modules.get("jax")
     if jax is None:
         if device not in (None, "cpu"):
-            fail(f"device must be cpu, where NumPy computes, got {device}")
+            fail(f"device must be cpu for a stage in NumPy, got {device}")
         return
     try:
         if device is not None:
@@ -62,19 +62,17 @@ def start_jax(device: str | None = None) -> None:
     except Exception as error:  # its type differs from version to version
         if device is not None:
             fail(f"device must be cpu, or one that JAX finds, got {device}")
-        reason, *_ = [*str(error).splitlines(), " ".join(stray_variables())]
+        reason, _, _ = str(error).partition("\n")
         fail(f"JAX finds no device to run on: {reason}", status=1)
 
 
-def other_devices(result: Any) -> list:
-    """Return the devices that hold an array, without the CPU."""
-    devices = getattr(result, "devices", set)()
-    return [device for device in devices if device.platform != "cpu"]
-
-
 def name_devices(result: Any) -> str:
-    """Return where a result was computed, " on NVIDIA H200"; "" for a CPU."""
-    kinds = [device.device_kind for device in other_devices(result)]
+    """Return where a result was computed, "" for a CPU.
+
+    For example " on NVIDIA H200" or " on 2 x NVIDIA H200".
+    """
+    devices = getattr(result, "devices", set)()
+    kinds = [d.device_kind for d in devices if d.platform != "cpu"]
     several = f"{len(kinds)} x " if len(kinds) > 1 else ""
     return f" on {several}{kinds[0]}" if kinds else ""
 
@@ -87,23 +85,24 @@ def check_devices(arguments: Any) -> None:
             fail(f"coordinator must be HOST:PORT, got {arguments.coordinator}")
     names = ("coordinator", "num_processes", "process_id")
     given = [n for n in names if getattr(arguments, n) is not None]
-    if given and len(given) < len(names):
-        got = ", ".join(given)
-        fail(f"{', '.join(names)} must be given together, got only {got}")
-    num_processes = arguments.num_processes if given else 1
-    if given and not 0 <= arguments.process_id < num_processes:
-        fail(
-            "process_id must be at least 0 and less than num_processes,"
-            f" {num_processes}, got {arguments.process_id}"
-        )
+    num_processes = 1
+    if given:
+        if len(given) < len(names):
+            got = ", ".join(given)
+            fail(f"{', '.join(names)} must be given together, got only {got}")
+        num_processes, number = arguments.num_processes, arguments.process_id
+        if not 0 <= number < num_processes:
+            allowed = f"0 or more, less than num_processes, {num_processes}"
+            fail(f"process_id must be {allowed}, got {number}")
     if arguments.num_devices is not None:
         check_share(arguments.num_devices, num_processes, arguments.width)
 
 
 def check_share(num_devices: int, num_processes: int, width: int) -> None:
     """End with one line and status 2 unless the devices divide the ring."""
-    several = f" in each of {num_processes} processes"
-    what = "num_devices" + (several if num_processes > 1 else "")
+    what = "num_devices"
+    if num_processes > 1:
+        what = f"num_devices in each of {num_processes} processes"
     if not 1 <= num_devices <= MAX_DEVICES:
         fail(f"{what} must be between 1 and {MAX_DEVICES}, got {num_devices}")
     if width % (num_devices * num_processes):
@@ -113,7 +112,8 @@ def check_share(num_devices: int, num_processes: int, width: int) -> None:
 def set_up_devices(arguments: Any) -> Any:
     """Connect the processes, and count the devices of all of them.
 
-    Returns the arguments with that number. Only process 0 prints and saves.
+    Returns the arguments with that number. After this, only process 0 prints
+    and saves.
     """
     import jax
 
@@ -124,8 +124,8 @@ def set_up_devices(arguments: Any) -> Any:
     num_devices = count_devices(arguments.num_devices, arguments.width)
     arguments = dataclasses.replace(arguments, num_devices=num_devices)
     if jax.process_index() == 0:
-        shares = f"{count(num_devices, 'device')} x "
-        shares += count(arguments.width // num_devices, "cell")
+        cells = count(arguments.width // num_devices, "cell")
+        shares = f"{count(num_devices, 'device')} x {cells}"
         if jax.process_count() > 1:
             shares += f", in {jax.process_count()} processes"
         say(shares)
@@ -153,29 +153,29 @@ def connect(arguments: Any) -> None:
             initialization_timeout=CONNECT_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
-    except ValueError:  # JAX asked SLURM and the TPU pod, and there is none
+    except ValueError:  # there is no coordinator, no SLURM, and no TPU pod
         if arguments.coordinator is not None:
             raise
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would go on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX catches it and goes on
 
 
 def count_devices(wanted: int | None, width: int) -> int:
-    """Return the number of devices to use, of all processes together.
+    """Return how many devices to use, in all processes together.
 
-    Ends with one line and status 2 if there are too few here, or if their
-    number does not divide the width.
+    Ends with one line and status 2 if JAX sees fewer than are wanted, or if
+    their number does not divide the width.
     """
     import jax
 
-    there = jax.local_device_count()
-    if wanted is not None and wanted > there:
+    available = jax.local_device_count()
+    if wanted is not None and wanted > available:
         fail(
-            f"num_devices must be at most {there}, the number that JAX sees"
-            f" here, got {wanted}; JAX_PLATFORMS=cpu simulates any number"
+            f"num_devices must be at most {available}, as many as JAX sees,"
+            f" got {wanted}; JAX_PLATFORMS=cpu simulates any number"
         )
     if jax.process_count() == 1:
-        return wanted or math.gcd(there, width)
-    check_share(there, jax.process_count(), width)
+        return wanted or math.gcd(available, width)
+    check_share(available, jax.process_count(), width)
     return jax.device_count()
 
 
