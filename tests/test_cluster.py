@@ -40,20 +40,20 @@ def test_two_processes_equal_stage_0_and_only_process_0_prints():
 @pytest.mark.slow
 def test_the_command_runs_every_sharded_stage():
     out = output_of(run_python(DOOR, "cluster", "--width", 64))
-    names = re.findall(r"^(\S+\.py): 500 x 64 states", out, flags=re.M)
-    assert names == [STAGES[9].name, STAGES[10].name]
+    numbers = re.findall(r"(\d+): 500 x 64 states", out)
+    assert numbers == ["9", "10"]
 
 
 def test_the_command_compares_what_they_computed(monkeypatch, run_here):
     calls = []
 
-    def run_cluster(path, *_):
-        calls.append(path)
+    def run_cluster(number, *_):
+        calls.append(number)
         return REFERENCE.simulate(110, 8, 5)
 
     monkeypatch.setattr(cluster, "run_cluster", run_cluster)
     output_of(run_here("cluster", "--width", 8, "--num-steps", 5))
-    assert calls == [STAGES[9], STAGES[10]]
+    assert calls == [9, 10]
     done = run_here("cluster", "--width", 8, "--num-steps", 6)
     assert done.returncode == 1
     assert "(5, 8)" in done.stderr

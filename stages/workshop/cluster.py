@@ -1,8 +1,8 @@
 """Run one ring in several processes, and compare with the reference.
 
-The processes are started on this machine, each with simulated devices of its
-own. On real machines start each process there, with the same arguments but
-its own --process-id.
+All processes run on this machine, each with simulated devices of its own. On
+several machines, start one process on each: all with the same arguments, but
+each with its own --process-id.
 """
 
 import os
@@ -18,7 +18,7 @@ from PIL import Image
 from workshop.compare import explain_difference, load_reference
 from workshop.devices import check_share
 from workshop.harness import Arguments, check_arguments, check_memory
-from workshop.stages import sharded_stages
+from workshop.stages import STAGES_FOLDER, sharded_stages
 from workshop.terminal import fail, interrupts_raise, say
 
 MAX_PROCESSES = 16
@@ -48,29 +48,39 @@ def cluster(
         fail(f"num_processes must be {allowed}, got {num_processes}")
     check_share(num_devices, num_processes, width)
     check_memory(arguments)
-    expected = load_reference().simulate(rule, width, num_steps)
-    for path in sharded_stages().values():
-        say(
-            f"{path.name}: {num_processes} processes x {num_devices} devices,"
-            f" at most {RUN_SECONDS} seconds ..."
-        )
-        sys.stdout.flush()
-        with interrupts_raise():
-            states = run_cluster(path, arguments, num_processes, num_devices)
-        difference = explain_difference(states, expected)
-        if difference is not None:
-            fail(difference, status=1)
-        say(f"{path.name}: {num_steps} x {width} states, equal to stage 0's")
+    for number in sharded_stages():
+        compare_stage(number, arguments, num_processes, num_devices)
+
+
+def compare_stage(
+    number: int, arguments: Arguments, num_processes: int, num_devices: int
+) -> None:
+    """Run a stage in several processes; end with status 1 if it is wrong."""
+    say(
+        f"stage {number}: {num_processes} processes x {num_devices} devices,"
+        f" at most {RUN_SECONDS} seconds ..."
+    )
+    sys.stdout.flush()
+    with interrupts_raise():
+        states = run_cluster(number, arguments, num_processes, num_devices)
+    size = arguments.width, arguments.num_steps
+    expected = load_reference().simulate(arguments.rule, *size)
+    difference = explain_difference(states, expected)
+    if difference is not None:
+        fail(difference, status=1)
+    num_steps, width = states.shape
+    say(f"stage {number}: {num_steps} x {width} states, equal to stage 0's")
 
 
 def run_cluster(
-    path: Path, arguments: Arguments, num_processes: int, num_devices: int
+    number: int, arguments: Arguments, num_processes: int, num_devices: int
 ) -> np.ndarray:
     """Return the states that the processes compute together."""
     Image.MAX_IMAGE_PIXELS = None  # the file is our own
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         output = Path(folder, "states.png")
-        command = [sys.executable, str(path), f"--rule={arguments.rule}"]
+        command = [sys.executable, str(STAGES_FOLDER / "workshop"), "stage"]
+        command += [str(number), f"--rule={arguments.rule}"]
         command += [f"--width={arguments.width}"]
         command += [f"--num-steps={arguments.num_steps}"]
         command += ["--no-print-image", "--save-image", f"--output={output}"]
@@ -91,7 +101,7 @@ def free_port() -> int:
 
 
 def run_together(commands: list[list[str]]) -> None:
-    """Run the commands at once; show their output only if one fails."""
+    """Run the commands at once; show what they print only if one fails."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     options["env"] = {**os.environ, "JAX_PLATFORMS": "cpu"}
     processes = []
