@@ -7,6 +7,7 @@ import contextlib
 import functools
 import inspect as reflection
 import math
+import os
 import re
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from workshop.devices import MAX_DEVICES, start_jax
+from workshop.devices import start_jax
 from workshop.errors import explain_error
 from workshop.harness import check_writable, time_call
 from workshop.sandbox import check_code, check_path, import_file
@@ -27,6 +28,7 @@ from workshop.terminal import fail, page, say, terminal_size, write_whole
 from workshop.tracing import count_equations, equations
 
 EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # JAX's names
+NUM_DEVICES = 2  # that a CPU simulates, unless JAX_NUM_CPU_DEVICES is set
 # The rows of the screen. A row without a value is left out.
 MEANINGS = {
     "jaxpr equations": "what JAX recorded: --jaxpr",
@@ -53,8 +55,17 @@ MEANINGS = {
 }
 
 
+class Call(NamedTuple):
+    """A call of a jitted function, and the code that makes its arguments."""
+
+    code: str
+    setup: str
+    width: int
+    num_steps: int
+
+
 class Inspected(NamedTuple):
-    """A call of a jitted function, and what JAX and XLA made of it."""
+    """A call in a program, and what JAX and XLA made of it."""
 
     path: Path
     run: Callable[[], Any]
@@ -74,7 +85,6 @@ def inspect(
     setup: str = "",
     width: int = 80,
     num_steps: int = 80,
-    num_devices: int = 2,
 ) -> None:
     """Show what JAX and XLA make of a stage, or of your own program.
 
@@ -83,50 +93,49 @@ def inspect(
         other: Another one, to see both side by side.
         jaxpr: Print everything that JAX recorded.
         hlo: Print everything that XLA made of it, the optimized HLO.
-        profile: Write a trace of one call to this file.
+        profile: Write a trace of the call to this file, .json.gz.
         call: A call of a jitted function of the file.
         setup: Code to run first, to make the arguments.
         width: Number of cells, for the call.
         num_steps: Number of rows, for the call.
-        num_devices: Devices that a CPU simulates.
     """
-    sizes = {"width": width, "num_steps": num_steps}
-    check_request(call, setup, sizes, num_devices)
-    paths = [find_file(str(name)) for name in (n, other) if name]
+    asked = Call(call, setup, width, num_steps)
+    check_call(asked, profile)
+    inspected = compile_calls([n, other], asked)
+    show(inspected, asked, jaxpr, hlo, profile)
+
+
+def check_call(asked: Call, profile: Path | None) -> None:
+    """End with one line and status 2 if the call cannot work."""
+    check_code("call", asked.code, "eval")
+    check_code("setup", asked.setup, "exec")
+    if not isinstance(ast.parse(asked.code, mode="eval").body, ast.Call):
+        fail(f"--call must call a function, got {asked.code!r}")
+    for name in ("width", "num_steps"):
+        size = getattr(asked, name)
+        if size < 1:
+            fail(f"{name} must be at least 1, got {size}")
     if profile is not None:
         check_writable("--profile", profile)
-        if other:
-            fail(f"--profile takes one program, got {n} and {other}")
-    with contextlib.suppress(RuntimeError):  # a notebook has its devices
-        jax.config.update("jax_num_cpu_devices", num_devices)
-    start_jax()
-    inspected = [compile_call(path, call, setup, sizes) for path in paths]
+
+
+def show(
+    inspected: list[Inspected],
+    asked: Call,
+    jaxpr: bool,
+    hlo: bool,
+    profile: Path | None,
+) -> None:
+    """Show what was asked for; the table, if nothing was."""
+    if profile is not None:
+        write_trace(inspected, profile)
+    elif not (jaxpr or hlo):
+        show_table(inspected, asked)
     for one in inspected:
         if jaxpr:
             page(str(one.jaxpr))
         if hlo:
             page(one.compiled.as_text())
-    if profile is not None:
-        write_trace(inspected[0].run, profile)
-    elif not (jaxpr or hlo):
-        for name, number in sizes.items():
-            call = re.sub(rf"\b{name}\b(?!\s*=)", str(number), call)
-        show(inspected, call)
-
-
-def check_request(
-    call: str, setup: str, sizes: dict[str, int], num_devices: int
-) -> None:
-    """End with one line and status 2 if an argument cannot work."""
-    check_code("call", call, "eval")
-    check_code("setup", setup, "exec")
-    if not isinstance(ast.parse(call, mode="eval").body, ast.Call):
-        fail(f"--call must call a function, got {call!r}")
-    for name, size in sizes.items():
-        if size < 1:
-            fail(f"{name} must be at least 1, got {size}")
-    if not 1 <= num_devices <= MAX_DEVICES:
-        fail(f"num_devices must be 1 to {MAX_DEVICES}, got {num_devices}")
 
 
 def find_file(name: str) -> Path:
@@ -152,18 +161,26 @@ def explained(path: Path, advice: str = "") -> Iterator[None]:
         sys.exit(1)
 
 
-def compile_call(
-    path: Path, call: str, setup: str, sizes: dict[str, int]
-) -> Inspected:
+def compile_calls(names: list[str], asked: Call) -> list[Inspected]:
+    """Trace and compile a call in each of the programs."""
+    paths = [find_file(str(name)) for name in names if name]
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        with contextlib.suppress(RuntimeError):  # a notebook has its devices
+            jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
+    start_jax()
+    return [compile_call(path, asked) for path in paths]
+
+
+def compile_call(path: Path, asked: Call) -> Inspected:
     """Trace and compile a call of a jitted function of the file."""
     with explained(path):
         module = vars(import_file(path))
     advice = name_jitted(module)
+    names = {"np": np, "width": asked.width, "num_steps": asked.num_steps}
     with explained(path, advice):
-        names = {"np": np, **sizes, **module}
-        function, args, kwargs = evaluate(call, setup, names)
+        function, args, kwargs = evaluate(asked, names | module)
     if not hasattr(function, "trace"):
-        name = ast.unparse(ast.parse(call, mode="eval").body.func)
+        name = ast.unparse(ast.parse(asked.code, mode="eval").body.func)
         fail(f"{name} is not a jitted function. {advice}")
     with explained(path):
         traced, tracing = time_call(function.trace, *args, **kwargs)
@@ -184,10 +201,10 @@ def name_jitted(module: dict[str, Any]) -> str:
     return f"The file's jitted functions, for --call: {names}"
 
 
-def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
-    """Return the function that a call names, and its arguments with self."""
-    exec(compile(setup, "--setup", "exec"), names)
-    node = ast.parse(call, mode="eval").body
+def evaluate(asked: Call, names: dict[str, Any]) -> tuple:
+    """Return the function that is called, and its arguments with self."""
+    exec(compile(asked.setup, "--setup", "exec"), names)
+    node = ast.parse(asked.code, mode="eval").body
     inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
     function = eval(ast.unparse(node.func), names)
     args, kwargs = eval(f"(lambda *a, **k: (a, k))({inside})", names)
@@ -198,21 +215,31 @@ def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
     return function, args, kwargs
 
 
-def write_trace(run: Callable[[], Any], file: Path) -> None:
-    """Write a trace of one call, for the page that draws it."""
-    jax.block_until_ready(run())  # compiles
+def write_trace(inspected: list[Inspected], file: Path) -> None:
+    """Write a trace of a call in each program, for the page that draws it."""
+    for one in inspected:
+        jax.block_until_ready(one.run())  # compiles, outside the trace
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
-            jax.block_until_ready(run())
+            for one in inspected:
+                jax.block_until_ready(one.run())
         (trace,) = Path(folder).rglob("perfetto_trace.json.gz")
         write_whole(file, trace.read_bytes())
     say(f"wrote {file}: open it at https://ui.perfetto.dev")
 
 
-def show(inspected: list[Inspected], call: str) -> None:
+def show_table(inspected: list[Inspected], asked: Call) -> None:
     """Print a screen, with a column for each program."""
     files = " and ".join(one.path.name for one in inspected)
+    call = asked.code
+    for name in ("width", "num_steps"):
+        call = re.sub(rf"\b{name}\b(?!\s*=)", str(getattr(asked, name)), call)
     say(f"{files}: {call}; jax {jax.__version__}, {jax.default_backend()}")
+    print_rows(make_rows(inspected))
+
+
+def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
+    """Return the table: what was counted, then the lines that ask for most."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
@@ -229,7 +256,7 @@ def show(inspected: list[Inspected], call: str) -> None:
             values = [""] * len(inspected)
             values[i] = count
             rows.append([f"jaxpr of line {line}", *values, source[line - 1]])
-    print_rows(rows)
+    return rows
 
 
 def print_rows(rows: list[list[Any]]) -> None:
