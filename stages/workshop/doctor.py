@@ -42,7 +42,7 @@ SECONDS = 120  # for JAX to name its devices
 
 
 class Finding(NamedTuple):
-    """What was found, and the command that fixes or changes it."""
+    """One line of the report, and the command that fixes or changes it."""
 
     verdict: str
     what: str
@@ -79,7 +79,7 @@ def check_python() -> Finding:
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version in this environment, None if it is not installed."""
+    """Return the installed version of a package, None if there is none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -87,11 +87,11 @@ def installed_version(package: str) -> str | None:
 
 
 def read_requirements(path: str) -> dict[str, Requirement]:
-    """Return what a file of requirements lists, one a line, by name."""
+    """Return the requirements that a file lists, by the package's name."""
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     lines = [line.partition("#")[0].strip() for line in lines]
     requirements = [Requirement(line) for line in lines if line]
-    return {requirement.name: requirement for requirement in requirements}
+    return {each.name: each for each in requirements}
 
 
 def check_packages() -> Iterator[Finding]:
@@ -100,11 +100,7 @@ def check_packages() -> Iterator[Finding]:
         details = "not installed: packaging is missing"
         yield Finding("FAIL", "packages", details, how_to_install())
         return
-    wanted = read_requirements("requirements.txt")
-    if installed_version("jax"):  # jaxlib must be what the installed jax needs
-        needed = map(Requirement, metadata.requires("jax"))
-        wanted |= {each.name: each for each in needed if each.name == "jaxlib"}
-    for name, requirement in wanted.items():
+    for name, requirement in read_requirements("requirements.txt").items():
         version, allowed = installed_version(name), requirement.specifier
         if version is None:
             yield Finding("FAIL", name, "not installed", how_to_install())
@@ -131,11 +127,9 @@ def check_group(name: str) -> Finding:
 def check_devices() -> Finding:
     """Ask JAX, in a process of its own, which devices it sees."""
     code = "import jax; print(*jax.devices(), sep=', ')"
-    asked = [sys.executable, "-c", code]
+    options = {"capture_output": True, "text": True, "timeout": SECONDS}
     try:
-        done = subprocess.run(
-            asked, capture_output=True, text=True, timeout=SECONDS
-        )
+        done = subprocess.run([sys.executable, "-c", code], **options)
     except subprocess.TimeoutExpired:
         details = f"JAX named none within {SECONDS} seconds"
         return Finding("FAIL", "devices", details, how_to_install())
@@ -175,20 +169,20 @@ def check_memory() -> Finding:
         return Finding("NOTE", "memory", "not known: psutil is missing")
     gigabytes = psutil.virtual_memory().available / 1e9
     if gigabytes < 2:
-        details = f"{gigabytes:.1f} GB free, close other programs"
+        details = f"{gigabytes:.1f} GB free: close other programs"
         return Finding("NOTE", "memory", details)
     return Finding("OK", "memory", f"{gigabytes:.1f} GB free")
 
 
 def check_terminal() -> Finding:
-    """Report how pictures will look here."""
+    """Report what the terminal can show."""
     columns, lines = terminal_size()
     color = "color" if shows_color(sys.stdout) else "no color"
     details = f"{columns} x {lines}, {color}, {sys.stdout.encoding}"
     if not shows_blocks(sys.stdout):
-        return Finding("NOTE", "terminal", f"{details}, pictures of # and .")
+        return Finding("NOTE", "terminal", f"{details}: pictures of # and .")
     if columns < 80:
-        return Finding("NOTE", "terminal", f"{details}, pictures are scaled")
+        return Finding("NOTE", "terminal", f"{details}: pictures are scaled")
     return Finding("OK", "terminal", details)
 
 
@@ -198,7 +192,7 @@ def check_variables() -> Finding:
     if not stray:
         return Finding("OK", "variables", "no XLA_FLAGS, no JAX_*")
     settings = " ".join(f"{name}={os.environ[name]}" for name in stray)
-    details = f"{settings} changes what JAX does"
+    details = f"{settings}: this changes what JAX does"
     return Finding("NOTE", "variables", details, forget(stray))
 
 

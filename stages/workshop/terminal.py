@@ -14,7 +14,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -42,15 +41,13 @@ def moves_cursor(stream: TextIO) -> bool:
 
 
 def shows_color(stream: TextIO) -> bool:
-    """Return whether to color: not if NO_COLOR is set (no-color.org)."""
+    """Return whether to use color: not if NO_COLOR is set (no-color.org)."""
     return moves_cursor(stream) and not os.environ.get("NO_COLOR")
 
 
 def shows_true_color(stream: TextIO) -> bool:
     """Return whether stream shows colors of 24 bits."""
     known = os.environ.get("COLORTERM") in ("truecolor", "24bit")
-    term = os.environ.get("TERM", "")
-    known |= term.endswith(("-direct", "-kitty", "-ghostty", "alacritty"))
     return shows_color(stream) and (known or "WT_SESSION" in os.environ)
 
 
@@ -66,8 +63,9 @@ def shows_blocks(stream: TextIO) -> bool:
 def wrap(text: str) -> str:
     """Return a text in lines that fit the terminal; no word is broken."""
     columns, _ = terminal_size()
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(text, columns, **whole)
+    return textwrap.fill(
+        text, columns, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def bold(text: str) -> str:
@@ -118,7 +116,7 @@ def interrupts_raise() -> Iterator[None]:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End without a traceback when the reader of our output has left.
+    """End without a traceback if the reader of our output has left.
 
     That happens in `make bench | head`, for example.
     """
@@ -150,10 +148,9 @@ def fail(message: str, status: int = 2) -> NoReturn:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, whole or not at all.
 
-    The file is written under a new name beside the old one and then renamed,
-    so it keeps its mode; a link keeps pointing to it. A device file is written
-    to directly. Raises OSError, and leaves what was there before, if that
-    fails.
+    The file is written under a new name beside the old one, and then renamed.
+    A link keeps pointing to it, and a device is written to directly. If
+    writing fails, this raises OSError and leaves what was there before.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -165,8 +162,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         with part.open("xb") as file:  # x: a new file, never through a link
             file.write(content)
-        if path.exists():
-            part.chmod(stat.S_IMODE(path.stat().st_mode))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -254,11 +249,10 @@ def uses_make() -> bool:
 
 def command(name: str, n: int | None = None, arguments: str = "") -> str:
     """Return how to type a command: with make, if this one was."""
-    number = "" if n is None else str(n)
-    if uses_make():
-        number = number and f"N={number}"
-        arguments = arguments and f'ARGS="{arguments}"'
-        words = ["make", name, number, arguments]
-    else:
-        words = ["python", "stages/workshop", name, number, arguments]
-    return " ".join(word for word in words if word)
+    by_make = uses_make()
+    words = ["make" if by_make else "python stages/workshop", name]
+    if n is not None:
+        words.append(f"N={n}" if by_make else str(n))
+    if arguments:
+        words.append(f'ARGS="{arguments}"' if by_make else arguments)
+    return " ".join(words)
