@@ -1,8 +1,8 @@
-"""The errors that a learner meets: what happened, and what to do.
+"""Explain an error that a learner meets: what happened, and what to do.
 
-ERRORS.md is the table, for people and for every command that runs somebody's
-file. Types and keywords are matched, never a whole message: the wording
-changes between versions. Needs nothing but Python.
+People and commands read the same table, ERRORS.md. An error is matched by its
+type and by keywords, never by its whole message, because JAX changes the
+wording from version to version. This needs nothing but Python.
 """
 
 import linecache
@@ -18,26 +18,35 @@ from workshop.terminal import show_path
 
 TABLE = STAGES_FOLDER.parent / "ERRORS.md"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
+# Errors of code that is meant for the command line.
+SCRIPT_ERRORS = {
+    SystemExit: "The file ends Python here (SystemExit).",
+    EOFError: "The file asks for input here (EOFError), but there is none.",
+}
+MAIN_GUARD = (
+    'Put this line under `if __name__ == "__main__":`, and the code that'
+    " computes into a function."
+)
 
 
 class ErrorRow(NamedTuple):
-    """An error, by its type and by parts of its message and of the line."""
+    """A row of the table: how to recognize an error, and how to explain it."""
 
     type: str
     keyword: str
     """A part of the message."""
     line: str
-    """A part of the user's line, or of a module that it calls; or ""."""
+    """A part of the user's line, or of the name of a module that it calls."""
     met: str
     """What happened."""
     remedy: str
     """What to do instead."""
     stage: str
-    """Where it is met, or what it is shown in."""
+    """The stage or notebook that shows it."""
 
 
 def read_rows() -> list[ErrorRow]:
-    """Return the rows of the table in order: the first that fits explains."""
+    """Return the rows of the table, in their order."""
     text = TABLE.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.MULTILINE)
     return [
@@ -63,7 +72,7 @@ def find_row(error: BaseException) -> ErrorRow | None:
 def read_source(error: BaseException) -> str:
     """Return the user's line that failed, and the modules that it called.
 
-    The user's is the innermost line that is not in a package.
+    The user's line is the innermost that is not in a package.
     """
     source: list[str] = []
     for frame in traceback.extract_tb(error.__traceback__):
@@ -83,7 +92,7 @@ def explain_error(
 ) -> str:
     """Return the user's line that failed, the message, and a remedy.
 
-    Without the remedy if is_known is true of its row.
+    The remedy is left out if is_known is true for its row.
     """
     message = describe(error, is_known)
     if isinstance(error, SyntaxError) and error.filename == str(path):
@@ -103,18 +112,8 @@ def describe(
     error: BaseException, is_known: Callable[[ErrorRow], bool]
 ) -> str:
     """Return the type, the first paragraph of the message, and a remedy."""
-    if isinstance(error, SystemExit):
-        return (
-            "The file ends the program here (SystemExit). What reads a command"
-            " line or ends Python belongs under"
-            ' `if __name__ == "__main__":`, and what computes in a function.'
-        )
-    if isinstance(error, EOFError):
-        return (
-            "The file asks for input here (EOFError), and there is none. Put"
-            ' that under `if __name__ == "__main__":`, and what computes in a'
-            " function."
-        )
+    if type(error) in SCRIPT_ERRORS:
+        return f"{SCRIPT_ERRORS[type(error)]} {MAIN_GUARD}"
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     paragraphs = re.split(r"\n\s*\n|\n-----+", str(error).strip())

@@ -24,8 +24,8 @@ MOST_ROWS = 80
 def tour() -> int:
     """Run every stage in order, one screen at a time.
 
-    On a terminal it waits after each. The exit status is that of the first
-    stage that does not end with 0.
+    On a terminal, the tour waits after each stage. Its exit status is that of
+    the first stage that does not end with 0.
     """
     stages = find_stages()
     waits = bool(sys.stdin) and sys.stdin.isatty() and sys.stdout.isatty()
