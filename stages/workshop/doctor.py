@@ -24,8 +24,9 @@ from workshop.terminal import (
 )
 
 try:
+    import psutil
     from packaging.requirements import Requirement
-except ImportError:  # not installed, as perhaps nothing is
+except ImportError:  # the core is not installed
     Requirement = None
 
 OLDEST_PYTHON = (3, 11)  # for which there is only an old JAX
@@ -96,10 +97,6 @@ def read_requirements(path: str) -> dict[str, Requirement]:
 
 def check_packages() -> Iterator[Finding]:
     """Check that each core package is installed, in a version that fits."""
-    if Requirement is None:
-        details = "not installed: packaging is missing"
-        yield Finding("FAIL", "packages", details, how_to_install())
-        return
     for name, requirement in read_requirements("requirements.txt").items():
         version, allowed = installed_version(name), requirement.specifier
         if version is None:
@@ -114,11 +111,11 @@ def check_packages() -> Iterator[Finding]:
 def check_group(name: str) -> Finding:
     """Check that the packages of requirements/NAME.txt are installed."""
     path = f"requirements/{name}.txt"
-    requirements = read_requirements(path) if Requirement else {}
+    requirements = read_requirements(path)
     markers = [each.marker for each in requirements.values() if each.marker]
     if not all(marker.evaluate() for marker in markers):
         return Finding("NOTE", name, "not available for this Python")
-    if not requirements or None in map(installed_version, requirements):
+    if None in map(installed_version, requirements):
         fix = how_to_install(path, GROUPS[name])
         return Finding("NOTE", name, "not installed yet", fix)
     return Finding("OK", name, "installed")
@@ -163,10 +160,6 @@ def check_gpu(devices: str) -> Iterator[Finding]:
 
 def check_memory() -> Finding:
     """Check that there is memory for the 8000 x 8000 run."""
-    try:
-        import psutil
-    except ImportError:
-        return Finding("NOTE", "memory", "not known: psutil is missing")
     gigabytes = psutil.virtual_memory().available / 1e9
     if gigabytes < 2:
         details = f"{gigabytes:.1f} GB free: close other programs"
@@ -181,8 +174,6 @@ def check_terminal() -> Finding:
     details = f"{columns} x {lines}, {color}, {sys.stdout.encoding}"
     if not shows_blocks(sys.stdout):
         return Finding("NOTE", "terminal", f"{details}: pictures of # and .")
-    if columns < 80:
-        return Finding("NOTE", "terminal", f"{details}: pictures are scaled")
     return Finding("OK", "terminal", details)
 
 
@@ -206,12 +197,15 @@ def forget(variables: list[str]) -> str:
 def examine() -> Iterator[Finding]:
     """Yield all findings, in order."""
     yield check_python()
-    yield from check_packages()
-    yield from map(check_group, GROUPS)
-    devices = check_devices()
-    yield devices
-    yield from check_gpu(devices.details)
-    yield check_memory()
+    if Requirement is None:
+        yield Finding("FAIL", "packages", "not installed", how_to_install())
+    else:
+        yield from check_packages()
+        yield from map(check_group, GROUPS)
+        devices = check_devices()
+        yield devices
+        yield from check_gpu(devices.details)
+        yield check_memory()
     yield check_terminal()
     yield check_variables()
 
