@@ -86,7 +86,8 @@ def test_the_call_of_an_own_file_and_its_constants(own, run_here):
     assert rows["constants"][0] == "4,000"
     assert rows["memory: output"][0] == "40"
     assert rows[line_with(own, "x @ TABLE")][0] == "1"
-    rows = read_rows(run_here("inspect", own, "--call", "Model()(np.ones(3))"))
+    call = "Model.__call__(Model(), np.ones(3))"
+    rows = read_rows(run_here("inspect", own, "--call", call))
     assert rows["jaxpr equations"][0] == "1"
 
 

@@ -38,8 +38,8 @@ MEANINGS = {
     "  iterations": "of each scan, the outer one first",
     "  ppermute": "sends to another device",
     "constants": "bytes of arrays that it closes over",
-    "  largest": "of these arrays",
-    "HLO instructions": "what XLA made of it, fused ones too: --hlo",
+    "  largest": "the largest of these arrays",
+    "HLO instructions": "what XLA made of it: --hlo",
     "  fusion": "many operations in one pass",
     "  while": "a loop, its body counted once",
     "  copy": "moves bytes, computes nothing",
@@ -47,7 +47,7 @@ MEANINGS = {
     "  custom-call": "a library function",
     "  collective-permute": "sends to another device",
     "  in place": "buffer of a loop, never copied",
-    "  copied": "buffer of a loop, at each iteration",
+    "  copied": "buffer of a loop, copied at each iteration",
     "memory: argument": "bytes, on each device",
     "memory: output": "bytes of the result",
     "memory: temp": "bytes needed while it runs",
@@ -60,8 +60,7 @@ class Call(NamedTuple):
 
     code: str
     setup: str
-    width: int
-    num_steps: int
+    sizes: dict[str, int]
 
 
 class Inspected(NamedTuple):
@@ -99,7 +98,7 @@ def inspect(
         width: Number of cells, for the call.
         num_steps: Number of rows, for the call.
     """
-    asked = Call(call, setup, width, num_steps)
+    asked = Call(call, setup, {"width": width, "num_steps": num_steps})
     check_call(asked, profile)
     inspected = compile_calls([n, other], asked)
     show(inspected, asked, jaxpr, hlo, profile)
@@ -111,8 +110,7 @@ def check_call(asked: Call, profile: Path | None) -> None:
     check_code("setup", asked.setup, "exec")
     if not isinstance(ast.parse(asked.code, mode="eval").body, ast.Call):
         fail(f"--call must call a function, got {asked.code!r}")
-    for name in ("width", "num_steps"):
-        size = getattr(asked, name)
+    for name, size in asked.sizes.items():
         if size < 1:
             fail(f"{name} must be at least 1, got {size}")
     if profile is not None:
@@ -126,7 +124,7 @@ def show(
     hlo: bool,
     profile: Path | None,
 ) -> None:
-    """Show what was asked for; the table, if nothing was."""
+    """Show what the options ask for, or else the table."""
     if profile is not None:
         write_trace(inspected, profile)
     elif not (jaxpr or hlo):
@@ -139,7 +137,7 @@ def show(
 
 
 def find_file(name: str) -> Path:
-    """Return the file of a stage, or the file of that name."""
+    """Return the path of a stage, or of a file."""
     stages = find_stages()
     if name.isdecimal() and int(name) in stages:
         return stages[int(name)]
@@ -162,7 +160,7 @@ def explained(path: Path, advice: str = "") -> Iterator[None]:
 
 
 def compile_calls(names: list[str], asked: Call) -> list[Inspected]:
-    """Trace and compile a call in each of the programs."""
+    """Trace and compile a call in each file."""
     paths = [find_file(str(name)) for name in names if name]
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         with contextlib.suppress(RuntimeError):  # a notebook has its devices
@@ -176,9 +174,9 @@ def compile_call(path: Path, asked: Call) -> Inspected:
     with explained(path):
         module = vars(import_file(path))
     advice = name_jitted(module)
-    names = {"np": np, "width": asked.width, "num_steps": asked.num_steps}
     with explained(path, advice):
-        function, args, kwargs = evaluate(asked, names | module)
+        names = {"np": np, **asked.sizes, **module}
+        function, args, kwargs = evaluate(asked, names)
     if not hasattr(function, "trace"):
         name = ast.unparse(ast.parse(asked.code, mode="eval").body.func)
         fail(f"{name} is not a jitted function. {advice}")
@@ -202,16 +200,12 @@ def name_jitted(module: dict[str, Any]) -> str:
 
 
 def evaluate(asked: Call, names: dict[str, Any]) -> tuple:
-    """Return the function that is called, and its arguments with self."""
+    """Return the function that is called, and its arguments."""
     exec(compile(asked.setup, "--setup", "exec"), names)
     node = ast.parse(asked.code, mode="eval").body
-    inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
     function = eval(ast.unparse(node.func), names)
+    inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
     args, kwargs = eval(f"(lambda *a, **k: (a, k))({inside})", names)
-    if not hasattr(function, "trace"):
-        function = function.__call__  # an object's may be jitted
-    if hasattr(function, "__func__"):
-        return function.__func__, (function.__self__, *args), kwargs
     return function, args, kwargs
 
 
@@ -229,17 +223,17 @@ def write_trace(inspected: list[Inspected], file: Path) -> None:
 
 
 def show_table(inspected: list[Inspected], asked: Call) -> None:
-    """Print a screen, with a column for each program."""
+    """Print a table that fits the screen, with a column for each program."""
     files = " and ".join(one.path.name for one in inspected)
     call = asked.code
-    for name in ("width", "num_steps"):
-        call = re.sub(rf"\b{name}\b(?!\s*=)", str(getattr(asked, name)), call)
+    for name, size in asked.sizes.items():
+        call = re.sub(rf"\b{name}\b(?!\s*=)", str(size), call)
     say(f"{files}: {call}; jax {jax.__version__}, {jax.default_backend()}")
     print_rows(make_rows(inspected))
 
 
 def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
-    """Return the table: what was counted, then the lines that ask for most."""
+    """Return a row for each count, then for the lines with most equations."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
@@ -305,12 +299,12 @@ def describe(one: Inspected) -> dict[str, int | str]:
 
 
 def num_elements(shape: str) -> int:
-    """Return 6400 for u8[80,80]."""
+    """Return how many elements a shape has: 6400 for u8[80,80]."""
     return math.prod(map(int, re.findall(r"\d+", shape.partition("[")[2])))
 
 
 def count_lines(jaxpr: Any, path: Path) -> Counter[int]:
-    """Count the equations that each line of a file asked for."""
+    """Return how many equations each line of a file has led to."""
     found: Counter[int] = Counter()
     for equation in equations(jaxpr):
         traceback = equation.source_info.traceback
@@ -331,7 +325,7 @@ def constants(jaxpr: Any) -> Iterator[Any]:
 def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
     """Return the shapes that loops update in place, and those they copy.
 
-    Where XLA cannot update what a loop carries in place, it copies it.
+    XLA copies a buffer that a loop carries if it cannot update it in place.
     """
     # Without comments, and without layouts: u8[2,3]{1,0} is u8[2,3].
     hlo = re.sub(r"/\*.*?\*/|(?<=\])\{[^ ]*?\}", "", hlo)
