@@ -1,4 +1,4 @@
-"""The notebooks, run once for all tests that look at them."""
+"""Run each notebook once, for all tests that look at it."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ from support import wait_for
 NAMES = [source.stem for source in convert.SOURCES]
 PATIENCE = 240  # seconds
 
-# Run before a notebook: remembers the names of the axes of what is drawn.
+# Code to run before a notebook: it remembers the labels of all axes drawn.
 WATCH = """
 import json
 import sys
@@ -35,7 +35,7 @@ REPORT = "print(json.dumps([sys.executable, seen_axes]))"
 
 
 class Run(NamedTuple):
-    """An executed notebook, and what was seen from within."""
+    """An executed notebook, its Python, and the labels of its axes."""
 
     notebook: nbformat.NotebookNode
     python: str
@@ -43,12 +43,12 @@ class Run(NamedTuple):
 
 
 def make_notebook(name: str) -> nbformat.NotebookNode:
-    """A notebook, not yet run."""
+    """Return a notebook that has not been run."""
     return convert.make_notebook(convert.FOLDER / f"{name}.py")
 
 
 def run_watched(name: str) -> Run:
-    """Run a notebook from top to bottom, between two cells of ours."""
+    """Run a notebook from top to bottom, between two cells of our own."""
     notebook = make_notebook(name)
     given = notebook.cells
     code = nbformat.v4.new_code_cell
@@ -60,14 +60,15 @@ def run_watched(name: str) -> Run:
 
 
 def printed(cell: nbformat.NotebookNode) -> str:
-    """What a cell printed."""
+    """Return what a cell printed."""
     return "".join(output.get("text", "") for output in cell.outputs)
 
 
 def run_once(name: str, folder: Path) -> Run:
-    """The notebook, run by the first process that asks; the others wait.
+    """Return the notebook once it has run.
 
-    Tests run in several processes at once. They share the folder.
+    Tests run in several processes that share the folder. The first process
+    that asks runs the notebook; the others wait.
     """
     result = folder / f"{name}.pickle"
     try:
@@ -78,7 +79,7 @@ def run_once(name: str, folder: Path) -> Run:
         try:
             run = run_watched(name)
         except CellExecutionError as error:
-            run = RuntimeError(str(error))  # the other cannot be pickled
+            run = RuntimeError(str(error))  # theirs cannot be pickled
         part = result.with_suffix(".part")
         part.write_bytes(pickle.dumps(run))
         part.replace(result)

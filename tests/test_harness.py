@@ -1,4 +1,4 @@
-"""Running a stage: its command line, what it shows, how it ends."""
+"""Test how a stage runs: its command line, what it shows, how it ends."""
 
 import inspect
 import re
@@ -303,7 +303,7 @@ SLOW = [
     ["stage 5", *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW)],
 )
 def test_a_signal_ends_it_at_any_moment_without_a_page(command, stop):
-    """And nothing that it has started is left."""
+    """Nothing that it has started is left either."""
     for seconds in (0, 0.4, 0.8, 2, 4)[: 5 if command in SLOW else 2]:
         process = start_python(DOOR, *command.split())
         wait_for(lambda pid=process.pid: has_started(pid))

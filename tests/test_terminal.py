@@ -1,4 +1,4 @@
-"""Pictures are decoded back into cells; pager, files and commands."""
+"""Test pictures, by reading the cells back; pager, files and commands."""
 
 import io
 import os
@@ -78,7 +78,7 @@ def test_every_cell_is_shown(size, stream, read):
 def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
     stream, env, drawn, monkeypatch
 ):
-    """It draws live cells dark; elsewhere plain characters do."""
+    """It draws live cells dark. Elsewhere plain characters draw them."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     images = []
