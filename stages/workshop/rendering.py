@@ -61,6 +61,8 @@ def print_states(
         notes.append(f"scaled down: a point stands for {factor} x {factor}")
     if len(states) < num_rows:
         notes.append(f"the first {len(states)} of {num_rows} rows")
+        if shows_blocks(stream):
+            notes.append("two rows on a line")
     if notes:
         say(", ".join(notes), stream)
 
