@@ -23,7 +23,14 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 sys.path[0] = str(FOLDER.parent)
 
-from workshop.terminal import command, fail, parse, reader_may_leave, say
+from workshop.terminal import (
+    command,
+    fail,
+    parse,
+    reader_may_leave,
+    say,
+    show_item,
+)
 
 # The module of each command, in the order in which they are met.
 COMMANDS = {
@@ -67,7 +74,7 @@ def summarize(name: str) -> str:
 def list_commands() -> None:
     """Print each command with what it does."""
     for name in [*COMMANDS, *SCRIPTS]:
-        print(f"{name:10} {summarize(name)}")
+        show_item(f"{name:8}", summarize(name))
     say("How to use one: python stages/workshop NAME --help")
 
 

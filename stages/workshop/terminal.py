@@ -217,14 +217,11 @@ def show_path(path: Path) -> str:
 
 
 def show_item(verdict: str, what: str) -> None:
-    """Print a verdict and what it is about."""
-    print(
-        textwrap.fill(
-            f"{verdict:4}  {what}",
-            width=terminal_size()[0],
-            subsequent_indent=" " * 6,
-        )
-    )
+    """Print a verdict and what it is about, in columns."""
+    columns, _ = terminal_size()
+    indent = " " * 6
+    item = f"{verdict:4}  {what}"
+    print(textwrap.fill(item, columns, subsequent_indent=indent))
 
 
 def show_text(text: str) -> None:
