@@ -134,7 +134,7 @@ def run(simulate: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     stage = sys.modules[simulate.__module__]
     kind, show = find_kind(stage)
-    title, *_ = (inspect.getdoc(stage) or "").splitlines() or [""]
+    title, _, _ = (inspect.getdoc(stage) or "").partition("\n")
     with reader_may_leave():
         arguments = parse(kind, title)
         check_arguments(arguments)
