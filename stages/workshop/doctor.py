@@ -128,7 +128,7 @@ def check_devices() -> Finding:
     try:
         done = subprocess.run([sys.executable, "-c", code], **options)
     except subprocess.TimeoutExpired:
-        details = f"JAX named none within {SECONDS} seconds"
+        details = f"JAX named no device within {SECONDS} seconds"
         return Finding("FAIL", "devices", details, how_to_install())
     if done.returncode == 0:
         return Finding("OK", "devices", done.stdout.strip())
@@ -223,9 +223,11 @@ def doctor() -> int:
         if found.fix:
             what = "fix it" if found.verdict == "FAIL" else "change that"
             print(f"      to {what}: {found.fix}")
-        failed += found.verdict == "FAIL"
+        if found.verdict == "FAIL":
+            failed += 1
     if failed:
-        print(f"not ready: {failed} to fix, then run {command('doctor')}")
+        again = command("doctor")
+        print(f"not ready: {failed} to fix, then run {again} again")
         return 1
     print("ready")
     return 0

@@ -276,14 +276,14 @@ def lines_beside(arguments: Arguments) -> int:
 def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
     """Show the failure that is the lesson; end with status 1 for another."""
     error_type, keyword = failure(inspect.getdoc(stage))
-    expected = f'{error_type.__name__} with the word "{keyword}"'
+    expected = f'{error_type.__name__} and the word "{keyword}"'
     path = Path(stage.__file__)
     try:
         simulate_and_time(stage.simulate, arguments.rule, arguments)
     except Exception as error:
         if type(error) is not error_type or keyword not in str(error):
             traceback.print_exception(error)
-            fail(f"this stage has to fail with {expected}", status=1)
+            fail(f"this stage must fail with {expected}", status=1)
         if arguments.traceback:
             traceback.print_exception(error, file=sys.stdout)
         else:
@@ -293,7 +293,7 @@ def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
         say("This failure is the lesson of this stage.")
         say(f"stages/{next_stage.name} fixes it.")
     else:
-        fail(f"this stage has to fail with {expected}, but ran", status=1)
+        fail(f"this stage must fail with {expected}, but it ran", status=1)
 
 
 def print_error(error: Exception, path: Path) -> None:

@@ -58,7 +58,7 @@ def print_states(
     print(draw(scale_down(states, factor), stream), file=stream)
     notes = []
     if factor > 1:
-        notes.append(f"scaled down: a point stands for {factor} x {factor}")
+        notes.append(f"a point is {factor} x {factor} cells")
     if len(states) < num_rows:
         notes.append(f"the first {len(states)} of {num_rows} rows")
         if shows_blocks(stream):
