@@ -96,7 +96,7 @@ def test_shares_are_counted_and_marked(run_here):
         assert re.findall(r"\d+", marks) == ["0", "1", "2", "3"]
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (10, 15)])
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (10, 20)])
 def test_the_sheet_of_many_rules_fits(columns, lines, run_here, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", str(lines))

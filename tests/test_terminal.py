@@ -118,6 +118,15 @@ def test_nothing_is_wider_than_the_terminal(
     assert max(map(len, stream.text().splitlines())) <= columns
 
 
+@pytest.mark.parametrize("columns", [20, 40, 80])
+@pytest.mark.parametrize("size", [(40, 80), (81, 70), (160, 72), (999, 900)])
+def test_a_picture_and_its_note_fit_what_is_left(columns, size, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Stream(terminal=True)
+    rendering.print_states(REFERENCE.simulate(30, *size), stream, 5)
+    assert 6 < stream.text().count("\n") <= 24 - 5 - 1
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (6, 6), (1, 1), (1, 9)])
 def test_scaling_keeps_the_mean_of_every_block(shape):
     states = np.random.default_rng(0).integers(0, 2, shape, dtype=np.uint8)

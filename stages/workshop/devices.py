@@ -34,8 +34,7 @@ class DeviceArguments:
     """The command line of a stage that runs on many devices."""
 
     num_devices: int | None = None
-    """Devices of this process, simulated on a CPU. They must divide the width;
-    by default the most that do."""
+    """Devices of this process; by default as many as divide the width."""
     coordinator: str | None = None
     """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
     num_processes: int | None = None

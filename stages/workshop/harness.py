@@ -41,11 +41,13 @@ from workshop.terminal import (
     say,
     show_path,
     show_text,
+    terminal_size,
 )
 
 COPIES = 4  # of the states: as computed, stacked, as pixels, in a file
 ALL_RULES = np.arange(256, dtype=np.uint8)
 MAX_LEARNING_CELLS = 2**24 - 1  # above, float32 cannot count single cells
+NARROW = 60  # columns; in fewer, most lines wrap once
 MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
 
 
@@ -267,10 +269,14 @@ def show_states(stage: ModuleType, arguments: Arguments) -> Any:
 
 
 def lines_beside(arguments: Arguments) -> int:
-    """Return how many lines are printed beside the picture."""
+    """Return how many lines are printed beside the picture, at most."""
+    columns, _ = terminal_size()
+    other_lines = arguments.other_lines
+    if columns < NARROW:
+        other_lines *= 2
     table_lines = 9 if arguments.print_rule else 0
     saved_lines = 1 if arguments.save_image else 0
-    return arguments.other_lines + table_lines + saved_lines
+    return other_lines + table_lines + saved_lines
 
 
 def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:

@@ -6,6 +6,7 @@ text color. Both put two rows of cells on a line.
 """
 
 import io
+import math
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -31,6 +32,7 @@ except (ImportError, SyntaxError):  # not installed, or needs a newer Python
 GRAY = 2  # for lines between pictures
 PIXELS = np.array([255, 0, 128], np.uint8)
 
+NOTE_LENGTH = 76  # characters, at most, of the note below a picture
 # Indexed by upper cell + 2 * lower cell.
 HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
 ASCII_CELLS = np.array([".", "#"])
@@ -73,12 +75,12 @@ def cut_to_screen(
     """Return the rows that fit a terminal, or all rows for another stream."""
     if not stream.isatty():
         return states
-    _, lines = terminal_size()
-    room = max(2, lines - other_lines - 1)  # the prompt needs a line
+    columns, lines = terminal_size()
+    room = lines - other_lines - 1  # the prompt needs a line
     rows_a_line = factor * (2 if shows_blocks(stream) else 1)
-    if len(states) > room * rows_a_line:
-        room -= 1  # for the note that rows are missing
-    return states[: room * rows_a_line]
+    if factor > 1 or len(states) > room * rows_a_line:
+        room -= math.ceil(NOTE_LENGTH / columns)
+    return states[: max(1, room) * rows_a_line]
 
 
 def mark_shares(num_shares: int, columns: float) -> str:
