@@ -129,10 +129,10 @@ def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
 def print_sheet(
     states: np.ndarray, first: int = 0, other_lines: int = 0
 ) -> None:
-    """Print as many diagrams as fit the screen, from that rule on.
+    """Print as many diagrams as fit the screen, beginning with that rule.
 
-    A diagram is cut: to its first rows, and to the cells around the middle
-    that one live cell can reach in them.
+    Each shows only its first rows, and in them only the cells that the live
+    cell in the middle can reach.
     """
     columns, lines = terminal_size()
     rows_a_line = 2 if shows_blocks(sys.stdout) else 1

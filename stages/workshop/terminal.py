@@ -29,7 +29,7 @@ LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
 def terminal_size() -> tuple[int, int]:
-    """Return (columns, lines); 80 by 24 where there is no terminal."""
+    """Return (columns, lines), which is (80, 24) without a terminal."""
     size = shutil.get_terminal_size(fallback=(80, 24))
     return size.columns, size.lines
 
@@ -88,7 +88,7 @@ def page(text: str) -> None:
         return
     sys.stdout.flush()
     environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager has it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager gets it
     subprocess.run(pager, input=text.encode(), env=environment)
     signal.signal(signal.SIGINT, before)
 
@@ -199,7 +199,7 @@ def parse(
 
 
 def defer(function: Callable) -> Callable:
-    """Return a function of the same signature that returns a call of it."""
+    """Return a function of the same signature that does not call it yet."""
 
     @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable:
@@ -225,7 +225,7 @@ def show_item(verdict: str, what: str) -> None:
 
 
 def show_text(text: str) -> None:
-    """Print lines wrapped; an indented one, which is code, is cut to fit."""
+    """Print lines, wrapped. An indented line is code, so it is cut to fit."""
     columns, _ = terminal_size()
     for line in text.splitlines():
         if not line.startswith(" "):

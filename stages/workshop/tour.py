@@ -16,7 +16,7 @@ from workshop.terminal import (
     wrap,
 )
 
-FIRST_LINES = 4  # beside the first picture: three of the run, the question
+FIRST_LINES = 4  # beside the first picture: three of the stage, the question
 LATER_LINES = 12  # that a later stage may print; its picture is cut to fit
 MOST_ROWS = 80
 
@@ -62,7 +62,7 @@ def show_stage(number: int, path: Path, num_steps: int) -> int:
 
 
 def describe(path: Path) -> str:
-    """Return the title of a stage and the paragraph below it, wrapped."""
+    """Return the title of a stage and its first paragraph, wrapped."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     title, text, *_ = docstring.split("\n\n")
     lines = [
