@@ -178,9 +178,10 @@ def raise_full(*_):
 
 
 @NOT_ON_WINDOWS
-def test_a_link_is_kept_and_a_new_file_gets_the_usual_mode(tmp_path):
+def test_a_file_keeps_its_mode_and_its_link(tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("old")
+    target.chmod(0o400)
     link.symlink_to(target)
     other = tmp_path / "other"
     other.write_text("mine")
@@ -188,6 +189,7 @@ def test_a_link_is_kept_and_a_new_file_gets_the_usual_mode(tmp_path):
     write_whole(link, b"new")
     assert link.is_symlink()
     assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o400
     assert other.read_text() == "mine"
     umask = os.umask(0o022)
     os.umask(umask)

@@ -14,6 +14,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -149,8 +150,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, whole or not at all.
 
     The file is written under a new name beside the old one, and then renamed.
-    A link keeps pointing to it, and a device is written to directly. If
-    writing fails, this raises OSError and leaves what was there before.
+    It keeps its mode, a link keeps pointing to it, and a device is written to
+    directly. If writing fails, this raises OSError and leaves what was there
+    before.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -162,6 +164,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         with part.open("xb") as file:  # x: a new file, never through a link
             file.write(content)
+        if path.exists():
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
