@@ -8,7 +8,6 @@ import numpy as np
 from workshop.stages import find_stages
 from workshop.terminal import terminal_size
 
-CELLS = np.array([".", "#"])
 REACH = 12  # cells shown on each side of the wrong one, where there is room
 
 # The (rule, width, num_steps) at which the checks compare; those that show the
@@ -69,7 +68,7 @@ def explain_cell(expected: np.ndarray, row: int, cell: int) -> str:
 def surroundings(
     states: np.ndarray, expected: np.ndarray, row: int, cell: int
 ) -> str:
-    """Return up to three rows around the cell, with both diagrams abreast."""
+    """Return up to three rows around the cell, both diagrams side by side."""
     num_steps, width = expected.shape
     rows = range(max(0, row - 1), min(num_steps, row + 2))
     reach = max(1, min(REACH, (terminal_size()[0] - 14) // 4))
@@ -79,13 +78,15 @@ def surroundings(
     gap = " " * (stop - start + 2)
     lines = [f"{'got':>{stop - start + 9}}  {'want':>{stop - start}}"]
     for t in rows:
-        got, want = (
-            "".join(CELLS[(a[t, start:stop] != 0).astype(int)])
-            for a in (states, expected)
-        )
+        got, want = draw(states[t, start:stop]), draw(expected[t, start:stop])
         lines.append(f"{f'row {t}':>8} {got}  {want}")
     lines.append(f"{indent}^{gap[1:]}^")
     return "\n".join(lines)
+
+
+def draw(cells: np.ndarray) -> str:
+    """Return cells as text; what is not 0 is alive."""
+    return "".join("#" if cell else "." for cell in cells)
 
 
 @functools.cache
@@ -94,6 +95,6 @@ def load_reference(old: str = "", new: str = "") -> ModuleType:
     path = find_stages()[0]
     source = path.read_text(encoding="utf-8")
     reference = ModuleType(path.stem)
-    code = compile(source.replace(old, new) if old else source, path, "exec")
+    code = compile(source.replace(old, new), path, "exec")
     exec(code, vars(reference))
     return reference

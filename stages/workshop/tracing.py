@@ -1,4 +1,4 @@
-"""Trace a function, and find out what JAX compiles for it."""
+"""Record the program of a call, look at it, and watch what XLA compiles."""
 
 import contextlib
 import math
@@ -13,14 +13,13 @@ from jax.extend.core import ClosedJaxpr, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
-COMPILING = "XLA is compiling"
 LONG = 1000  # equations: no program is so long without an unrolled loop
 
 
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
     """Return the program of this call, None if it cannot be traced.
 
-    A function that looks at values cannot, for example to print a loss.
+    A function that looks at values, to print a loss for example, cannot.
     """
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
@@ -87,9 +86,9 @@ def largest_result(jaxpr: Any) -> int:
 
 
 def takes_a_gradient(jaxpr: Any) -> bool:
-    """Return whether a part of the program is a derivative by JAX.
+    """Return whether JAX differentiated a part of the program.
 
-    JAX marks what it makes so with jvp(...) in the names of the operations.
+    The names of such operations contain jvp(...).
     """
     return "jvp(" in jaxpr.pretty_print(name_stack=True)
 
@@ -106,23 +105,26 @@ def count_equations(jaxpr: Any) -> int:
 def count_runs(jaxpr: Any, name: str) -> float:
     """Return how often an operation runs in one call of the program.
 
-    The body of a scan runs `length` times, and that of a while loop infinitely
-    often, as nothing says when it ends. Of several branches, the one with the
-    fewest runs counts.
+    A while loop counts as infinitely many iterations: nothing says when it
+    ends. Of several branches, the one with the fewest runs counts.
     """
-    total = 0
+    total: float = 0
     for equation in jaxpr.eqns:
+        kind = equation.primitive.name
         inner = [
             count_runs(program, name)
             for program in jaxprs_in_params(equation.params)
         ]
-        kind = equation.primitive.name
-        if kind == "cond":
+        if kind == name:
+            total += 1
+        elif kind == "cond":
             total += min(inner)
-        elif sum(inner):
-            endless = math.inf if kind == "while" else 1
-            total += equation.params.get("length", endless) * sum(inner)
-        total += kind == name
+        elif kind == "while":
+            total += math.inf if any(inner) else 0
+        elif kind == "scan":
+            total += equation.params["length"] * sum(inner)
+        else:
+            total += sum(inner)
     return total
 
 
@@ -138,7 +140,7 @@ def carried(loop: Any) -> list[Any]:
 
 
 def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
-    """Return the program that a frame, or a caller of it, works on."""
+    """Return the program that a frame, or one of its callers, works on."""
     while frame:
         for value in frame.f_locals.values():
             if isinstance(value, ClosedJaxpr):
@@ -156,7 +158,7 @@ def describe_compilation() -> str:
     if program is None or count_equations(program) < LONG:
         return ""
     return (
-        f"{COMPILING} a program of {count_equations(program):,}"
+        f"XLA is compiling a program of {count_equations(program):,}"
         " equations. A program of this length comes from a Python loop that"
         " jit unrolls, or from `unroll=`: move the loop into the program."
     )

@@ -1,7 +1,8 @@
-"""Check an attendee's file, and show what is not right yet.
+"""Check an attendee's file, and show the first thing that is not right.
 
-The file is examined by checks.py, in a process of its own that may take only
-so long and so much memory. It reports the first thing that is not right.
+A check runs in two processes. This module starts one for the attendee's file,
+with limits of time and memory (sandbox.py), and prints what it reports. There,
+checks.py imports the file and looks at what it does.
 """
 
 import os
@@ -93,7 +94,7 @@ def verdict(report: Report) -> str:
 
 
 def show_report(task: Task, report: Report) -> None:
-    """Print what is right, then what is not."""
+    """Print the steps that passed; then what is wrong, or what is next."""
     *right, last = report.steps
     for step in right:
         show_item("OK", step)
