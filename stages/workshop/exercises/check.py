@@ -51,11 +51,12 @@ def check(
     """
     limits, task = Limits(seconds, gigabytes), find_task(n)
     check_limits(limits)
-    check_path(path) if path else require_file(task)
-    say(f"{show_path(path or task.path)}, stage {n}")
     if path is None:
+        say(f"{show_path(require_file(task))}, stage {n}")
         report = examine_own(task, limits)
     else:
+        check_path(path)
+        say(f"{show_path(path)}, stage {n}")
         report = examine(task, path, limits)
     show_report(task, report)
     return 1 if report.why else 0
