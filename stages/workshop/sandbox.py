@@ -91,24 +91,21 @@ def run_within(
     words += dataclasses.astuple(limits)
     status, printed = run_to_end(
         [sys.executable, "-P", "-c", START, *map(str, words)],
-        env=environment | make_environment(environment),
+        env=complete(environment),
         cwd=cwd,
     )
     found = read_report(folder / REPORT)
+    found.printed = printed
     if not found.facts.pop("ended", False):
         traceback = (folder / STOPPED).read_text(encoding="utf-8")
-        found.why = f"The file ended Python, status {status}."
-        if traceback:
-            found.broken = found.broken or "seconds"
-            found.why = explain_limit(limits, found, traceback, path)
-    found.printed = "" if found.broken else printed
+        explain_end(found, limits, status, traceback, path)
     return found
 
 
-def make_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return variables that let a process find us, and print as we do."""
+def complete(environment: dict[str, str]) -> dict[str, str]:
+    """Add variables, so that a process finds us and prints as we do."""
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
-    return {
+    return environment | {
         "COLUMNS": str(terminal_size()[0]),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -168,19 +165,35 @@ def read_report(path: Path) -> Report:
     return found
 
 
-def explain_limit(
-    limits: Limits, found: Report, traceback: str, path: Path
-) -> str:
-    """Return in words which limit was broken, and where in the file."""
-    broken = f"It is still running after {limits.seconds:g} s"
+def explain_end(
+    found: Report, limits: Limits, status: int, traceback: str, path: Path
+) -> None:
+    """Add why the process ended before its work did.
+
+    A process that broke a limit has left a traceback.
+    """
+    if not traceback:
+        found.why = f"The file ended Python, status {status}."
+        return
+    found.printed = ""
+    found.broken = found.broken or "seconds"
+    found.why = f"It is still running after {limits.seconds:g} s"
     if found.broken == "gigabytes":
-        broken = f"It uses more than {limits.gigabytes:g} GB of memory"
+        found.why = f"It uses more than {limits.gigabytes:g} GB of memory"
+    line = find_line(traceback, path)
+    found.why += f":\n{line}" if line else "."
+    if found.note:
+        found.why += f"\n{found.note}"
+
+
+def find_line(traceback: str, path: Path) -> str:
+    """Return the line of the file that a traceback names, "" for none."""
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
         if Path(match[1]).name == path.name:
             line = linecache.getline(str(path), int(match[2])).strip()
             where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
-            return f"{broken}:\n{where}:\n    {line}\n{found.note}".rstrip()
-    return f"{broken}.\n{found.note}".rstrip()
+            return f"{where}:\n    {line}"
+    return ""
 
 
 # --- in the process that is started

@@ -378,7 +378,7 @@ def count_carried(loop: Any) -> int:
 
 # Exercises 9 and 10: a share on each device, and few messages.
 def share_on_each_device(module: ModuleType) -> None:
-    """Require that each device keeps its share, and asks its neighbors."""
+    """Require that each device keeps its share and sends to its neighbors."""
     available = jax.device_count()
     for asked in (available, available // 2, None):
         case = (30, 48 * asked, 90) if asked else (30, 6, 11)
