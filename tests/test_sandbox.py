@@ -108,10 +108,17 @@ def test_a_broken_limit_is_named_with_the_line_of_the_file(
         assert part in report.why
 
 
-def test_a_report_does_not_hold_what_the_last_one_did(run_file):
+def test_a_report_does_not_hold_what_the_last_one_did(
+    run_file, tmp_path, capsys
+):
     assert run_file("while True: pass\n", seconds=0.5).broken == "seconds"
     report = run_file("")
     assert (report.why, report.broken) == ("", "")
+    (tmp_path / "worker.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        run_file("")
+    assert end.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @NOT_ON_WINDOWS
