@@ -24,11 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from workshop import tracing
-from workshop.compare import (
-    CASES,
-    explain_difference,
-    load_reference,
-)
+from workshop.compare import CASES, explain_difference, load_reference
 from workshop.errors import ErrorRow, explain_error
 from workshop.exercises import expect
 from workshop.exercises.expect import NotYet
@@ -172,10 +168,10 @@ def compare_states(states: Any, case: Case) -> None:
 
 
 def name_mistake(states: np.ndarray, case: Case) -> str | None:
-    """Return the mistake that gives these wrong states.
+    """Return the only mistake that gives these wrong states.
 
-    None if no mistake does, or several, or if the case is so small that other
-    mistakes could give the same.
+    Return None if there is no such mistake, or several, or if the case is so
+    small that something else may have given the same states.
     """
     _, width, num_steps = case
     if min(width, num_steps) < 8:
@@ -343,7 +339,8 @@ def compare_packed(words: Any, case: Case) -> None:
     Which bit that is does not matter.
     """
     require_array(words, "uint32")
-    words, (_, _, num_steps) = np.asarray(words), case
+    words = np.asarray(words)
+    _, _, num_steps = case
     right = words.dtype == np.uint32 and words.shape[:1] == (num_steps,)
     found = {"dtype": words.dtype, "shape": words.shape}
     require(right, "words", num_steps=num_steps, **found)
@@ -356,7 +353,8 @@ def compare_packed(words: Any, case: Case) -> None:
 
 def a_bit_for_each_cell(module: ModuleType) -> str:
     """Require loops that carry words, and do not unpack them for a step."""
-    _, width, _ = case = (30, 4160, NUM_STEPS)  # 32 divides the width
+    width = 4160  # 32 divides it
+    case = (30, width, NUM_STEPS)
     require_compiled(module, "simulate_packed", *case, cells=32)
     program = tracing.trace_call(module.simulate, *case)
     carried = max(map(count_carried, tracing.loops(program)), default=0)
@@ -380,18 +378,28 @@ def count_carried(loop: Any) -> int:
 def share_on_each_device(module: ModuleType) -> None:
     """Require that each device keeps its share and sends to its neighbors."""
     available = jax.device_count()
-    for asked in (available, available // 2, None):
-        case = (30, 48 * asked, 90) if asked else (30, 6, 11)
-        num_devices = asked or math.gcd(6, available)
-        with in_call("simulate", *case, f"num_devices={asked}"):
-            call = partial(module.simulate, *case)
-            states = call(num_devices=asked)
-            sent = tracing.primitives(expect.program(call, num_devices=asked))
-            gathers = any(name.startswith("all_gather") for name in sent)
-            require(not gathers, "gathers")
-            require("ppermute" in sent, "sends_nothing")
-            expect.shares(states, num_devices)
-            compare_states(states, case)
+    for num_devices in (available, available // 2):
+        case = (30, 48 * num_devices, 90)
+        require_shares(module, case, num_devices, num_devices)
+    require_shares(module, (30, 6, 11), None, math.gcd(6, available))
+
+
+def require_shares(
+    module: ModuleType, case: Case, asked: int | None, num_devices: int
+) -> None:
+    """Raise NotYet unless simulate uses that number of devices as it should.
+
+    asked: the argument num_devices of the call.
+    """
+    call = partial(module.simulate, *case, num_devices=asked)
+    with in_call("simulate", *case, f"num_devices={asked}"):
+        states = call()
+        sent = tracing.primitives(expect.program(call))
+        gathers = any(name.startswith("all_gather") for name in sent)
+        require(not gathers, "gathers")
+        require("ppermute" in sent, "sends_nothing")
+        expect.shares(states, num_devices)
+        compare_states(states, case)
 
 
 def fewer_messages(module: ModuleType) -> str:
@@ -400,10 +408,10 @@ def fewer_messages(module: ModuleType) -> str:
         width = 32 * 64 * num_devices  # 64 words for each device
         call = partial(module.simulate, 30, width, num_steps)
         program = tracing.trace_call(call, num_devices=num_devices)
-        sent = tracing.count_runs(program, "ppermute")
+        sent, most = tracing.count_runs(program, "ppermute"), num_steps // 2
+        found = {"sent": sent, "num_steps": num_steps, "most": most}
         require(sent < math.inf, "unknown_count")
-        found = {"num_steps": num_steps, "most": num_steps // 2}
-        require(sent <= found["most"], "many_messages", sent=sent, **found)
+        require(sent <= most, "many_messages", **found)
     return f"each device sends {sent} messages in {num_steps} steps"
 
 
