@@ -13,6 +13,7 @@ from jax.extend.core import ClosedJaxpr, jaxprs_in_params
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
+COMPILING = "XLA is compiling"
 LONG = 1000  # equations: no program is so long without an unrolled loop
 
 
@@ -158,7 +159,7 @@ def describe_compilation() -> str:
     if program is None or count_equations(program) < LONG:
         return ""
     return (
-        f"XLA is compiling a program of {count_equations(program):,}"
+        f"{COMPILING} a program of {count_equations(program):,}"
         " equations. A program of this length comes from a Python loop that"
         " jit unrolls, or from `unroll=`: move the loop into the program."
     )
