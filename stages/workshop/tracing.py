@@ -28,10 +28,10 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
 
 
 def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """Return the program of this call; None if nothing of it is compiled.
+    """Return the program of this call, None if JAX compiles nothing.
 
-    Where a function cannot be traced, it is the largest program that XLA
-    compiles while the function runs.
+    If the function cannot be traced, return the largest program that XLA
+    compiles while it runs.
     """
     if traced := trace(function, *args, **kwargs):
         return traced
@@ -51,7 +51,7 @@ def largest_compiled(
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """Yield all equations, those of a loop's body once."""
+    """Yield all equations; those in the body of a loop come once."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
@@ -71,7 +71,7 @@ def loops(jaxpr: Any) -> Iterator[Any]:
 
 
 def largest_value(loop: Any) -> int:
-    """Return the most elements of a value that a loop's body computes."""
+    """Return the size of the largest value that a loop's body computes."""
     sizes = (
         variable.aval.size
         for body in jaxprs_in_params(loop.params)
@@ -82,7 +82,7 @@ def largest_value(loop: Any) -> int:
 
 
 def largest_result(jaxpr: Any) -> int:
-    """Return the most elements of a value that a program returns."""
+    """Return the size of the largest value that a program returns."""
     return max((result.aval.size for result in jaxpr.outvars), default=0)
 
 
@@ -95,7 +95,10 @@ def takes_a_gradient(jaxpr: Any) -> bool:
 
 
 def count_equations(jaxpr: Any) -> int:
-    """Return the number of equations, those of a loop's body unroll times."""
+    """Return the number of equations.
+
+    Those in the body of a loop count as often as `unroll` says.
+    """
     return len(jaxpr.eqns) + sum(
         equation.params.get("unroll", 1) * count_equations(inner)
         for equation in jaxpr.eqns

@@ -41,7 +41,8 @@ def check(
 ) -> int:
     """Check your solution of an exercise.
 
-    Exit status 0 if it passes, 1 if not yet, 2 if there is no such file.
+    The exit status is 0 if it passes, 1 if it does not yet, and 2 if the
+    exercise or the file does not exist.
 
     Args:
         n: The number of the exercise.

@@ -1,4 +1,4 @@
-"""What an attendee types for an exercise, except for the check itself."""
+"""The commands for an exercise, except for the check itself."""
 
 import sys
 import textwrap
@@ -26,7 +26,7 @@ from workshop.terminal import command, fail, say, show_path, write_whole
 NEXT = {
     "check": "does it work?",
     "watch": "check it at every save",
-    "hint": "one of three hints",
+    "hint": "the next of three hints",
     "run": "run it as a stage",
 }
 

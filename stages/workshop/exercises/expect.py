@@ -35,7 +35,7 @@ def that(condition: Any, reason: str, key: str = "") -> None:
 def result(got: Any, call: str) -> None:
     """Raise NotYet if a function returned nothing."""
     that(got is not ..., DOTS, "dots")
-    reason = f"{call}: got None, does it say `return`?"
+    reason = f"{call}: got None. Is a `return` missing?"
     that(got is not None, reason, "none")
 
 

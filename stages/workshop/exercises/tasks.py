@@ -1,4 +1,4 @@
-"""The exercises: their texts, their files, and how far an attendee is."""
+"""The exercises: their texts, their files, and an attendee's progress."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ def read_texts() -> dict[str, Any]:
 
 
 def unfold(text: Any) -> Any:
-    """Return a text, or each in a list, as one line: it is wrapped later."""
+    """Return a text, or each text of a list, as one line."""
     if isinstance(text, list):
         return [unfold(item) for item in text]
     return " ".join(text.split()) if isinstance(text, str) else text
