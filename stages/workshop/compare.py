@@ -70,17 +70,17 @@ def surroundings(
 ) -> str:
     """Return up to three rows around the cell, both diagrams side by side."""
     num_steps, width = expected.shape
-    rows = range(max(0, row - 1), min(num_steps, row + 2))
-    reach = max(1, min(REACH, (terminal_size()[0] - 14) // 4))
+    columns, _ = terminal_size()
+    reach = max(1, min(REACH, (columns - 14) // 4))  # 14: all but the cells
     start = max(0, min(cell - reach, width - 2 * reach - 1))
     stop = min(width, start + 2 * reach + 1)
-    indent = " " * (9 + cell - start)
-    gap = " " * (stop - start + 2)
-    lines = [f"{'got':>{stop - start + 9}}  {'want':>{stop - start}}"]
-    for t in rows:
+    shown = stop - start
+    lines = [f"{'':8} {'got':>{shown}}  {'want':>{shown}}"]
+    for t in range(max(0, row - 1), min(num_steps, row + 2)):
         got, want = draw(states[t, start:stop]), draw(expected[t, start:stop])
         lines.append(f"{f'row {t}':>8} {got}  {want}")
-    lines.append(f"{indent}^{gap[1:]}^")
+    mark = " " * (cell - start) + "^"
+    lines.append(f"{'':8} {mark:{shown}}  {mark}")
     return "\n".join(lines)
 
 

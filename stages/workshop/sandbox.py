@@ -91,7 +91,7 @@ def run_within(
     words += dataclasses.astuple(limits)
     status, printed = run_to_end(
         [sys.executable, "-P", "-c", START, *map(str, words)],
-        env=complete(environment),
+        env=add_variables(environment),
         cwd=cwd,
     )
     found = read_report(folder / REPORT)
@@ -102,8 +102,8 @@ def run_within(
     return found
 
 
-def complete(environment: dict[str, str]) -> dict[str, str]:
-    """Add variables, so that a process finds us and prints as we do."""
+def add_variables(environment: dict[str, str]) -> dict[str, str]:
+    """Add what a process needs to find the workshop, and to print as we do."""
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
     return environment | {
         "COLUMNS": str(terminal_size()[0]),
