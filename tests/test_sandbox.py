@@ -70,6 +70,12 @@ def test_a_file_that_ends_is_reported(run_file):
     assert report.printed.split() == ["4", "5", "6", "7", "8"]
 
 
+def test_only_the_end_of_an_endless_line_is_kept(run_file):
+    report = run_file("print('x' * 10**6 + 'end')\n")
+    assert report.printed.endswith("end\n")
+    assert len(report.printed) < 10**4
+
+
 def test_a_file_may_end_python(run_file):
     report = run_file("import os\nprint('here', flush=True)\nos._exit(3)\n")
     assert "status 3" in report.why

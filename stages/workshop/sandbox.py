@@ -38,7 +38,7 @@ LARGEST = 86_400  # of any limit; as seconds, this is a day
 REPORT, STOPPED = "report", "stopped"  # files: what it reports, a traceback
 START = "from workshop.sandbox import start; start()"
 INTERVAL = 0.05  # seconds between two looks at time, memory and parent
-LINES_SHOWN = 5  # of what the file printed
+LINES_SHOWN, LINE_LENGTH = 5, 1000  # of what the file printed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,8 @@ def run_within(
 ) -> Report:
     """Run a module, which has to call `report`, to its end.
 
-    The module works on the file at path, and also gets the arguments. The
-    folder holds what it reports; nothing else may use that folder.
+    The module works on the file at path, and also gets the arguments. It
+    reports into the folder, which is removed if this process is killed.
     """
     (folder / REPORT).unlink(missing_ok=True)
     words = [os.getpid(), module, *arguments, path, folder]
@@ -138,7 +138,7 @@ def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
 def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
     """Add the lines of a stream to `last` until it ends, and close it."""
     with stream:
-        last.extend(stream)
+        last.extend(iter(lambda: stream.readline(LINE_LENGTH), ""))
 
 
 def end_session(process: subprocess.Popen) -> None:
