@@ -138,7 +138,8 @@ def test_what_the_file_has_started_ends_with_it(run_file, tmp_path):
         "import subprocess, sys\n"
         f"subprocess.run([sys.executable, '-c', {script!r}])\n"
     )
-    assert not is_running(int((tmp_path / "pid").read_text()))
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_running(pid))
 
 
 def start_parent(module, path, folder):
