@@ -1,19 +1,23 @@
 """Run somebody's file in a process of its own, within limits.
 
-`run_within` starts a module that calls `report`. That process watches its own
-time and memory, and ends when its parent process has ended. This works on
-every system. The module reports what it does, step by step.
+The parent calls `run_within`, which starts a process and reads its report. In
+that process, `start` imports the module that works on the file, and the module
+calls `report`. The process watches its own time and memory, and ends when its
+parent has ended: this way it works on every system.
 """
 
 import ast
+import collections
 import contextlib
 import dataclasses
 import faulthandler
+import functools
 import importlib.util
 import json
 import linecache
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -30,9 +34,11 @@ import psutil
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import command, fail, show_path, terminal_size
 
-LARGEST = 86_400  # the seconds of a day
-REPORT, PLACE = "report", "place"  # what it tells, and where it was stopped
+LARGEST = 86_400  # of any limit; as seconds, this is a day
+REPORT, STOPPED = "report", "stopped"  # files: what it reports, a traceback
+START = "from workshop.sandbox import start; start()"
 INTERVAL = 0.05  # seconds between two looks at time, memory and parent
+LINES_SHOWN, LINE_LENGTH = 5, 1000  # of what the file printed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +56,12 @@ class Report:
     steps: list[str] = dataclasses.field(default_factory=list)
     why: str = ""  # why the last step failed, if it did
     broken: str = ""  # the limit: "seconds" or "gigabytes", if one was broken
-    note: str = ""  # what it was busy with then, if that is known
+    note: str = ""  # what the process was busy with then, if that is known
     printed: str = ""  # its last lines, unless it broke a limit
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+# --- in the parent process
 
 
 def check_limits(limits: Limits) -> None:
@@ -72,30 +81,72 @@ def run_within(
     environment: dict[str, str],
     cwd: Path | None = None,
 ) -> Report:
-    """Run `python -m module`, which has to call `report`, to its end.
+    """Run a module, which has to call `report`, to its end.
 
-    The module works on the file at path, and also gets the arguments. The
-    folder holds what it reports; nothing else may use that folder.
+    The module works on the file at path, and also gets the arguments. It
+    reports into the folder, which is removed if this process is killed.
     """
     (folder / REPORT).unlink(missing_ok=True)
-    words = [*arguments, path, folder, os.getpid()]
+    words = [os.getpid(), module, *arguments, path, folder]
     words += dataclasses.astuple(limits)
     status, printed = run_to_end(
-        [sys.executable, "-P", "-m", module, *map(str, words)],
-        env=environment | make_environment(environment),
+        [sys.executable, "-P", "-c", START, *map(str, words)],
+        env=add_variables(environment),
         cwd=cwd,
     )
     found = read_report(folder / REPORT)
-    traceback = (folder / PLACE).read_text(encoding="utf-8")
-    if found.facts.pop("ended", False):
-        found.broken = ""  # at the last moment
-    elif traceback:
-        found.broken = found.broken or "seconds"
-        found.why = explain_limit(limits, found, traceback, path)
-    else:
-        found.why = f"The file ended Python, status {status}."
-    found.printed = "" if found.broken else printed
+    found.printed = printed
+    if not found.facts.pop("ended", False):
+        traceback = (folder / STOPPED).read_text(encoding="utf-8")
+        explain_end(found, limits, status, traceback, path)
     return found
+
+
+def add_variables(environment: dict[str, str]) -> dict[str, str]:
+    """Add what a process needs to find the workshop, and to print as we do."""
+    paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
+    return environment | {
+        "COLUMNS": str(terminal_size()[0]),
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+
+
+def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
+    """Run a command; return its exit status and the last lines it printed."""
+    sys.stdout.flush()
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        **options,
+    )
+    last: collections.deque[str] = collections.deque(maxlen=LINES_SHOWN)
+    reader = in_background(read_lines, process.stdout, last)
+    try:
+        process.wait()
+    finally:
+        end_session(process)
+    reader.join(timeout=1)  # a process that got away may hold the pipe
+    return process.returncode, "".join(last.copy())
+
+
+def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
+    """Add the lines of a stream to `last` until it ends, and close it."""
+    with stream:
+        last.extend(iter(lambda: stream.readline(LINE_LENGTH), ""))
+
+
+def end_session(process: subprocess.Popen) -> None:
+    """End a process; on POSIX also all that it started and that still run."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def read_report(path: Path) -> Report:
@@ -114,82 +165,65 @@ def read_report(path: Path) -> Report:
     return found
 
 
-def explain_limit(
-    limits: Limits, found: Report, traceback: str, path: Path
-) -> str:
-    """Return in words which limit was broken, and where in the file."""
-    broken = f"It is still running after {limits.seconds:g} s"
+def explain_end(
+    found: Report, limits: Limits, status: int, traceback: str, path: Path
+) -> None:
+    """Add why the process ended before its work did.
+
+    A process that broke a limit has left a traceback.
+    """
+    if not traceback:
+        found.why = f"The file ended Python, status {status}."
+        return
+    found.printed = ""
+    found.broken = found.broken or "seconds"
+    found.why = f"It is still running after {limits.seconds:g} s"
     if found.broken == "gigabytes":
-        broken = f"It uses more than {limits.gigabytes:g} GB of memory"
+        found.why = f"It uses more than {limits.gigabytes:g} GB of memory"
+    line = find_line(traceback, path)
+    found.why += f":\n{line}" if line else "."
+    if found.note:
+        found.why += f"\n{found.note}"
+
+
+def find_line(traceback: str, path: Path) -> str:
+    """Return the line of the file that a traceback names, "" for none."""
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
         if Path(match[1]).name == path.name:
             line = linecache.getline(str(path), int(match[2])).strip()
             where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
-            return f"{broken}:\n{where}:\n    {line}\n{found.note}".rstrip()
-    return f"{broken}.\n{found.note}".rstrip()
+            return f"{where}:\n    {line}"
+    return ""
 
 
-def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
-    """Run a command; return its exit status and the last lines it printed."""
-    tail = bytearray()
-    sys.stdout.flush()
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        **options,
-    )
-    try:
-        reader = threading.Thread(
-            target=keep_tail, args=(process.stdout, tail), daemon=True
-        )
-        reader.start()
-        process.wait()
-    finally:
-        end_session(process)
-    reader.join(timeout=1)  # a process that got away may hold the pipe
-    lines = bytes(tail).decode(errors="replace").splitlines()
-    return process.returncode, "\n".join(lines[-5:])
+# --- in the process that is started
 
 
-def keep_tail(stream: IO[bytes], tail: bytearray, size: int = 20_000) -> None:
-    """Read the stream to its end, and close it; keep only the last bytes."""
-    with stream:
-        while chunk := stream.read1(size):
-            tail += chunk
-            del tail[:-size]
+def start() -> None:
+    """Watch the parent process, then run the module.
 
-
-def end_session(process: subprocess.Popen) -> None:
-    """End a process and all that it has started.
-
-    On POSIX this includes processes whose parent has ended already.
+    The module imports jax, which takes seconds, so the watch begins here.
     """
-    kill_children(process.pid)
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+    parent, module = int(sys.argv.pop(1)), sys.argv.pop(1)
+    *_, folder, _, _ = sys.argv
+    in_background(end_with_parent, parent, Path(folder))
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def kill_children(pid: int) -> None:
-    """End all that a process has started, if the process still runs."""
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+def end_with_parent(parent: int, folder: Path) -> None:
+    """Wait until the parent has ended; remove the folder, and end too."""
+    while is_running(parent):
+        time.sleep(INTERVAL)
+    shutil.rmtree(folder, ignore_errors=True)
+    end_with_children()
 
 
-def make_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return variables that let a process find us, and print as we do."""
-    paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
-    return {
-        "COLUMNS": str(terminal_size()[0]),
-        "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def report(
@@ -202,62 +236,63 @@ def report(
     it fails, and any other name for what is found. describe returns what the
     process is busy with, for the note of one that breaks a limit.
     """
-    *arguments, path, folder, parent, seconds, gigabytes = sys.argv[1:]
-    limits, folder = Limits(float(seconds), float(gigabytes)), Path(folder)
-    place = (folder / PLACE).open("w")
-    file = (folder / REPORT).open("w", encoding="utf-8")
-
-    def tell(**what: Any) -> None:
-        file.write(json.dumps(what) + "\n")
-        file.flush()
+    *arguments, path, folder, seconds, gigabytes = sys.argv[1:]
+    limits = Limits(float(seconds), float(gigabytes))
+    stopped = (Path(folder) / STOPPED).open("w")
+    file = (Path(folder) / REPORT).open("w", encoding="utf-8")
+    tell = functools.partial(write_facts, file)
 
     def stop(limit: str) -> NoReturn:
         tell(broken=limit, note=describe())
-        faulthandler.dump_traceback(place)
+        faulthandler.dump_traceback(stopped)
         end_with_children()
 
-    # Where Python cannot switch threads, `watch` does not run.
+    # Where Python cannot switch threads, the thread that watches gets no turn.
     late = limits.seconds + 1
-    faulthandler.dump_traceback_later(late, exit=True, file=place)
-    watching = (limits, int(parent), folder, stop)
-    threading.Thread(target=watch, args=watching, daemon=True).start()
+    faulthandler.dump_traceback_later(late, exit=True, file=stopped)
+    in_background(watch, limits, stop)
     work(tell, *arguments, Path(path).resolve())
     tell(ended=True)
     end_with_children()
 
 
-def watch(
-    limits: Limits, parent: int, folder: Path, stop: Callable[[str], None]
-) -> None:
-    """Stop this process once a limit is broken, or its parent has ended."""
+def write_facts(file: IO[str], **facts: Any) -> None:
+    """Write facts to the report, where they stay whatever happens next."""
+    file.write(json.dumps(facts) + "\n")
+    file.flush()
+
+
+def watch(limits: Limits, stop: Callable[[str], None]) -> None:
+    """Stop this process once it breaks a limit."""
     end = time.monotonic() + limits.seconds
     process = psutil.Process()
-    while is_running(parent):
+    while True:
         time.sleep(INTERVAL)
         if process.memory_info().rss > limits.gigabytes * 1e9:
             stop("gigabytes")
         if time.monotonic() > end:
             stop("seconds")
-    shutil.rmtree(folder, ignore_errors=True)
-    end_with_children()
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 def end_with_children() -> NoReturn:
     """End this process, and all that it has started."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
         sys.stdout.flush()
-    kill_children(os.getpid())
-    os._exit(0)
+    finally:
+        os._exit(0)
+
+
+# --- in either process
+
+
+def in_background(function: Callable, *args: Any) -> threading.Thread:
+    """Call a function in a thread that ends with the program."""
+    thread = threading.Thread(target=function, args=args, daemon=True)
+    thread.start()
+    return thread
 
 
 def check_path(path: Path, name: str = "path") -> None:
@@ -274,14 +309,14 @@ def check_code(name: str, code: str, mode: str) -> None:
     try:
         ast.parse(code, mode=mode)
     except (SyntaxError, ValueError):
-        kind = {"eval": "an expression", "exec": "statements"}[mode]
-        fail(f"--{name} must be {kind} of Python, got {code!r}")
+        kind = "a Python expression" if mode == "eval" else "Python statements"
+        fail(f"--{name} must be {kind}, got {code!r}")
 
 
 def import_file(path: Path) -> ModuleType:
     """Return the file as a module; its main guard is not run."""
     sys.path.insert(0, str(path.parent))
-    sys.dont_write_bytecode = True  # an old version must never be found
+    sys.dont_write_bytecode = True  # after two saves in a second it is stale
     spec = importlib.util.spec_from_file_location("exercise", path)
     module = sys.modules["exercise"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

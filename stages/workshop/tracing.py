@@ -1,4 +1,4 @@
-"""Trace a function, and find out what JAX compiles for it."""
+"""Record the program of a call, look at it, and watch what XLA compiles."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ LONG = 1000  # equations: no program is so long without an unrolled loop
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
     """Return the program of this call, None if it cannot be traced.
 
-    A function that looks at values cannot, for example to print a loss.
+    A function that looks at values, to print a loss for example, cannot.
     """
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
@@ -28,10 +28,10 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
 
 
 def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """Return the program of this call; None if nothing of it is compiled.
+    """Return the program of this call, None if JAX compiles nothing.
 
-    Where a function cannot be traced, it is the largest program that XLA
-    compiles while the function runs.
+    If the function cannot be traced, return the largest program that XLA
+    compiles while it runs.
     """
     if traced := trace(function, *args, **kwargs):
         return traced
@@ -51,7 +51,7 @@ def largest_compiled(
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """Yield all equations, those of a loop's body once."""
+    """Yield all equations; those in the body of a loop come once."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
@@ -71,7 +71,7 @@ def loops(jaxpr: Any) -> Iterator[Any]:
 
 
 def largest_value(loop: Any) -> int:
-    """Return the most elements of a value that a loop's body computes."""
+    """Return the size of the largest value that a loop's body computes."""
     sizes = (
         variable.aval.size
         for body in jaxprs_in_params(loop.params)
@@ -82,20 +82,23 @@ def largest_value(loop: Any) -> int:
 
 
 def largest_result(jaxpr: Any) -> int:
-    """Return the most elements of a value that a program returns."""
+    """Return the size of the largest value that a program returns."""
     return max((result.aval.size for result in jaxpr.outvars), default=0)
 
 
 def takes_a_gradient(jaxpr: Any) -> bool:
-    """Return whether a part of the program is a derivative by JAX.
+    """Return whether JAX differentiated a part of the program.
 
-    JAX marks what it makes so with jvp(...) in the names of the operations.
+    The names of such operations contain jvp(...).
     """
     return "jvp(" in jaxpr.pretty_print(name_stack=True)
 
 
 def count_equations(jaxpr: Any) -> int:
-    """Return the number of equations, those of a loop's body unroll times."""
+    """Return the number of equations.
+
+    Those in the body of a loop count as often as `unroll` says.
+    """
     return len(jaxpr.eqns) + sum(
         equation.params.get("unroll", 1) * count_equations(inner)
         for equation in jaxpr.eqns
@@ -106,23 +109,26 @@ def count_equations(jaxpr: Any) -> int:
 def count_runs(jaxpr: Any, name: str) -> float:
     """Return how often an operation runs in one call of the program.
 
-    The body of a scan runs `length` times, and that of a while loop infinitely
-    often, as nothing says when it ends. Of several branches, the one with the
-    fewest runs counts.
+    A while loop counts as infinitely many iterations: nothing says when it
+    ends. Of several branches, the one with the fewest runs counts.
     """
-    total = 0
+    total: float = 0
     for equation in jaxpr.eqns:
+        kind = equation.primitive.name
         inner = [
             count_runs(program, name)
             for program in jaxprs_in_params(equation.params)
         ]
-        kind = equation.primitive.name
-        if kind == "cond":
+        if kind == name:
+            total += 1
+        elif kind == "cond":
             total += min(inner)
-        elif sum(inner):
-            endless = math.inf if kind == "while" else 1
-            total += equation.params.get("length", endless) * sum(inner)
-        total += kind == name
+        elif kind == "while":
+            total += math.inf if any(inner) else 0
+        elif kind == "scan":
+            total += equation.params["length"] * sum(inner)
+        else:
+            total += sum(inner)
     return total
 
 
@@ -138,7 +144,7 @@ def carried(loop: Any) -> list[Any]:
 
 
 def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
-    """Return the program that a frame, or a caller of it, works on."""
+    """Return the program that a frame, or one of its callers, works on."""
     while frame:
         for value in frame.f_locals.values():
             if isinstance(value, ClosedJaxpr):

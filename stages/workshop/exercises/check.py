@@ -1,7 +1,8 @@
-"""Check an attendee's file, and show what is not right yet.
+"""Check an attendee's file, and show the first thing that is not right.
 
-The file is examined by checks.py, in a process of its own that may take only
-so long and so much memory. It reports the first thing that is not right.
+A check runs in two processes. This module starts one for the attendee's file,
+with limits of time and memory (sandbox.py), and prints what it reports. There,
+checks.py imports the file and looks at what it does.
 """
 
 import os
@@ -40,7 +41,8 @@ def check(
 ) -> int:
     """Check your solution of an exercise.
 
-    Exit status 0 if it passes, 1 if not yet, 2 if there is no such file.
+    The exit status is 0 if it passes, 1 if it does not yet, and 2 if the
+    exercise or the file does not exist.
 
     Args:
         n: The number of the exercise.
@@ -50,11 +52,12 @@ def check(
     """
     limits, task = Limits(seconds, gigabytes), find_task(n)
     check_limits(limits)
-    check_path(path) if path else require_file(task)
-    say(f"{show_path(path or task.path)}, stage {n}")
     if path is None:
+        say(f"{show_path(require_file(task))}, stage {n}")
         report = examine_own(task, limits)
     else:
+        check_path(path)
+        say(f"{show_path(path)}, stage {n}")
         report = examine(task, path, limits)
     show_report(task, report)
     return 1 if report.why else 0
@@ -93,7 +96,7 @@ def verdict(report: Report) -> str:
 
 
 def show_report(task: Task, report: Report) -> None:
-    """Print what is right, then what is not."""
+    """Print the steps that passed; then what is wrong, or what is next."""
     *right, last = report.steps
     for step in right:
         show_item("OK", step)

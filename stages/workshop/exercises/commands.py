@@ -1,4 +1,4 @@
-"""What an attendee types for an exercise, except for the check itself."""
+"""The commands for an exercise, except for the check itself."""
 
 import sys
 import textwrap
@@ -11,7 +11,6 @@ from workshop.exercises.tasks import (
     find_task,
     find_tasks,
     fingerprint,
-    hints_seen,
     read_progress,
     remember,
     require_file,
@@ -27,30 +26,9 @@ from workshop.terminal import command, fail, say, show_path, write_whole
 NEXT = {
     "check": "does it work?",
     "watch": "check it at every save",
-    "hint": "one of three hints",
+    "hint": "the next of three hints",
     "run": "run it as a stage",
 }
-
-
-def make_exercise(task: Task) -> str:
-    """Return the stage to change, with the task on top."""
-    stages = find_stages()
-    before = stages[stage_before(task.number)].read_text(encoding="utf-8")
-    text = textwrap.fill(task.task, width=78)
-    docstring = (
-        f"Exercise {task.number}: {task.title}\n\n{text}\n\n"
-        f"    {command('check', task.number)}\n"
-        f"    {command('hint', task.number)}\n"
-    )
-    return f'"""{docstring}"""\n\n{strip_docstring(before)}'
-
-
-def keep_backup(path: Path) -> Path:
-    """Rename the file, to a name that no other file has; return its path."""
-    number = 1
-    while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
-        number += 1
-    return path.rename(backup)
 
 
 def exercise(n: int, /, force: bool = False) -> None:
@@ -83,6 +61,27 @@ def exercise(n: int, /, force: bool = False) -> None:
         say(f"{typed:{len(command('check', n))}}  {what}")
 
 
+def make_exercise(task: Task) -> str:
+    """Return the stage to change, with the task on top."""
+    stages = find_stages()
+    before = stages[stage_before(task.number)].read_text(encoding="utf-8")
+    text = textwrap.fill(task.task, width=78)
+    docstring = (
+        f"Exercise {task.number}: {task.title}\n\n{text}\n\n"
+        f"    {command('check', task.number)}\n"
+        f"    {command('hint', task.number)}\n"
+    )
+    return f'"""{docstring}"""\n\n{strip_docstring(before)}'
+
+
+def keep_backup(path: Path) -> Path:
+    """Rename the file, to a name that no other file has; return its path."""
+    number = 1
+    while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
+        number += 1
+    return path.rename(backup)
+
+
 def hint(n: int, /) -> None:
     """Give the next of three hints, from a vague one to nearly the solution.
 
@@ -90,7 +89,8 @@ def hint(n: int, /) -> None:
         n: The number of the exercise.
     """
     task = find_task(n)
-    number = min(hints_seen(n) + 1, len(task.hints))
+    seen = read_progress().get(str(n), {}).get("hints", 0)
+    number = min(seen + 1, len(task.hints))
     say(f"Hint {number} of {len(task.hints)}: {task.hints[number - 1]}")
     if number == len(task.hints):
         print()
@@ -134,7 +134,7 @@ def watch(n: int, /) -> None:
 def check_save(task: Task, before: str) -> str:
     """Check a file that was just saved; return the verdict.
 
-    The output is set off from that of the previous attempt.
+    before: the verdict of the previous check; "" if this is the first.
     """
     from workshop.exercises.check import examine_own, show_report, verdict
 
@@ -162,8 +162,10 @@ def progress() -> None:
     for number, task in tasks.items():
         if task.path.is_file():
             passed = known.get(str(number), {}).get("passed")
-            passes = passed == fingerprint(task.path)
-            (passing if passes else begun).append(str(number))
+            if passed == fingerprint(task.path):
+                passing.append(str(number))
+            else:
+                begun.append(str(number))
     line = f"progress: {len(passing)} of {len(tasks)} pass"
     if passing:
         line += f" ({', '.join(passing)})"

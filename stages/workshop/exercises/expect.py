@@ -1,4 +1,4 @@
-"""Raise NotYet for wrong results, repeated compiling, or missing shares.
+"""Raise NotYet for a wrong result, or for a function compiled in a wrong way.
 
 The checks of the exercises and of the notebooks use these functions. Each one
 gets what was returned, or a function and its calls by name.
@@ -35,12 +35,12 @@ def that(condition: Any, reason: str, key: str = "") -> None:
 def result(got: Any, call: str) -> None:
     """Raise NotYet if a function returned nothing."""
     that(got is not ..., DOTS, "dots")
-    reason = f"{call}: got None, does it say `return`?"
+    reason = f"{call}: got None. Is a `return` missing?"
     that(got is not None, reason, "none")
 
 
 def tuple_of(got: Any, names: str, call: str) -> None:
-    """Raise NotYet unless a function returned a tuple of all these names."""
+    """Raise NotYet unless a function returned one value for each name."""
     result(got, call)
     fits = isinstance(got, tuple | list) and len(got) == len(names.split(", "))
     that(fits, f"{call}: want a tuple: {names}.", "tuple")
@@ -70,15 +70,18 @@ def states(got: Any, want: np.ndarray, call: str) -> None:
 
 
 def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
-    """Raise NotYet with the first wrong number; index names what it counts."""
+    """Raise NotYet with the first wrong number.
+
+    index: what the axes count, for the message.
+    """
     result(got, call)
     got, want = np.asarray(got), np.asarray(want)
     shape(got, want.shape, call)
     wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
     if len(wrong):
-        place = tuple(map(int, wrong[0]))
-        where = f", {index} {', '.join(map(str, place))}" if place else ""
-        found = f"{call}{where}: got {got[place]}, want {want[place]}."
+        first = tuple(map(int, wrong[0]))
+        where = f", {index} {', '.join(map(str, first))}" if first else ""
+        found = f"{call}{where}: got {got[first]}, want {want[first]}."
         raise NotYet(found, "numbers")
 
 
@@ -102,23 +105,23 @@ def program(function: Callable, *args: Any, **kwargs: Any) -> Any:
     return traced
 
 
-def one_program(function: Callable, calls: Calls, why: str = "") -> None:
+def one_program(function: Callable, calls: Calls) -> None:
     """Raise NotYet if a call after the first one compiles something."""
     first, *others = calls
     jax.block_until_ready(function(*calls[first]))
     for call in others:
         with count_compilations() as compiled:
             jax.block_until_ready(function(*calls[call]))
-        that(not compiled, f"{call} is compiled again{why}.", "recompiled")
+        that(not compiled, f"{call} is compiled again.", "recompiled")
 
 
 def no_growth(function: Callable, calls: Calls) -> None:
-    """Raise NotYet if the program of the second call is larger."""
+    """Raise NotYet if the second of two calls has a larger program."""
     programs = [program(function, *args) for args in calls.values()]
     few, many = map(count_equations, programs)
     of_few, of_many = calls
     found = f"{of_few} take {few} operations, {of_many} take {many}"
-    that(many <= few, f"{found}: that is a loop.", "grows")
+    that(many <= few, f"{found}: there is a loop in Python.", "grows")
 
 
 def shares(array: Any, num_devices: int) -> None:
@@ -128,8 +131,8 @@ def shares(array: Any, num_devices: int) -> None:
     used = len(array.sharding.device_set)
     that(
         used == num_devices and largest * num_devices <= array.nbytes,
-        f"The result of {array.nbytes} bytes lies on {used} devices, up to"
-        f" {largest} bytes on one. Want it on {num_devices} devices, and only"
-        " its own share on each.",
+        f"The result has {array.nbytes} bytes, on {used} devices, with up to"
+        f" {largest} bytes on one. Want it on {num_devices} devices, each with"
+        " its own share only.",
         "shares",
     )

@@ -1,4 +1,4 @@
-"""The exercises: their texts, their files, and how far an attendee is."""
+"""The exercises: their texts, their files, and an attendee's progress."""
 
 import dataclasses
 import functools
@@ -43,26 +43,20 @@ def read_texts() -> dict[str, Any]:
     return tomllib.loads(TEXTS.read_text(encoding="utf-8"))
 
 
-def unfold(text: str) -> str:
-    """Return a text in one line; it is wrapped where it is shown."""
-    return " ".join(text.split())
+def unfold(text: Any) -> Any:
+    """Return a text, or each text of a list, as one line."""
+    if isinstance(text, list):
+        return [unfold(item) for item in text]
+    return " ".join(text.split()) if isinstance(text, str) else text
 
 
 def find_tasks() -> dict[int, Task]:
     """Return all exercises, by the number of their stage, in order."""
-    return {
-        int(number): Task(
-            number=int(number),
-            title=texts["title"],
-            task=unfold(texts["task"]),
-            hints=[unfold(hint) for hint in texts["hints"]],
-            notice=unfold(texts["notice"]),
-            run=texts["run"],
-            extra=unfold(texts["extra"]),
-            checks=texts["checks"],
-        )
-        for number, texts in read_texts()["stage"].items()
-    }
+    tasks = {}
+    for number, texts in read_texts()["stage"].items():
+        values = {name: unfold(text) for name, text in texts.items()}
+        tasks[int(number)] = Task(int(number), **values)
+    return tasks
 
 
 def find_task(number: int) -> Task:
@@ -77,8 +71,8 @@ def find_task(number: int) -> Task:
 def require_file(task: Task) -> Path:
     """Return the attendee's file; end with one line if it is not there."""
     if not task.path.is_file():
-        make = command("exercise", task.number)
-        fail(f"{show_path(task.path)} does not exist yet: {make}")
+        start = command("exercise", task.number)
+        fail(f"{show_path(task.path)} does not exist yet. To start: {start}")
     return task.path
 
 
@@ -87,25 +81,16 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_progress() -> dict[str, dict]:
-    """Return what is known of each exercise; {} if the file is unusable."""
+def read_progress() -> dict[str, dict[str, Any]]:
+    """Return what is known of each exercise; nothing if it cannot be read."""
     try:
-        found = json.loads(PROGRESS.read_text(encoding="utf-8"))
+        return json.loads(PROGRESS.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {n: known for n, known in found.items() if isinstance(known, dict)}
 
 
-def hints_seen(number: int) -> int:
-    """Return how many hints of an exercise the attendee has seen."""
-    seen = read_progress().get(str(number), {}).get("hints")
-    return seen if type(seen) is int and seen > 0 else 0
-
-
-def remember(number: int, **facts: object) -> None:
-    """Add facts to what is known of an exercise; None removes one.
+def remember(number: int, **facts: Any) -> None:
+    """Add facts to what is known of an exercise.
 
     If they cannot be written, one line says so, and nothing else is lost.
     """
