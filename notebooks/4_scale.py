@@ -342,7 +342,7 @@ show_diff(9, only="simulate")
 want = stage0_numpy.simulate(110, width=1000, num_steps=60)
 for num_devices in (1, 2, 5, 8):
     got = stage9_shard.simulate(110, 1000, 60, num_devices)
-    print(f"{num_devices} devices, equal:", np.array_equal(got, want))
+    print(f"devices: {num_devices}, equal:", np.array_equal(got, want))
 
 # %% [markdown]
 # You can count the messages of a program without running it: a `ppermute` in

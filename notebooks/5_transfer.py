@@ -297,8 +297,8 @@ transfer.check_initial_state(solution_2)
 # `laplacian` and `step` change arrays in place. JAX arrays never change.
 #
 # **Predict.** `laplacian` contains `total[1:] += a[:-1]`, and `step` contains
-# `u += ...`. With JAX arrays, one of the two fails. The other does not fail,
-# but it has no effect on the caller's array, which is worse. Which is which?
+# `u += ...`. With JAX arrays, one of the two raises an error. The other is
+# worse: it is wrong, and raises no error. Which is which?
 
 # %%
 with show_error():
