@@ -222,8 +222,9 @@ for some_key in (key, key, one, two):
 # They print three different numbers. The same key always gives the same
 # numbers, on any device, so you can repeat a run. New numbers need a new key,
 # and `split` makes as many keys as you ask for. Use each key only once, for a
-# draw or for a split. Nothing enforces this: if you use a key twice, the
-# numbers look random, but they are not independent.
+# draw or for a split. If you use a key twice, the numbers look random, but
+# they are not independent. By default, JAX does not notice this. Under
+# `jax.debug_key_reuse(True)` it raises an error.
 #
 # **A key in a loop.** Each step needs a key of its own. You can carry a key
 # and split it in each step. Or you can *fold in* the number of the step: then
