@@ -270,8 +270,8 @@ def log_or_zero(x):
 
 one = jax.make_jaxpr(log_or_zero)(2.0)
 many = jax.make_jaxpr(jax.vmap(log_or_zero))(jnp.arange(3.0))
-print("one: ", *(equation.primitive.name for equation in one.eqns))
-print("many:", *(equation.primitive.name for equation in many.eqns))
+print("one: ", *sorted({e.primitive.name for e in one.eqns}))
+print("many:", *sorted({e.primitive.name for e in many.eqns}))
 
 # %% [markdown]
 # Under vmap, the `cond` is gone. The numbers may need different branches, so

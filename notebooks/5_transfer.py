@@ -84,10 +84,10 @@ print(inspect.getsource(gray_scott.simulate))
 np.random.seed(0)
 initial_u, initial_v = gray_scott.make_initial_state(64)
 u, v = initial_u.copy(), initial_v.copy()
-pictures = {"at the start": v.copy()}
+pictures = {"start": v.copy()}
 for more, num_steps in [(100, 100), (400, 500), (2500, 3000)]:
     gray_scott.simulate(u, v, 0.046, 0.062, 0, more)
-    pictures[f"after {num_steps} steps"] = v.copy()
+    pictures[f"{num_steps} steps"] = v.copy()
 
 alts = "a few squares", "spots with rings", "spots divide", "a maze"
 show_states(pictures, *alts, darkest=0.4)

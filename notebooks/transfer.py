@@ -21,13 +21,13 @@ FILLS = 0.054, 0.05
 
 
 def make_start(height: int = 16, width: int = 24) -> list[np.ndarray]:
-    """Return the same u and v at every call, as new arrays."""
+    """Return u and v, which have the same values at every call."""
     return [a[:height, :width].copy() for a in draw_start(max(height, width))]
 
 
 @functools.cache
 def draw_start(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the reference draws for seed 1; restore the generator."""
+    """Draw u and v with seed 1, and restore the state of the generator."""
     before = np.random.get_state()
     np.random.seed(1)
     drawn = reference.make_initial_state(width)
@@ -46,7 +46,7 @@ def run_reference(
 def advance_reference(
     start: list[np.ndarray], where: tuple, num_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return u and v after num_steps steps; where: the feed and the kill."""
+    """Return u and v after num_steps steps, for `where`: feed and kill."""
     return run_reference(start, *where, 0, num_steps)[:2]
 
 
@@ -120,7 +120,7 @@ def check_initial_state(make_initial_state: Any) -> str:
 
 
 def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Return u and v as NumPy arrays; raise NotYet if they are not there."""
+    """Return u and v as NumPy arrays; raise NotYet if one is missing."""
     expect.tuple_of(got, "u, v", "the call")
     for name, a in zip("uv", got, strict=True):
         expect.jax_array(a, f"{name} is")
@@ -165,7 +165,7 @@ def check_step(step: Any) -> str:
         for name, a, b in zip("uv", given, start, strict=True):
             expect.that(
                 np.array_equal(a, b),
-                f"step changes the {name} that it gets.",
+                f"step changes its argument {name}. Return new arrays.",
                 "in place",
             )
         given = [*map(jax.numpy.asarray, start)]
@@ -178,7 +178,7 @@ def check_step(step: Any) -> str:
         given = step(*given, feed, kill)
     want = advance_reference(start, (feed, kill), 20)
     expect.same(given, want, "u, v", "20 steps")
-    return "it returns new values and changes nothing."
+    return "it returns new arrays, and does not change its arguments."
 
 
 @answer_check
@@ -200,7 +200,7 @@ def check_step_and_print(step_and_print: Any) -> str:
         calls["a call with another feed and kill"] = *args, *SPOTS
         expect.one_program(step_and_print, calls)
         jax.effects_barrier()
-    return "the program prints a value whenever it runs."
+    return "the compiled program prints the mean at every call."
 
 
 def require_mean(printed: str, v: np.ndarray, number: int) -> None:
@@ -208,7 +208,7 @@ def require_mean(printed: str, v: np.ndarray, number: int) -> None:
     text = printed.strip()
     expect.that(
         text,
-        f"call {number} prints nothing: print runs only while jit traces.",
+        f"call {number} prints nothing: `print` runs only during tracing.",
         "no print",
     )
     tracer = f"call {number} prints a tracer: {text}"
@@ -217,7 +217,7 @@ def require_mean(printed: str, v: np.ndarray, number: int) -> None:
     right = np.isclose(numbers, v.mean(), rtol=1e-2).any()
     expect.that(
         right,
-        f"call {number} prints {text!r}, the mean of the new v is"
+        f"call {number} prints {text!r}, but the mean of the new v is"
         f" {v.mean():.4f}.",
         "other mean",
     )
@@ -237,7 +237,7 @@ def check_advance(advance: Any) -> str:
     calls = {"a first call": (*start, *SPOTS, 5)}
     calls["a call with another feed and kill"] = *start, *STRIPES, 5
     expect.one_program(advance, calls)
-    return "12 steps take as many operations as 4."
+    return "the program for 12 steps has no more operations than that for 4."
 
 
 def require_advance(advance: Any, where: tuple, num_steps: int) -> None:
@@ -281,7 +281,7 @@ def check_run_until_still(run_until_still: Any) -> str:
     }
     expect.one_program(run_until_still, calls)
     expect.program(run_until_still, *start, *FILLS, 1e-3, 8)
-    return "the loop stops on the device, and nothing is static."
+    return "the loop stops on the device, and no argument is static."
 
 
 @answer_check
@@ -298,7 +298,7 @@ def check_grow_all(grow_all: Any) -> str:
     expect.numbers(got, want, call, "kill, feed, row, column")
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
     expect.no_growth(grow_all, calls)
-    return "one call does it, and 8 feeds take as many operations as 2."
+    return "it is one program, no longer for 8 feeds than for 2."
 
 
 @answer_check
@@ -311,9 +311,9 @@ def check_find_feed(find_feed: Any) -> str:
         require_one_array(got, f"feed {feed}")
         expect.that(
             abs(float(got) - feed) < 0.01 * feed,
-            f"for a v of feed {feed} it returns {float(got):.4f}. If the error"
-            " grows, use a smaller rate. If it falls, use more updates.",
+            f"for feed {feed} it returns {float(got):.4f}. If the error grows,"
+            " use a smaller rate. If it falls, use more updates.",
             "feed",
         )
     require_gradient(find_feed, *start, jax.numpy.asarray(seen))
-    return "the gradient leads back to the feed."
+    return "gradient descent finds the feed."
