@@ -150,7 +150,7 @@ def explore(simulate: Callable) -> None:
 
 
 def make_explorer(simulate: Callable) -> widgets.VBox:
-    """Return a number field and a slider for each argument, and the picture."""
+    """Return a number field and a slider per argument, and the picture."""
     limits = {"rule": (110, 0, 255)}
     limits |= dict.fromkeys(("width", "num_steps"), (160, 1, 400))
     numbers, rows, picture = {}, [], widgets.HTML()
