@@ -95,8 +95,8 @@ show_table(["left", "center", "right", "becomes", "adds to the rule"], rows)
 print("sum of the last column:", sum(row[-1] for row in rows))
 
 # %% [markdown]
-# The table is an array of shape (2, 2, 2). To look a neighborhood up, the
-# program indexes it: `rule_table[left, center, right]`.
+# The table is an array of shape (2, 2, 2). To look up a neighborhood, the
+# program indexes the table: `rule_table[left, center, right]`.
 #
 # The row of cells is a **ring**: the first cell comes after the last. We begin
 # with one live cell in the middle, and write each new state below the previous

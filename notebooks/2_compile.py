@@ -99,8 +99,8 @@ print(double(4))
 print(double.trace(3).jaxpr)
 
 # %% [markdown]
-# Wherever Python needs a value, a tracer fails. One surprising case is a
-# format string, here one that writes a rule in binary:
+# A tracer raises an error wherever Python needs a value. One surprising case
+# is a format string, here one that writes a rule in binary:
 
 # %%
 with show_error():
@@ -151,7 +151,7 @@ with show_error():
 # ## Static arguments
 #
 # So some arguments are data, and others decide what the program looks like.
-# Stage 4 tells jit which arguments decide:
+# Stage 4 lists the second kind in the decorator:
 
 # %%
 show_diff(4)
@@ -285,8 +285,8 @@ show_table(["call", "traced", "your prediction"], rows)
 # function each need a new program. In practice, new functions cost most: **jit
 # once, where you define the function**, and not at every call.
 #
-# JAX can tell you about it: `jax.log_compiles` logs what it compiles, and
-# `jax.explain_cache_misses` logs why.
+# To see this in your own program, use `jax.log_compiles`, which logs what JAX
+# compiles, or `jax.explain_cache_misses`, which logs why.
 
 
 # %%
@@ -306,8 +306,9 @@ with jax.explain_cache_misses(True):
 # %% [markdown]
 # The log compares **pytrees**, which are nested tuples, lists and dicts. jit
 # puts positional arguments into a tuple, and keyword arguments into a dict. In
-# the second call, the tuple has length 1 and not 2, and the dict has one item
-# and not none. JAX has not seen such a call yet, so it compiles again.
+# the second call, the tuple has one element instead of two, and the dict has
+# one item instead of none. JAX has not seen such a call yet, so it compiles
+# again.
 #
 # ## The unrolled loop
 #
@@ -409,9 +410,9 @@ show_table(
 #
 # ## Side by side
 #
-# Here are the operations of both programs for three rows. In the first you see
-# the step three times, from `_pad` to `gather`. In the second it is inside
-# `scan`, once.
+# Here are the operations of stages 4 and 5 for three rows. In stage 4, on the
+# left, you see the step three times, from `_pad` to `gather`. In stage 5, the
+# step is inside `scan`, once.
 
 
 # %%
@@ -462,11 +463,11 @@ for event in json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]:
 show_table(["operation", "milliseconds"], spent.most_common(4))
 
 # %% [markdown]
-# The loop, `while` or `call`, takes most of the time. Some versions of JAX
-# also list the operations inside it, such as the lookup, `gather`. To see when
-# each operation ran, open the file on the page named above. For your own
-# program, `jax.profiler.trace(folder, create_perfetto_trace=True)` writes such
-# a file.
+# The loop, which is called `while` or `call`, takes most of the time. Some
+# versions of JAX also list the operations inside it, such as the lookup,
+# `gather`. To see when each operation ran, open the file on the page named
+# above. For your own program, `jax.profiler.trace(folder,
+# create_perfetto_trace=True)` writes such a file.
 #
 # ## A slow start, every time
 #

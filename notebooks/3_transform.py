@@ -240,9 +240,9 @@ random_states = draw_state(keys).astype(jnp.uint8)
 print(random_states.shape)
 
 # %% [markdown]
-# **Predict.** We run every rule from every random row, for 64 steps. In the
-# cell below, which axis of the result counts the rules, and what is its whole
-# shape?
+# **Predict.** We run every rule from every random row, and keep 64 rows of
+# states. In the cell below, which axis of the result counts the rules, and
+# what is its whole shape?
 
 # %%
 from_each = jax.vmap(simulate_from, in_axes=(None, 0, None))
@@ -385,10 +385,11 @@ with show_error():
 #
 # ## Which way is downhill?
 #
-# `prediction_error(rule_table, states)` says how wrong a table is: each row
-# predicts the next, and the result is the mean of the squared errors.
-# `jax.value_and_grad` returns this error together with its gradient, which
-# says for each entry how fast the error rises when the entry rises.
+# `prediction_error(rule_table, states)` says how wrong a table is: the table
+# predicts each row from the row before, and the result is the mean of the
+# squared errors. `jax.value_and_grad` returns this error together with its
+# gradient, which says for each entry how fast the error rises when the entry
+# rises.
 #
 # **Predict.** The states below are those of rule 110, and the table is 0.5
 # everywhere. For which entries will the gradient be negative?
