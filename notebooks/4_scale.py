@@ -291,8 +291,8 @@ with jax.set_mesh(jax.make_mesh((8,), ("ring",))), show_error():
     stage5_scan.step(jax.device_put(state, jax.P("ring")), rule_table)
 
 # %% [markdown]
-# On an **automatic** mesh, the compiler decides instead, also how many
-# messages the devices send. The result is right.
+# On an **automatic** mesh, the compiler decides what the devices send. The
+# result is right, but there may be more messages than necessary.
 #
 # **Predict.** What is the smallest number of messages that each device must
 # send in one step, if it needs one cell from its left neighbor and one from
@@ -311,8 +311,8 @@ print(f"{messages} messages in one step, where 2 are enough")
 #
 # | sharding | you write | good for |
 # |---|---|---|
-# | automatic | how arguments are divided | a first try; messages are added |
-# | explicit | how arguments are divided | independent work; no messages |
+# | automatic | how arguments are divided | a first try; JAX adds messages |
+# | explicit | how arguments are divided | work without neighbors |
 # | `shard_map` | what each device does and sends | neighbors, halos |
 #
 # ## Stage 9: one message a step
@@ -410,8 +410,8 @@ show_states({titles: wrong}, alt)
 # %% [markdown]
 # After 8 steps the share is still right, and after 9 steps it is not. So a
 # halo of `k` words is enough for `k` steps. Then the devices drop their halos
-# and exchange new ones. In return for fewer messages, the words of the halo
-# are computed twice, on two devices.
+# and exchange new ones. There are fewer messages, but the words of the halo
+# are computed on two devices instead of one.
 #
 # Two functions change. `pad` sends `halo` words instead of one:
 
@@ -473,7 +473,7 @@ inspect("9", "10", width=1024, num_steps=64)
 #
 # ## When does a second device pay off?
 #
-# To write all states takes a lot of time. Often the last row is enough, and it
+# Writing all states takes a lot of time. Often the last row is enough, and it
 # can stay divided over the devices that computed it. `scan_words` returns the
 # last words, and below it records nothing.
 
@@ -598,8 +598,8 @@ answers.check_find_cell(solution_1)
 # <details><summary>Hint</summary>
 #
 # Under rule 110, a cell becomes live if the cell itself or its right neighbor
-# is live. There is one exception: it dies if all three are live. `^` with the
-# exception changes 1 to 0 there.
+# is live. There is one exception: it becomes dead if all three are live. Find
+# the cells of the exception, and use `^` to turn their 1 into 0.
 #
 # </details>
 
