@@ -86,7 +86,7 @@ def require_one_array(got: Any, call: str) -> None:
     expect.that(
         not isinstance(got, tuple | list),
         f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
-        " two: the last carry, then what was recorded.)",
+        " a pair: the last carry and the records.)",
         "array",
     )
 

@@ -74,6 +74,12 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
     assert "make notebooks" in capsys.readouterr().err
 
 
+def test_the_handout_shows_the_address(tmp_path):
+    convert.write_pages(tmp_path, {}, "https://example.org/workshop")
+    handout = (tmp_path / "handout.html").read_text(encoding="utf-8")
+    assert 'class="address">https://example.org/workshop</span>' in handout
+
+
 @pytest.mark.slow  # all notebooks are run
 def test_pages_need_nothing_else(run_notebook, tmp_path):
     write_pages(tmp_path, run_notebook)
