@@ -397,9 +397,7 @@ for wide in (False, True):
 class Decay:
     """A model with a parameter that may change."""
 
-    def __init__(self, rate):
-        """Keep the rate."""
-        self.rate = rate
+    rate = 0.1
 
     @partial(jax.jit, static_argnums=0)
     def step(self, x):
@@ -407,7 +405,7 @@ class Decay:
         return x * (1 - self.rate)
 
 
-model = Decay(rate=0.1)
+model = Decay()
 print("rate 0.1:", model.step(1.0))
 model.rate = 0.5
 print("rate 0.5:", model.step(1.0))
