@@ -502,7 +502,7 @@ with tempfile.TemporaryDirectory() as folder:
 size = {"width": 8000, "num_steps": 8000}
 want, numpy_time = time_call(stage0_numpy.simulate, 110, **size)
 got, first_time = time_call(stage5_scan.simulate, 110, **size)
-del got  # 64 MB
+del got  # frees 64 MB
 got, later_time = time_call(stage5_scan.simulate, 110, **size)
 print("equal:", np.array_equal(got, want))
 del got, want

@@ -517,7 +517,7 @@ with show_error():
 
 
 def sum_by_lookup(cells):
-    """Return the sum of the next state: the floats become indices."""
+    """Return the sum of the next state, with the cells as indices."""
     return stage7_grad.step(cells.astype(jnp.uint8), true_table).sum()
 
 

@@ -420,7 +420,7 @@ print("rate 0.5:", model.step(1.0))
 
 # %%
 class DecayState(NamedTuple):
-    """All that the model needs."""
+    """Everything that the model needs."""
 
     x: jax.Array
     rate: float
@@ -495,7 +495,7 @@ transfer.check_step_and_print(step_and_print)
 # Solution
 @jax.jit
 def solution_4(u, v, feed, kill):
-    """Make the print part of the program."""
+    """Let the compiled program print the mean."""
     u, v = solution_3(u, v, feed, kill)
     jax.debug.print("mean of v: {mean}", mean=v.mean())
     return u, v
