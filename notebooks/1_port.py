@@ -2,16 +2,16 @@
 # # 1 · Port: from NumPy to JAX
 #
 # You take a small NumPy program, write `jnp` where `np` was, see it fail, and
-# fix it. These are stages 0, 1 and 2 of the workshop. You will learn what you
-# must write differently because JAX arrays never change, what JAX does
-# silently, and why the program gets slower at first.
+# fix it. These are stages 0, 1 and 2 of the workshop. You will learn how to
+# work with arrays that never change, which mistakes JAX does not report, and
+# why the program gets slower at first.
 #
 # You need to be able to read Python and NumPy. Plan 45 minutes, half of them
 # for the exercises at the end.
 #
 # Run a cell with Shift+Enter. Where the text says **Predict**, stop and write
-# down what the next cell will show. Then run it. Wrong predictions teach the
-# most.
+# down what you expect the next cell to show. Then run it. You learn most from
+# wrong predictions.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -65,10 +65,10 @@ from figures import (
 )
 
 ALTS = {  # what the pictures show, for those who cannot see them
-    254: "a full triangle, which grows by one cell on each side of a row",
+    254: "a full triangle, which grows by one cell on each side in every row",
     90: "triangles within triangles, each half as large as the one around it",
-    30: "stripes at the left edge, noise without a pattern in the rest",
-    110: "triangles of many sizes, which grow to the left only",
+    30: "stripes at the left edge, and noise without a pattern elsewhere",
+    110: "triangles of many sizes; the pattern grows to the left only",
     "x ^ x": "both curves are flat at the left and rise at the right; the"
     " curve of JAX is higher",
 }
@@ -76,11 +76,12 @@ ALTS = {  # what the pictures show, for those who cannot see them
 # %% [markdown]
 # ## A rule is a number
 #
-# Cells stand in a row, and each is 0 (dead) or 1 (live). At every step each
-# cell looks at three cells: its left neighbor, itself, and its right neighbor.
-# These three are its **neighborhood**. There are eight possible neighborhoods.
-# A **rule** says what the cell becomes for each of them. Eight answers of one
-# bit each make a number from 0 to 255, and this number is the rule's name.
+# The cells form a row, and each cell is 0 (dead) or 1 (live). At every step,
+# each cell looks at three cells: its left neighbor, itself, and its right
+# neighbor. These three are its **neighborhood**. There are eight possible
+# neighborhoods. A **rule** says what the cell becomes for each of them. These
+# eight answers, of one bit each, form a number from 0 to 255. This number is
+# the rule's name.
 
 # %%
 rule_table = stage0_numpy.make_rule_table(110)
@@ -94,8 +95,8 @@ show_table(["left", "center", "right", "becomes", "adds to the rule"], rows)
 print("sum of the last column:", sum(row[-1] for row in rows))
 
 # %% [markdown]
-# The table is an array of shape (2, 2, 2). To look a neighborhood up, the
-# program indexes it: `rule_table[left, center, right]`.
+# The table is an array of shape (2, 2, 2). To look up a neighborhood, the
+# program indexes the table: `rule_table[left, center, right]`.
 #
 # The row of cells is a **ring**: the first cell comes after the last. We begin
 # with one live cell in the middle, and write each new state below the previous
@@ -113,18 +114,18 @@ print(states.sum(), "live cells")
 # The rows have 1, 3, 5, … live cells, which makes 31² in all.
 #
 # The whole program is a table, an initial state, a step, and a loop. Open
-# [stages/stage0_numpy.py](../stages/stage0_numpy.py) and find the four. The
-# types in it say what an array holds:
+# [stages/stage0_numpy.py](../stages/stage0_numpy.py) and find these four
+# parts. The type annotations say what each array holds:
 #
-# - `UInt8[Array, "2 2 2"]` is an array of 8-bit unsigned integers of shape
-#   (2, 2, 2). `"{num_steps} {width}"` uses the values of these arguments.
-# - `" width"` without braces is any length, but the same one wherever the name
-#   occurs in that function.
+# - `UInt8[Array, "2 2 2"]` is an array of 8-bit unsigned integers of shape (2,
+#   2, 2). `"{num_steps} {width}"` takes its two lengths from these arguments.
+# - `" width"` without braces stands for any length, but for the same length
+#   everywhere in that function.
 # - The space in `" width"` keeps Python tools from reading a single name as
 #   code.
 #
-# Simple rules can draw complicated pictures. Rule 90 draws Pascal's triangle
-# modulo 2: odd numbers are live cells. Rule 30 looks random. Rule 110 can
+# Simple rules can draw complicated pictures. Rule 90 draws Pascal's triangle:
+# its odd numbers are the live cells. Rule 30 looks random. Rule 110 can
 # compute anything that a computer can.
 
 # %%
@@ -141,10 +142,11 @@ print("Pascal modulo 2:", [math.comb(5, k) % 2 for k in range(6)])
 #
 # Move the sliders. Find a rule that draws one straight line, one that draws
 # nested triangles, and one that fills the ring with noise. Make the ring
-# narrow, and watch the picture meet itself at the back of the ring.
+# narrow, and watch the two ends of the pattern meet on the far side of the
+# ring.
 #
-# (On a web page there is only one picture, because no kernel is there to
-# compute more.)
+# (A web page shows one picture only, because it has no kernel that could
+# compute others.)
 
 # %%
 explore(stage0_numpy.simulate)
@@ -154,15 +156,15 @@ explore(stage0_numpy.simulate)
 #
 # `jax.numpy` has the functions of NumPy under the same names. Stage 1 changes
 # the imports and writes `jnp` for `np`. The rule may now be a Python number or
-# an array: `ArrayLike` is JAX's type for both.
+# an array: `ArrayLike` is JAX's type for either.
 
 # %%
 show_diff(1)
 
 # %% [markdown]
-# **Predict.** One line of the program does something to an array that JAX
-# does not allow. You can see this line in the diff, but it has not changed.
-# Which one is it?
+# **Predict.** One line of the program does something to an array that JAX does
+# not allow. The diff shows this line, but stage 1 has not changed it. Which
+# line is it?
 
 # %%
 with show_error():
@@ -171,10 +173,10 @@ with show_error():
 # %% [markdown]
 # The line was `state[width // 2] = 1`: it changes an array in place. **JAX
 # arrays are immutable**: they never change. Later, JAX will compile and
-# transform your program. For this it needs functions that take values, return
-# values, and change nothing else.
+# transform your program. For this, it needs functions that only take values
+# and return new values, and that change nothing.
 #
-# Everything else works already. Here is one step, in NumPy and in JAX:
+# Everything else already works. Here is one step, in NumPy and in JAX:
 
 # %%
 state = stage0_numpy.make_initial_state(80)
@@ -186,8 +188,8 @@ print("equal:", np.array_equal(got, want))
 # %% [markdown]
 # ## A changed copy: `.at[].set()`
 #
-# The error message names the remedy. `x.at[i].set(v)` returns a new array. It
-# is equal to `x` except for element `i`.
+# The error message names the remedy: `x.at[i].set(v)` returns a new array,
+# which is equal to `x` except for element `i`.
 #
 # **Predict.** What do the two prints show?
 
@@ -199,13 +201,13 @@ changed = state.at[2].set(1)
 print(changed)
 
 # %% [markdown]
-# The second line makes a new array and drops it. This is a common mistake, and
-# nothing warns of it: use the result.
+# The second line makes a new array, but nothing keeps it. This is a common
+# mistake, and nothing warns you of it. So always use the result.
 #
-# `.at[i].add(v)`, `.multiply`, `.min` and `.max` work in the same way. Here
+# `.at[i].add(v)`, `.multiply`, `.min` and `.max` work in the same way. Here,
 # each of them copies the whole array to change one element. A compiled program
-# does not have to copy: if the old array is not used again, it changes the one
-# element. The next notebook measures both. Stage 2 uses `.at`:
+# need not copy: if the old array is not used again, it changes the element in
+# place. The next notebook measures the difference. Stage 2 uses `.at`:
 
 # %%
 show_diff(2)
@@ -236,9 +238,9 @@ with show_error():
 # %% [markdown]
 # NumPy raises an error. JAX says nothing: a read takes the last element
 # instead, and a write is dropped. The reason is that a compiled program on an
-# accelerator has no good way to stop in the middle. So an index that is wrong
-# by one gives wrong numbers, and no error. You can choose what to read beyond
-# the end:
+# accelerator has no good way to stop in the middle. So if an index is wrong by
+# one, you get wrong numbers and no error. But you can choose which value a
+# read beyond the end returns:
 
 # %%
 print(jax_numbers.at[10].get(mode="fill", fill_value=-1))
@@ -246,11 +248,12 @@ print(jax_numbers.at[10].get(mode="fill", fill_value=-1))
 # %% [markdown]
 # ## 32 bits by default
 #
-# Our cells have 8 bits, in NumPy and in JAX. Your own program may count on 64
-# bits: NumPy makes `float64` and `int64` if you do not ask for anything else.
+# Our cells have 8 bits, in NumPy and in JAX. Your own program may rely on 64
+# bits, because NumPy makes `float64` and `int64` unless you ask for another
+# dtype.
 #
-# **Predict.** Below is one array of each dtype. Which dtypes will they have in
-# JAX? What becomes of one tenth, and of two to the power of 40?
+# **Predict.** Below are two arrays, one of each dtype. Which dtypes will they
+# have in JAX? What will happen to the values 0.1 and 2 to the power of 40?
 
 # %%
 for values in (np.array([0.1]), np.array([2**40])):
@@ -262,12 +265,12 @@ for values in (np.array([0.1]), np.array([2**40])):
 # JAX computes in 32 bits, because accelerators are much faster that way. It
 # narrows wider values without a message: a fraction keeps about 7 of its 16
 # digits, and a whole number keeps only its lowest 32 bits. A compiled function
-# does the same to its arguments. You have two remedies:
+# narrows its arguments in the same way. You have two choices:
 #
-# - Compare with NumPy up to a tolerance that 7 digits can meet.
+# - Accept 7 digits, and allow for them when you compare with NumPy.
 # - Ask for 64 bits. Set `JAX_ENABLE_X64=1` before Python starts, or call
-#   `jax.config.update("jax_enable_x64", True)` before you use JAX. Here a
-#   single block asks for them:
+#   `jax.config.update("jax_enable_x64", True)` before you use JAX. Here, only
+#   one block asks for them:
 
 # %%
 with jax.enable_x64(True):
@@ -278,8 +281,8 @@ with jax.enable_x64(True):
 # ## Correct, and slower
 #
 # **Predict.** Which is faster for 80 cells and 80 rows: stage 0 in NumPy, or
-# stage 2 in JAX? By a little, or by a lot? (`best_time` makes one call first
-# that it does not count. Then it makes nine, and returns the shortest time.)
+# stage 2 in JAX? By a little, or by a lot? (`best_time` first makes one call
+# that does not count. Then it makes nine more, and returns the shortest time.)
 
 # %%
 numpy_time = best_time(stage0_numpy.simulate, 110, 80, 80)
@@ -296,19 +299,19 @@ show_table(
 # If a time here or later contradicts the text below it, something else is
 # keeping this machine busy: run the cell again.
 #
-# Why is stage 2 so slow? Let JAX list the operations of this call:
+# Why is stage 2 so slow? JAX can list the operations of this call:
 
 # %%
 program = jax.make_jaxpr(lambda: stage2_at_set.simulate(110, 80, 80))()
 print(f"{len(program.eqns)} operations for {80 * 80} cells")
 
 # %% [markdown]
-# Each operation is sent to the device on its own, and has only a few cells to
-# work on. Sending costs more time than the work. To see this, we time a single
-# operation, `x ^ x`, for longer and longer arrays.
+# Each operation is sent to the device separately, and works on only a few
+# cells. Sending it takes longer than the work itself. To see this, we time a
+# single operation, `x ^ x`, for longer and longer arrays.
 #
-# **Predict.** From 10 cells to 100,000 the work grows ten thousand times. How
-# much longer will the operation take?
+# **Predict.** 100,000 cells are ten thousand times as much work as 10 cells.
+# How many times as long will the operation take?
 
 # %%
 sizes = [10**k for k in range(1, 8)]
@@ -324,32 +327,32 @@ show_curves(curves, *labels, xscale="log", yscale="log")
 
 # %% [markdown]
 # If the work took most of the time, each curve would rise tenfold from one
-# mark to the next. On the right it does, on a quiet machine. On the left it
-# hardly rises, because sending the operation takes most of the time. JAX can
-# send to any device, and this takes longer than in NumPy. (If there is a jump
-# in between, JAX has changed its method: it gives larger work to other
-# threads.)
+# mark to the next. On the right the curves do this, unless the machine is
+# busy. On the left they hardly rise, because sending the operation takes most
+# of the time. JAX's curve is higher there: JAX can send operations to any
+# device, and this takes longer. (A jump in between means that JAX has begun to
+# use several threads.)
 #
-# Our ring of 80 cells is far to the left. What helps is not a larger ring, but
-# fewer operations: give JAX the whole program at once, and it can compile it
-# into one. The next notebook does this.
+# Our ring of 80 cells is at the left end of this plot. To be faster, we need
+# fewer operations. If JAX gets the whole program at once, it can compile all
+# operations into one. The next notebook does this.
 #
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check prints. Below each exercise, a hint and a solution are folded away.
-# Open them once you have tried.
+# check prints. Each exercise has a hint and a solution, both folded. Open them
+# once you have tried.
 #
 # ### Exercise 1: move right
 #
 # Which rule moves every cell one place to the right at each step? Every cell
-# must take the value of its **left** neighbor, whatever the other two are. Use
-# the table at the top, or the explorer.
+# must take the value of its **left** neighbor, whatever the other two cells
+# are. Use the table at the top, or the explorer.
 #
 # <details><summary>Hint</summary>
 #
-# In how many rows of the table is `left` 1? In these rows, and in no others,
-# the cell becomes 1. Add up what they add to the rule.
+# In which rows of the table is `left` 1? In these rows, and in no others, the
+# cell becomes 1. Row `i`, counted from 0, then adds `2**i` to the rule.
 #
 # </details>
 
@@ -374,8 +377,8 @@ answers.check_move_right(solution_1)
 #
 # <details><summary>Hint</summary>
 #
-# `rule_table.ravel()` has the eight entries in order. Entry `i` is worth
-# `2**i`, but an entry of uint8 cannot hold the sum: use Python's `int`.
+# `rule_table.ravel()` has the eight entries in order. Entry `i` is bit `i` of
+# the rule, so it is worth `2**i`.
 #
 # </details>
 
@@ -407,7 +410,7 @@ answers.check_rule_number(solution_2)
 # <details><summary>Hint</summary>
 #
 # Begin with `jnp.zeros` and its `dtype`. `.at[0].set(1)` returns a new array,
-# and this array has an `.at`, too. Index -1 is the last element.
+# which has an `.at` of its own. Index -1 is the last element.
 #
 # </details>
 
@@ -424,7 +427,7 @@ answers.check_two_cells(make_two_cells)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_3(width):
-    """Return the second copy: each .set returns a new array."""
+    """Set the first cell in a copy, and the last cell in a copy of that."""
     state = jnp.zeros(width, dtype=jnp.uint8)
     return state.at[0].set(1).at[-1].set(1)
 
@@ -489,7 +492,7 @@ answers.check_read(read)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_5(array, i):
-    """Return element i: beyond the end it is filled in."""
+    """Return element i; a read beyond the end is filled with 0."""
     return array.at[i].get(mode="fill", fill_value=0)
 
 
@@ -503,10 +506,10 @@ answers.check_read(solution_5)
 # 2. `jax.numpy` has NumPy's functions under the same names: most lines of a
 #    port change by one letter.
 # 3. JAX arrays never change. `x.at[i].set(v)` returns a new array: use it.
-# 4. Two things happen without a message. An index out of range reads the last
-#    element, or writes nothing. 64 bits become 32.
-# 5. Sending operations one by one costs more than the work itself. Next, we
-#    compile them into one.
+# 4. JAX does two things without a message. For an index out of range, it reads
+#    the last element and drops a write. And it narrows 64 bits to 32.
+# 5. Sending operations one by one takes longer than the work itself. The next
+#    notebook compiles them into one.
 #
 # More: [jax.numpy], [.at]. Next: [2 · Compile](2_compile.ipynb).
 #
@@ -517,16 +520,16 @@ answers.check_read(solution_5)
 #
 # | term | meaning |
 # |---|---|
-# | carry | what a scan hands from one step to the next: here the state |
+# | carry | the value that a scan passes to its next step: here the state |
 # | cell | one element of the ring, 0 (dead) or 1 (live) |
-# | concrete | a real value, not a tracer |
+# | concrete | with a known value, unlike a tracer |
 # | device | a CPU, GPU or TPU that JAX uses; a CPU can act as several |
 # | dispatch | to send an operation or a compiled program to a device |
 # | eager | without jit: each operation is sent when Python reaches it |
-# | halo | copies of the neighboring devices' words, kept beside a share |
+# | halo | copies of words of the neighboring devices, at the ends of a share |
 # | jaxpr | JAX's own listing of a traced program, one operation a line |
 # | key | the seed for one random draw: the same key gives the same numbers |
-# | lane | the same bit of every word: a stretch of the ring |
+# | lane | a stretch of the ring, stored in the same bit of every word |
 # | lower | to translate a traced program into one that the compiler reads |
 # | mesh | the devices, arranged along named axes |
 # | neighborhood | the three cells `left`, `center`, `right` |
@@ -534,12 +537,12 @@ answers.check_read(solution_5)
 # | periodic boundary | the first cell comes after the last: a ring |
 # | pytree | nested tuples, lists and dicts of arrays |
 # | rule | Wolfram's number of a rule table, 0 to 255 |
-# | rule table | what each neighborhood becomes, `[left, center, right]` |
-# | share | the cells, or words, that one device keeps |
+# | rule table | the next cell for each neighborhood, `[left, center, right]` |
+# | share | the cells, or words, that one device holds |
 # | space-time diagram | the picture of all states; time runs downwards |
 # | state | all cells at one time; `states` has one state a row |
 # | static argument | an argument that is part of the program, not data |
 # | trace | to run a Python function on tracers and record its operations |
-# | tracer | stands for an array: it has a shape and a dtype, but no value |
+# | tracer | a stand-in for an array: a shape and a dtype, but no value |
 # | word | an integer of 32 bits that holds several cells |
 # | XLA | the compiler behind JAX |

@@ -4,8 +4,8 @@
 # You let JAX compile the simulator with `jax.jit`, see it fail, fix it, find
 # out when JAX compiles again, and replace the Python loop by `jax.lax.scan`.
 # These are stages 3, 4 and 5 of the workshop. You will learn what tracing is,
-# what a first call costs and what makes JAX pay that cost again, and how to
-# time JAX correctly.
+# why the first call is slow, when JAX compiles again, and how to time JAX
+# correctly.
 #
 # You should have worked through the first notebook, or know what `.at[].set`
 # is for. Plan 70 minutes, half of them for the exercises at the end.
@@ -89,18 +89,18 @@ print(double(3))
 print(double(4))
 
 # %% [markdown]
-# There is one such line. The print is Python code, so it ran when Python ran:
-# once, while JAX was tracing. It is not part of the compiled program, and the
-# second call runs only that program. A tracer has a shape and a dtype, but no
-# value: there was no 3 to print. JAX can list the program that it recorded.
-# This listing is called a **jaxpr**:
+# You see one such line. The print is Python code, so it ran once, while JAX
+# was tracing. It is not part of the compiled program, and the second call runs
+# only that program. A tracer has a shape and a dtype, but no value: there was
+# no 3 to print. JAX can list the program that it recorded. This listing is
+# called a **jaxpr**:
 
 # %%
 print(double.trace(3).jaxpr)
 
 # %% [markdown]
-# Where Python needs a value, a tracer has none to give. A surprising case is a
-# format string. `f"{rule:08b}"` would print a rule in binary:
+# A tracer raises an error wherever Python needs a value. One surprising case
+# is a format string, here one that writes a rule in binary:
 
 # %%
 with show_error():
@@ -108,7 +108,8 @@ with show_error():
 
 # %% [markdown]
 # So move prints out of a compiled function, or use `jax.debug.print`. JAX
-# records it, and the compiled program prints the value each time it runs:
+# records this print, and the compiled program prints the value each time it
+# runs:
 
 
 # %%
@@ -132,8 +133,9 @@ jax.effects_barrier()  # waits until everything is printed
 show_diff(3)
 
 # %% [markdown]
-# **Predict.** It fails. JAX needs the value of one of the three arguments,
-# `rule`, `width` or `num_steps`. Which one is the first?
+# **Predict.** It fails, because the code needs the value of an argument during
+# tracing. Which of the three arguments `rule`, `width` and `num_steps` is the
+# first?
 
 # %%
 with show_error():
@@ -142,38 +144,38 @@ with show_error():
 # %% [markdown]
 # `jnp.zeros(width)` came first. The *shape* of an array must be known during
 # tracing, because the compiler plans the memory for it. The loop over
-# `num_steps` would have failed next, because Python has to count. `rule`
-# causes no trouble: it is a value like any other, and the program can work
-# with whatever value comes.
+# `num_steps` would have failed next, because Python must know how often to
+# repeat it. `rule` causes no trouble: the same program works for any value of
+# it.
 #
 # ## Static arguments
 #
 # So some arguments are data, and others decide what the program looks like.
-# Stage 4 tells jit which:
+# Stage 4 lists the second kind in the decorator:
 
 # %%
 show_diff(4)
 
 # %% [markdown]
 # **Static** arguments are not traced. The function gets them as plain Python
-# values, and each new value makes a new program. JAX looks programs up by
-# these values, as in a dict. So a static argument must be hashable, and two
-# values that are equal must need the same program. Numbers, strings and tuples
-# are hashable. A list is not, and neither is an array.
+# values, and each new value makes a new program. JAX looks up programs by
+# these values, like the keys of a dict. So a static argument must be hashable,
+# and equal values must need the same program. Numbers, strings and tuples are
+# hashable. A list is not, and neither is an array.
 
 # %%
 with show_error():
     stage4_static_args.simulate(110, width=[80], num_steps=80)
 
 # %% [markdown]
-# ## Four times
+# ## How long does each call take?
 #
-# We time four things: to define the jitted function, to call it, to call it
-# again, and to call it again without waiting for the result. We do this for a
-# small ring and for a large one.
+# We measure how long it takes to define the jitted function, to call it, to
+# call it again, and to call it without waiting for the result. We do this for
+# a small ring and for a large one.
 #
-# **Predict.** Order the four by time, from long to short. For which two of
-# them does the size of the ring make the greatest difference?
+# **Predict.** Order the four times, from the longest to the shortest. For
+# which two of them does the size of the ring make the greatest difference?
 
 
 # %%
@@ -210,11 +212,11 @@ show_table(
 # Defining the function costs almost nothing, because nothing is compiled yet.
 # The first call traces, compiles and runs. A later call only runs. And JAX
 # does not wait for the device: the call returns at once, with an array that is
-# filled later. If you do not wait, you measure only how long it takes to ask.
-# With the small ring you would not notice, because its result is there almost
-# at once. So a wrong benchmark looks right as long as you try it on small
-# arrays. `time_call` waits, with `jax.block_until_ready`, and every time in
-# this workshop comes from it.
+# filled later. If you do not wait, you measure only how long it takes to start
+# the program. With the small ring you would not notice, because its result is
+# ready almost at once. So a wrong benchmark looks right as long as you try it
+# on small arrays. `time_call` waits, with `jax.block_until_ready`. This
+# workshop measures every time with it.
 #
 # The first call has several parts:
 
@@ -233,13 +235,13 @@ show_table(
 )
 
 # %% [markdown]
-# ## What makes it compile again?
+# ## When does JAX compile again?
 #
 # JAX keeps a compiled program, and uses it again for a call that is like an
-# earlier one. What counts as alike? Below are ten calls, in order.
+# earlier one. But which calls are alike? Below are ten calls, in order.
 #
-# **Predict.** For each call, write `True` in place of `None` if you think that
-# JAX traces and compiles again, or else `False`. Then run both cells.
+# **Predict.** For each call, replace `None` by `True` if you think that JAX
+# traces and compiles again, and by `False` if not. Then run both cells.
 
 # %%
 predictions = [
@@ -279,12 +281,12 @@ show_table(["call", "traced", "your prediction"], rows)
 # %% [markdown]
 # Another rule does not make JAX trace again, because it is data. Neither does
 # the number 1, because jit looks at the type of an `int` and not at its value.
-# But a new shape, a new dtype, another form of the call, and a new function
-# each need a new program. The last costs most in practice: **jit once, where
-# you define the function**, and not at every call.
+# But a new static value, a new dtype, another form of the call, and a new
+# function each need a new program. In practice, new functions cost most: **jit
+# once, where you define the function**, and not at every call.
 #
-# JAX tells you what it does if you ask. `jax.log_compiles` logs what it
-# compiles, and `jax.explain_cache_misses` logs why:
+# To see this in your own program, use `jax.log_compiles`, which logs what JAX
+# compiles, or `jax.explain_cache_misses`, which logs why.
 
 
 # %%
@@ -302,15 +304,16 @@ with jax.explain_cache_misses(True):
     repeat(110, length=4)
 
 # %% [markdown]
-# A **pytree** is JAX's word for nested containers. For jit, the arguments of a
-# call are a tuple, those by position, and a dict, those by keyword. The second
-# call has a tuple of length 1 where the first had a tuple of length 2, and its
-# dict has one item more. The log says this: JAX has not seen such a call yet.
+# The log compares **pytrees**, which are nested tuples, lists and dicts. jit
+# puts positional arguments into a tuple, and keyword arguments into a dict. In
+# the second call, the tuple has one element instead of two, and the dict has
+# one item instead of none. JAX has not seen such a call yet, so it compiles
+# again.
 #
 # ## The unrolled loop
 #
-# In stage 4 Python runs the loop while JAX is tracing. So the program contains
-# every step, one after the other.
+# In stage 4, Python runs the loop while JAX is tracing. So the program
+# contains every step, one after the other.
 #
 # **Predict.** How does the number of operations grow with the number of rows?
 # How does the time to compile grow? What does that mean for 8000 rows?
@@ -331,9 +334,9 @@ show_table(["rows", "operations of stage 4"], rows)
 # %% [markdown]
 # Each row adds the same operations again. (The last number is extrapolated:
 # tracing 8000 rows would take too long.) `jax.lax.scan` makes the loop a part
-# of the program instead. It calls a function of one iteration, its body. The
-# body takes the **carry**, here the state. It returns the next carry and what
-# to record, here the state as it was.
+# of the program instead. It takes a function that does one iteration, the
+# **body**. The body takes the **carry**, which is the state here. It returns
+# the next carry and a value to record, which is the old state here.
 
 # %%
 show_diff(5)
@@ -348,7 +351,7 @@ show_diff(5)
 #                     ▼                   ▼                   ▼
 #     states:     □□□□■□□□□           □□□■■□□□□           □□■■■□□□□
 #
-# **Predict.** How many operations does the scan have for 20 rows, and how many
+# **Predict.** How many operations does stage 5 have for 20 rows, and how many
 # for 8000? How long do tracing and compiling take? Draw a curve for each stage
 # before you look.
 
@@ -400,16 +403,16 @@ show_table(
 )
 
 # %% [markdown]
-# Nobody can see the thousand arrays in between. So the compiler needs memory
-# for only one array, and writes into it. (`fori_loop` is a loop with a carry
-# that records nothing.) One copy is made, at the start, because the caller
-# still holds the array that came in.
+# Nothing outside the loop can see the thousand arrays in between. So the
+# compiler keeps one array, and writes into it. (`fori_loop` has a carry, but
+# it records nothing.) The program makes one copy, at the start, because the
+# caller may still use the array that it passed.
 #
 # ## Side by side
 #
-# Here are the operations of both programs for three rows. In the first you see
-# the step three times, from `_pad` to `gather`. In the second it is inside
-# `scan`, once.
+# Here are the operations of stages 4 and 5 for three rows. In stage 4, on the
+# left, you see the step three times, from `_pad` to `gather`. In stage 5, the
+# step is inside `scan`, once.
 
 
 # %%
@@ -427,28 +430,28 @@ for names in itertools.zip_longest(unrolled, scanned, fillvalue=""):
     print("{:22} {}".format(*names))
 
 # %% [markdown]
-# The next screen shows what became of both programs: the equations that JAX
-# recorded, and the instructions that XLA made of them. In a terminal,
+# The next cell shows both programs at two levels: the equations that JAX
+# recorded, and the instructions that XLA compiled them to. In a terminal,
 # `python stages/workshop inspect 4 5` prints the same.
 #
 # **Predict.** The unrolled program is large. Which line of stage 4 produces
-# most of it? Which buffer does the scan write in place?
+# most of its equations? Which buffer does the scan write in place?
 
 # %%
 inspect("4", "5")
 
 # %% [markdown]
-# Most equations of stage 4 come from the line with
-# `rule_table[left, center, right]`: there is one lookup for every row, and
-# twice the rows make twice as many. XLA turns the scan into a `while`. This
-# loop has one buffer of 80 x 80 cells. Each iteration writes one row of it,
-# and copies nothing that is already there.
+# Most equations of stage 4 come from the line with `rule_table[left, center,
+# right]`, because each row has a lookup of its own. Twice as many rows make
+# twice as many equations. XLA turns the scan into a `while` loop with one
+# buffer of 80 x 80 cells. Each iteration writes one row of the buffer, and
+# copies no other row.
 #
 # ## Where does the time go?
 #
-# A **profile** shows it. In a terminal, `python stages/workshop inspect 5
-# --profile trace.json.gz` runs one call of stage 5 under JAX's profiler, and
-# writes a file. Here is the same for a larger ring, and what the file says:
+# A **profile** shows it. The next cell runs one call of stage 5 under JAX's
+# profiler, and reads the file that the profiler writes. (In a terminal:
+# `python stages/workshop inspect 5 --profile trace.json.gz`.)
 
 # %%
 file = Path(tempfile.gettempdir()) / "trace.json.gz"
@@ -460,49 +463,46 @@ for event in json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]:
 show_table(["operation", "milliseconds"], spent.most_common(4))
 
 # %% [markdown]
-# The loop takes most of the time. It is called `while` or `call`. Some
-# versions of JAX also list the operations inside it: most of it is the lookup,
-# `gather`. To see when each operation ran, open the file on the page that is
-# named above. Your own program can write such a file, too, with
-# `jax.profiler.trace(folder, create_perfetto_trace=True)`.
+# The loop, which is called `while` or `call`, takes most of the time. Some
+# versions of JAX also list the operations inside it, such as the lookup,
+# `gather`. To see when each operation ran, open the file on the page named
+# above. For your own program, `jax.profiler.trace(folder,
+# create_perfetto_trace=True)` writes such a file.
 #
 # ## A slow start, every time
 #
-# Compiled programs are lost when Python ends. So the next Python compiles
-# again. If you set `JAX_COMPILATION_CACHE_DIR` to a folder, JAX keeps programs
-# there. By default it keeps only those that took a second or more to compile.
+# When Python ends, its compiled programs are lost, unless
+# `JAX_COMPILATION_CACHE_DIR` names a folder for them. By default, JAX keeps
+# only programs that take a second or more to compile.
 #
-# **Predict.** Below, stage 4 runs in two new processes, which share such a
-# folder. Which part of the first call does the second process avoid?
+# **Predict.** Below, two processes run stage 4 and share such a folder. Which
+# part of its first call does the second process avoid?
 
 # %%
 stage = workshop / "stages" / "stage4_static_args.py"
-command = [sys.executable, str(stage), "--num-steps=320", "--no-print-image"]
+command = [sys.executable, stage, "--num-steps=320", "--no-print-image"]
 with tempfile.TemporaryDirectory() as folder:
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": folder,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    env = os.environ | {"JAX_COMPILATION_CACHE_DIR": folder}
+    env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     for _ in range(2):
-        output = subprocess.check_output(
-            command, env=os.environ | cache, encoding="utf-8"
-        )
-        print("\n".join(output.splitlines()[-2:]))
+        output = subprocess.check_output(command, env=env, encoding="utf-8")
+        print(*output.splitlines()[-2:], sep="\n")
 
 # %% [markdown]
-# The second process traces again, but loads the program instead of compiling
-# it.
+# The second process traces again, but it loads the program instead of
+# compiling it.
 #
 # ## 8000 by 8000
 #
 # **Predict.** There are 64 million cells. Which is faster, NumPy or the
-# compiled scan? Is it still faster if you count its compilation?
+# compiled scan? Is the scan still faster if you include the time to compile
+# it?
 
 # %%
 size = {"width": 8000, "num_steps": 8000}
 want, numpy_time = time_call(stage0_numpy.simulate, 110, **size)
 got, first_time = time_call(stage5_scan.simulate, 110, **size)
-del got  # 64 MB
+del got  # frees 64 MB
 got, later_time = time_call(stage5_scan.simulate, 110, **size)
 print("equal:", np.array_equal(got, want))
 del got, want
@@ -520,7 +520,7 @@ show_table(
 # ## A check that got lost
 #
 # NumPy and eager JAX both refuse a rule that does not fit into 8 bits. Under
-# jit there is no value that could be checked.
+# jit, there is no value to check.
 #
 # **Predict.** What is `jnp.uint8(300)`, and what is it under jit?
 
@@ -531,9 +531,10 @@ with show_error():
     print(jax.jit(jnp.uint8)(300))
 
 # %% [markdown]
-# It computes another rule, 300 - 256, and says nothing. `checkify` brings
-# checks back. It makes a function that returns an error as data, along with
-# its result. Outside, where values are known, `throw` raises this error.
+# Under jit the result is another rule, 300 - 256, and there is no error.
+# `checkify` brings checks back. The checked function returns an error along
+# with its result. Outside of jit, where values are known, `throw` raises this
+# error if a check failed.
 
 
 # %%
@@ -552,7 +553,8 @@ for rule in (110, 300):
         print("rule", rule, "has", states.sum(), "live cells")
 
 # %% [markdown]
-# It also finds indices out of range, which the first notebook showed:
+# It also finds indices that are out of range, like those in the first
+# notebook:
 
 # %%
 get = checkify.checkify(lambda x, i: x[i], errors=checkify.index_checks)
@@ -564,21 +566,22 @@ with show_error():
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check prints. Below each exercise, a hint and a solution are folded away.
-# Open them once you have tried.
+# check prints. Each exercise has a hint and a solution, both folded. Open them
+# once you have tried.
 #
 # ### Exercise 1: how many programs?
 #
-# `f` is fresh from `jax.jit(..., static_argnames=("width", "num_steps"))`. How
-# many programs do these seven calls compile?
+# `f` has just been made by `jax.jit(..., static_argnames=("width",
+# "num_steps"))`. How many programs do these seven calls compile?
 #
 #     f(30, 8, 8)     f(110, 8, 8)     f(30, 9, 8)     f(30, 8, num_steps=8)
 #     f(110, 9, 8)    f(True, 9, 8)    f(90, 8, 8)
 #
 # <details><summary>Hint</summary>
 #
-# Write for each call what jit looks at: the type of the rule, the width, the
-# number of steps, and which arguments are keywords. Count the different lines.
+# For each call, write a line with everything that jit looks at: the type of
+# the rule, the width, the number of steps, and which arguments are keywords.
+# Count the different lines.
 #
 # </details>
 
@@ -631,7 +634,7 @@ answers.check_stripes(solution_2)
 #
 # Write `count_live(rule, width, num_steps)`. It returns how many cells are
 # alive in each row, as an array of shape `(num_steps,)`. Use a scan that
-# records these counts, so that the program never holds all rows at once. Use
+# records these counts, so that the program never holds all rows at once. Call
 # `make_rule_table`, `make_initial_state` and `step` of `stage5_scan`.
 #
 # <details><summary>Hint</summary>
@@ -707,16 +710,16 @@ answers.check_advance_twice(solution_4)
 # %% [markdown]
 # ## Summary
 #
-# 1. jit runs your Python once, on tracers. It compiles what it records, and
-#    later calls run only that.
+# 1. jit runs your Python code once, on tracers. It compiles the operations
+#    that it records, and later calls run only the compiled program.
 # 2. Shapes and Python loops need values during tracing: make these arguments
 #    static.
 # 3. The first call traces and compiles. A new shape, dtype, static value, form
 #    of the call, or function makes JAX do this again.
 # 4. A Python loop is unrolled into the program. A scan is one operation,
 #    whatever its length.
-# 5. JAX returns before it has computed: wait before you stop the clock. Small
-#    arrays will not show you that you forgot.
+# 5. A call returns before its result is ready: wait for the result before you
+#    stop the clock. With small arrays you would not notice that you forgot.
 #
 # More: [jit], [jax.jit], [jax.lax.scan], [profiling], [keeping programs],
 # [errors]. Next: [3 · Transform](3_transform.ipynb).

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 3 · Transform: all rules at once, and a rule learned from its states
 #
-# You run one simulator for 256 rules and for many initial states without
-# changing it, and sort the rules by how complicated their pictures are. Then
+# You run one simulator for 256 rules and for many initial states, without
+# changing it. You sort the rules by how complicated their pictures are. Then
 # gradient descent finds the rule that made a picture. These are stages 6 and 7
 # of the workshop. You will learn `jax.vmap`, random numbers in JAX,
 # `jax.value_and_grad`, and where a gradient becomes 0 or NaN.
@@ -72,8 +72,8 @@ ALTS = {  # what the pictures show, for those who cannot see them
 #
 # `make_rule_table` makes one table, of shape (2, 2, 2), from one rule.
 # `jax.vmap(make_rule_table)` makes many tables from many rules. The function
-# itself does not know about the new axis: you write for one, and JAX computes
-# for all.
+# itself does not know about the new axis: you write it for one rule, and JAX
+# computes all of them.
 
 # %%
 make_rule_tables = jax.vmap(stage6_vmap.make_rule_table)
@@ -81,8 +81,8 @@ rule_tables = make_rule_tables(ALL_RULES)
 print(rule_tables.shape)
 
 # %% [markdown]
-# A function of two arguments may have the new axis in one of them, or in both.
-# `in_axes` says which, for each argument. A number is the axis to map over,
+# If a function has two arguments, one or both of them may have the new axis.
+# `in_axes` has an entry for each argument: a number is the axis to map over,
 # and `None` means that all calls share this argument.
 #
 # **Predict.** What are the three shapes below?
@@ -98,9 +98,9 @@ in_pairs = jax.vmap(step, in_axes=(0, 0))(two_states, rule_tables[:2])
 print(all_rules.shape, both_states.shape, in_pairs.shape)
 
 # %% [markdown]
-# The last result does not hold all combinations. With two zeros, vmap takes
-# the arguments in pairs, as `zip` does. For all combinations, map twice, over
-# one axis each:
+# The last result does not contain all combinations: if both entries are 0,
+# vmap takes the arguments in pairs, as `zip` does. To get all combinations,
+# map twice, each time over one axis:
 
 # %%
 over_rules = jax.vmap(step, in_axes=(None, 0))
@@ -116,9 +116,10 @@ print(over_states_and_rules(two_states, rule_tables).shape)
 show_diff(6)
 
 # %% [markdown]
-# **Predict.** 256 rules, 40 rows, 40 cells, one byte a cell: how large is the
-# result? Is one call for all rules faster than 256 calls of the compiled stage
-# 5? Compare for 16 rows of 16 cells, and for 256 rows of 256.
+# **Predict.** How large is the result for 256 rules, 40 rows and 40 cells,
+# with one byte for each cell? Is one call for all rules faster than 256 calls
+# of the compiled stage 5, for 16 rows of 16 cells? And for 256 rows of 256
+# cells?
 
 
 # %%
@@ -143,13 +144,15 @@ show_table(["size", "256 calls, ms", "one call, ms", "ratio"], rows)
 # (If a time here or later contradicts the text below it, something else is
 # keeping this machine busy: run the cell again.)
 #
-# Small pictures gain a lot, because making 256 calls took most of the time.
-# Large pictures gain little, or even lose: the work is the same in both cases.
-# (A GPU computes more at once, and gains for larger pictures, too.)
+# For small pictures, one call is much faster, because making 256 calls took
+# most of the time. For large pictures, it is hardly faster or even slower: the
+# work is the same in both cases. (A GPU computes more at once, so it gains for
+# larger pictures, too.)
 #
-# vmap is not a loop. Every operation of the program gets one more axis, and is
-# sent once for all rules. The price is memory, because all results exist at
-# the same time. Here they are: `rule = 16 * row + column`, both from 0.
+# vmap is not a loop. Every operation of the program gets one more axis, and
+# runs once for all rules. This takes more memory, because all results exist at
+# the same time. Below are the pictures of all rules: `rule = 16 * row +
+# column`, both counted from 0.
 
 # %%
 margins = [(0, 0), (0, 1), (0, 1)]  # a gray line between the pictures
@@ -159,8 +162,8 @@ show_states({"all rules": make_grid(framed)[:-1, :-1]}, ALTS["grid"])
 # %% [markdown]
 # ## The keyword trap
 #
-# **Predict.** Below are three calls. The first gives all arguments by
-# position, the others give two of them by keyword. Which calls fail?
+# **Predict.** Below are three calls. The first passes all arguments by
+# position, the others pass two of them by keyword. Which calls fail?
 
 # %%
 simulate_each = jax.vmap(stage6_vmap.simulate, in_axes=(0, None, None))
@@ -175,11 +178,12 @@ with show_error():
 
 # %% [markdown]
 # `in_axes` applies to **positional** arguments only. In the second call it has
-# three entries, but only one argument came by position. The third call has the
-# right `in_axes`, and fails for another reason: vmap always maps an argument
-# that comes by keyword over its first axis, and a width has no axes.
+# three entries, but only one argument is positional. The third call has the
+# right `in_axes`, and fails for another reason: vmap always maps a keyword
+# argument over its first axis, and a width has no axes.
 #
-# So pass arguments by position, as stage 6 does. Or fix the others beforehand:
+# So pass all arguments by position, as stage 6 does. Or map a function of one
+# argument:
 
 # %%
 simulate_each = jax.vmap(
@@ -191,7 +195,7 @@ print(simulate_each(ALL_RULES).shape)
 # ## Random initial states
 #
 # Stage 6 begins with one live cell. What does a rule draw if it begins with
-# other rows? Here is a simulator that takes row 0 as an argument. It is
+# another row? Here is a simulator that takes row 0 as an argument. It is
 # written for one rule and one state, with the functions of stage 5:
 
 
@@ -208,8 +212,9 @@ def simulate_from(rule, state, num_steps):
 
 
 # %% [markdown]
-# JAX draws random numbers from a **key**, and not from a hidden state as
-# `np.random` does: a compiled function must not change anything hidden.
+# `np.random` draws random numbers from a hidden state, which each draw
+# changes. A compiled function must not change anything hidden. So in JAX you
+# pass a **key**, and the numbers are computed from this key.
 #
 # **Predict.** Which of the four rows below will be equal?
 
@@ -221,12 +226,12 @@ for name, k in {"key": key, "key again": key, "a": key_a, "b": key_b}.items():
 
 # %% [markdown]
 # The same key gives the same numbers. `jax.random.split` makes new keys from a
-# key, two or as many as you ask for. Use each key once, for a draw or for a
-# split. Nothing enforces this: numbers from a key that was used twice look
-# random, but they are copies.
+# key: two, or as many as you ask for. Use each key only once, for a draw or
+# for a split. Nothing enforces this. If you use a key twice, the second draw
+# looks random, but it is a copy of the first.
 #
-# vmap maps over keys as over any array. Here are three keys, and from each of
-# them a random row of 64 cells:
+# vmap can map over an array of keys. Here are three keys, and a random row of
+# 64 cells from each of them:
 
 # %%
 keys = jax.random.split(jax.random.key(2), 3)
@@ -235,8 +240,9 @@ random_states = draw_state(keys).astype(jnp.uint8)
 print(random_states.shape)
 
 # %% [markdown]
-# **Predict.** We run every rule from every row, for 64 rows of states. In
-# which order do you map, and what will the shape be?
+# **Predict.** We run every rule from every random row, and keep 64 rows of
+# states. In the cell below, which axis of the result counts the rules, and
+# what is its whole shape?
 
 # %%
 from_each = jax.vmap(simulate_from, in_axes=(None, 0, None))
@@ -249,11 +255,11 @@ show_states(pictures, *[ALTS[30]] * 3)
 # %% [markdown]
 # ## Both branches
 #
-# A compiled function has no `if` on traced values, but `jax.lax.cond` runs one
-# of two functions.
+# `if` does not work on a traced value. `jax.lax.cond` runs one of two
+# functions instead.
 #
-# **Predict.** Below are the operations for one number, and for many numbers
-# under vmap. Does each number still run only one of the branches?
+# **Predict.** Below are the operations of such a function, for one number and
+# for three numbers under vmap. Does each number still run only one branch?
 
 
 # %%
@@ -264,26 +270,27 @@ def log_or_zero(x):
 
 one = jax.make_jaxpr(log_or_zero)(2.0)
 many = jax.make_jaxpr(jax.vmap(log_or_zero))(jnp.arange(3.0))
-for program in (one, many):
-    print(*(equation.primitive.name for equation in program.eqns))
+print("one: ", *sorted({e.primitive.name for e in one.eqns}))
+print("many:", *sorted({e.primitive.name for e in many.eqns}))
 
 # %% [markdown]
-# Under vmap there is no `cond` any more. One program computes all numbers, and
-# they may need different branches. So it computes **both** branches for all,
-# and `select_n` picks the right values. This is correct, but saves no time.
+# Under vmap, the `cond` is gone. The numbers may need different branches, so
+# the program computes **both** branches for all numbers, and `select_n` picks
+# the right values. The result is correct, but `cond` no longer saves time.
 #
 # ## Four classes
 #
-# Stephen Wolfram sorted the rules by eye, from random initial states:
+# Stephen Wolfram looked at the pictures that rules draw from random initial
+# states, and sorted the rules into four classes:
 #
-# 1. all cells become equal;
-# 2. simple pieces stay as they are, or repeat;
-# 3. noise without end;
-# 4. pieces move, meet, and interact.
+# 1. All cells become equal.
+# 2. Simple pieces stay as they are, or repeat.
+# 3. The picture looks like noise to the end.
+# 4. Pieces move, meet, and interact.
 #
-# **Predict.** The next cell shows four pictures. Which of them is in which
-# class? Suppose that you save each in a file and zip it. Which file will be
-# the smallest, and which the largest?
+# **Predict.** The next cell shows four pictures. To which class does each of
+# them belong? Suppose that you save each picture in a file and zip it. Which
+# file will be the smallest, and which the largest?
 
 # %%
 all_from = jax.vmap(simulate_from, in_axes=(0, None, None))
@@ -294,9 +301,9 @@ pictures = {f"rule {rule}": later[rule] for rule in (110, 30, 4, 160)}
 show_states(pictures, ALTS[110], ALTS[30], ALTS[4], ALTS[160])
 
 # %% [markdown]
-# Sorting by eye is slow, and two people do not agree. A number is quick: to
-# how many bytes can we compress a picture? A picture that repeats can be
-# described in few bytes.
+# Sorting by eye is slow, and people may disagree. We can compute a number
+# instead: how many bytes does the compressed picture have? A picture that
+# repeats itself needs only a few bytes.
 
 
 # %%
@@ -314,23 +321,24 @@ labels = "rules, sorted by size", "bytes of the compressed picture"
 show_curves(curves, *labels, ALTS["bytes"])
 
 # %% [markdown]
-# On the left are the rules that stop or stand still. Then come rules whose
-# pieces travel sideways without end. This compressor is not so good at seeing
-# that they repeat. Noise is on the right: the compressor finds nothing
-# shorter, although a rule and one row say it all. The few rules in between are
-# worth a look in the explorer of the first notebook.
+# On the left are the rules whose cells stop changing. Next come rules whose
+# pieces travel sideways forever: this compressor does not fully notice that
+# they repeat. On the right are the rules that make noise: the compressor finds
+# no shorter description, although the rule and row 0 describe the whole
+# picture. Try the few rules in between in the explorer of the first notebook.
 #
 # ## A table of fractions
 #
-# Now we go backwards: which rule made these states? We could count. But there
-# is a way that needs no insight into the problem. It needs only a number that
-# says how wrong a guess is, and the **gradient** of this number, which shows
-# the way downhill.
+# Now we go backwards: which rule made some given states? We could count what
+# follows each neighborhood. But there is a method that knows nothing about
+# rules. It needs only a number that says how wrong a guess is, and the
+# **gradient** of this number, which shows how to make it smaller.
 #
-# A rule is eight zeros and ones. Between 0 and 1 there is nothing to follow.
-# But a lookup works for a table of any numbers. So `step` can stay as it is,
-# and predicts fractions. Stage 7 changes stage 5. First comes the error of a
-# prediction, then the learning:
+# A rule is eight zeros and ones, and there is no slope between 0 and 1 that we
+# could follow. But a lookup works for a table of any numbers. So we allow
+# fractions in the table, and `step` then predicts fractions. Stage 7 changes
+# stage 5: `step` accepts floats, `prediction_error` says how wrong a table is,
+# and `learn_rule` makes it better.
 
 # %%
 show_diff(7, only="step")
@@ -339,15 +347,15 @@ show_diff(7, only="learn_rule")
 
 # %% [markdown]
 # **Predict.** What is the next state if the table is 0.5 everywhere? Now raise
-# the entry for `0 1 1` by 0.25. Which cells of the next state change? By how
-# much does the sum of all cells change, for each unit that the entry rises?
+# the entry for `0 1 1` by 0.25. Which cells of the next state change? Divide
+# the change in the sum of all cells by 0.25: what is the result?
 
 # %%
 state = random_states[0]
-undecided = jnp.full((2, 2, 2), 0.5)
-raised = undecided.at[0, 1, 1].add(0.25)
-change = stage7_grad.step(state, raised) - stage7_grad.step(state, undecided)
-print(stage7_grad.step(state, undecided)[:8])
+guess = jnp.full((2, 2, 2), 0.5)
+raised = guess.at[0, 1, 1].add(0.25)
+change = stage7_grad.step(state, raised) - stage7_grad.step(state, guess)
+print(stage7_grad.step(state, guess)[:8])
 print("cells that change:", jnp.flatnonzero(change))
 
 
@@ -356,30 +364,32 @@ def sum_of_next(rule_table):
     return stage7_grad.step(state, rule_table).sum()
 
 
-slope = jax.grad(sum_of_next)(undecided)
+slope = jax.grad(sum_of_next)(guess)
 print(f"by raising: {change.sum() / 0.25}, by jax.grad: {slope[0, 1, 1]}")
 
 # %% [markdown]
-# Each cell looks up one entry. So an entry has as much influence as there are
+# Each cell looks up one entry. So the slope for an entry is the number of
 # cells that look it up. This is the gradient of a lookup **with respect to its
-# table**. The cells that index the table are another matter, which we come to
-# at the end.
+# table**. The gradient with respect to the cells, which index the table, is
+# another matter: see the end of this notebook.
 #
-# **Predict.** Does this also work with the table of whole numbers, 0 and 1?
+# **Predict.** Does this also work with a table of integers, 0 and 1?
 
 # %%
 with show_error():
     print(jax.grad(sum_of_next)(stage7_grad.make_rule_table(110)))
 
 # %% [markdown]
-# Whole numbers have no gradient. The table must hold floats.
+# JAX computes no gradient with respect to integers. The table must hold
+# floats.
 #
 # ## Which way is downhill?
 #
-# `prediction_error(rule_table, states)` says how wrong a table is: each row
-# predicts the next, and the result is the mean of the squared errors.
-# `jax.value_and_grad` returns this error together with its gradient: by how
-# much the error rises for each unit that an entry rises.
+# `prediction_error(rule_table, states)` says how wrong a table is: the table
+# predicts each row from the row before, and the result is the mean of the
+# squared errors. `jax.value_and_grad` returns this error together with its
+# gradient, which says for each entry how fast the error rises when the entry
+# rises.
 #
 # **Predict.** The states below are those of rule 110, and the table is 0.5
 # everywhere. For which entries will the gradient be negative?
@@ -387,26 +397,26 @@ with show_error():
 # %%
 states = simulate_from(110, random_states[0], 64)
 error_and_gradient = jax.jit(jax.value_and_grad(stage7_grad.prediction_error))
-error, gradient = error_and_gradient(undecided, states)
+error, gradient = error_and_gradient(guess, states)
 true_table = stage7_grad.make_rule_table(110)
 rows = []
 for index in np.ndindex(2, 2, 2):
     errors = [
-        error_and_gradient(undecided.at[index].add(nudge), states)[0]
-        for nudge in (-0.01, 0.01)
+        error_and_gradient(guess.at[index].add(shift), states)[0]
+        for shift in (-0.01, 0.01)
     ]
-    nudged = (errors[1] - errors[0]) / 0.02
-    rows.append([*index, true_table[index], gradient[index], nudged])
+    difference = (errors[1] - errors[0]) / 0.02
+    rows.append([*index, true_table[index], gradient[index], difference])
 
-names = ["left", "center", "right", "true entry", "gradient", "by nudging"]
+names = ["left", "center", "right", "true entry", "gradient", "by differences"]
 show_table(names, rows)
 
 # %% [markdown]
 # Where the true entry is 1, a larger entry makes the error smaller, so the
-# gradient is negative. The last column does the same by hand: nudge an entry
-# down and up, and see how the error changes. This takes two runs for each
-# entry. One gradient gives the slopes for all entries, and takes as long as a
-# few runs, for eight entries or for a billion.
+# gradient is negative. The last column computes the same slope by hand: it
+# moves an entry down and up a little, and compares the two errors. This takes
+# two runs for each entry. A gradient has the slopes for all entries, and takes
+# only as long as a few runs, for eight entries or for a billion.
 #
 # ## Learn the rule back
 #
@@ -425,16 +435,16 @@ show_curves(curves, *labels, yscale="log")
 # `learn_rule` is a function like any other, so vmap can map it. Below, all 256
 # rules are learned at once, each from 16 rows of 16 cells.
 #
-# **Predict.** For how many of the 256 are all eight entries decided, so that
-# none stays at 0.5? How many of the decided entries are wrong?
+# **Predict.** For how many of the 256 rules are all eight entries determined,
+# so that none stays at 0.5? How many of the determined entries are wrong?
 
 # %%
 pictures = all_from(ALL_RULES, random_states[0, :16], 16)
 learned_tables, _ = jax.vmap(stage7_grad.learn_rule)(pictures)
-decided = learned_tables != 0.5
-wrong = decided & ((learned_tables > 0.5) != (rule_tables == 1))
-print(decided.all(axis=(1, 2, 3)).sum(), "of 256 rules decided in full")
-print(wrong.sum(), "of", decided.sum(), "decided entries are wrong")
+determined = learned_tables != 0.5
+wrong = determined & ((learned_tables > 0.5) != (rule_tables == 1))
+print(determined.all(axis=(1, 2, 3)).sum(), "of 256 rules determined in full")
+print(wrong.sum(), "of", determined.sum(), "determined entries are wrong")
 
 # %% [markdown]
 # ## What cannot be learned
@@ -452,9 +462,9 @@ show_table(
 
 # %% [markdown]
 # An entry that is never looked up has gradient 0, and stays at 0.5. No method
-# can do better, because the picture is the same whatever this entry is. (The
-# entry for `0 1 0` is looked up only once, in row 0. It has moved, but only a
-# little.)
+# can do better, because the picture is the same for any value of this entry.
+# (The entry for `0 1 0` is looked up only once, in row 0, so it has moved only
+# a little.)
 #
 # **Predict.** Change the entry for `1 0 1` in rule 254. Which rule is that,
 # and what does it draw?
@@ -467,11 +477,10 @@ print("rule", other, "draws the same:", np.array_equal(drawn, triangle))
 # %% [markdown]
 # ## A NaN in the gradient
 #
-# How undecided is a table? The entropy `-p log(p)` of an entry measures it,
-# and is 0 for `p = 0`. But `log(0)` is -inf, and 0 times inf is NaN. So
-# `where` picks 0 there.
+# The entropy of an entry, `-p log(p)`, is 0 for `p = 0`. But `log(0)` is -inf,
+# and 0 times -inf is NaN. So `where` picks 0 there.
 #
-# **Predict.** Is that enough for the value? And for the gradient?
+# **Predict.** Is this enough for the value, and for the gradient?
 
 
 # %%
@@ -480,33 +489,25 @@ def entropy(p):
     return jnp.where(p > 0, -p * jnp.log(p), 0)
 
 
-def safe_entropy(p):
-    """Return the same, with a logarithm of 1 where p = 0."""
-    return jnp.where(p > 0, -p * jnp.log(jnp.where(p > 0, p, 1)), 0)
-
-
-p = jnp.array([0.0, 0.25, 1.0])
-for function in (entropy, safe_entropy):
-    slopes = jax.vmap(jax.grad(function))(p)
-    print(f"{function.__name__:13}", function(p), slopes)
-
+print("value", entropy(0.0), "gradient", jax.grad(entropy)(0.0))
 with show_error(), jax.debug_nans(True):
-    jax.vmap(jax.grad(entropy))(p)
+    jax.grad(entropy)(0.0)
 
 # %% [markdown]
-# The value is right, but the gradient is NaN. `where` computes both branches.
-# In the gradient, the branch that was not picked counts 0 times its slope, and
-# 0 times inf is NaN. The remedy is a second `where` inside: the branch that is
-# not picked must be finite, too. `jax.debug_nans` raises an error at the
-# operation that makes a NaN, in a value or in a gradient.
+# The value is right, but the gradient is NaN. `where` computes both branches,
+# and the gradient contains 0 times the slope of the other branch, which is
+# infinite. The remedy is a second `where`, inside, which keeps the other
+# branch finite: `jnp.log(jnp.where(p > 0, p, 1))`. To find the operation that
+# makes a NaN, set `jax.debug_nans`, as the last lines of the cell do.
 #
 # ## The other direction: the cells
 #
-# On which *cells* does the next state depend? This asks for a gradient with
-# respect to what indexes the table. An index is a whole number.
+# On which *cells* does the next state depend? To find out, we need a gradient
+# with respect to the cells. But the cells index the table, and an index is an
+# integer.
 #
-# **Predict.** You can give the lookup cells of float32, or convert floats to
-# whole numbers on the way. What happens in each case?
+# **Predict.** You can use cells of float32 as indices, or convert such cells
+# to integers before the lookup. What happens in each case?
 
 # %%
 cells = state.astype(jnp.float32)
@@ -516,7 +517,7 @@ with show_error():
 
 
 def sum_by_lookup(cells):
-    """Return the sum of the next state: the floats become indices."""
+    """Return the sum of the next state, with the cells as indices."""
     return stage7_grad.step(cells.astype(jnp.uint8), true_table).sum()
 
 
@@ -524,13 +525,13 @@ with show_error():
     print(jax.grad(sum_by_lookup)(cells)[:8])
 
 # %% [markdown]
-# The second case is worse: there is no error, and the gradient is 0. A lookup
-# stays the same between two whole numbers, and jumps from one to the next. It
-# has no slope that JAX could follow.
+# The second case is worse: there is no error, and the gradient is 0. Between
+# two integers, the result of a lookup does not change, and at an integer it
+# jumps. So it has no slope that JAX could follow.
 #
-# If the cells are to have a gradient, arithmetic must replace the lookup. We
-# add up all eight entries with weights: a cell `x` weighs the entries for a
-# live cell by `x`, and those for a dead cell by `1 - x`.
+# To get a gradient with respect to the cells, replace the lookup by
+# arithmetic. We add up all eight entries with weights: a cell `x` multiplies
+# the entries for a live cell by `x`, and those for a dead cell by `1 - x`.
 
 
 # %%
@@ -549,21 +550,21 @@ by_lookup = jax.vmap(stage7_grad.step, in_axes=(None, 0))(state, rule_tables)
 print("equal for all rules:", np.array_equal(by_weights, by_lookup))
 
 # %% [markdown]
-# For cells of 0 and 1 the sum is exact, and as a function of each cell it is a
-# straight line in between. To learn a table it would be a waste: it has eight
-# products for each cell where a lookup reads one entry. But for a gradient
-# with respect to the cells you need it. Exercise 4 uses it.
+# For cells of 0 and 1, the sum is exact. Between 0 and 1, it is a straight
+# line as a function of each cell. To learn a table, you do not need it, and it
+# is slower: for each cell it computes eight products, where a lookup reads one
+# entry. But it has a gradient with respect to the cells. Exercise 4 uses it.
 #
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check prints. Below each exercise, a hint and a solution are folded away.
-# Open them once you have tried.
+# check prints. Each exercise has a hint and a solution, both folded. Open them
+# once you have tried.
 #
 # ### Exercise 1: what can be mapped?
 #
 # `stage6_vmap.simulate` takes `rule`, `width` and `num_steps`. `simulate_from`
-# takes `rule`, `state` and `num_steps`. Over which of these four can
+# takes `rule`, `state` and `num_steps`. Over which of these four arguments can
 # `jax.vmap` map? Answer with a set of names.
 #
 # <details><summary>Hint</summary>
@@ -580,7 +581,7 @@ answers.check_mappable(mappable)
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
-# Width and num_steps decide the shape, and all results have one shape.
+# width and num_steps decide the shape, and all results must have one shape.
 solution_1 = {"rule", "state"}
 
 answers.check_mappable(solution_1)
@@ -595,8 +596,8 @@ answers.check_mappable(solution_1)
 #
 # <details><summary>Hint</summary>
 #
-# For one rule it is `stage6_vmap.simulate(rule, width=32, num_steps=32)`, then
-# its last row, then the mean. Put this in a function of `rule`.
+# For one rule, call `stage6_vmap.simulate(rule, width=32, num_steps=32)`, take
+# the last row, and then its mean. Put this in a function of `rule`.
 #
 # </details>
 
@@ -613,7 +614,7 @@ answers.check_live_fractions(live_fractions)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_2(rules):
-    """Return the fraction of one rule, mapped."""
+    """Map a function that returns the fraction for one rule."""
 
     def live_fraction(rule):
         return stage6_vmap.simulate(rule, width=32, num_steps=32)[-1].mean()
@@ -633,15 +634,15 @@ answers.check_live_fractions(solution_2)
 # <details><summary>Hint</summary>
 #
 # For one pair it is `jnp.sum(row != other)`. (In JAX as in NumPy, the sum of
-# booleans has a dtype that can count.) Then map over `other`, and map the
-# result over `row`, as in "One more axis".
+# booleans is an integer.) Then map over `other`, and map the result over
+# `row`, as in "One more axis".
 #
 # </details>
 
 
 # %% tags=["exercise"]
 def count_differences(states):
-    """Return in how many cells any two rows differ."""
+    """Return the number of cells in which any two rows differ."""
     return ...
 
 
@@ -651,7 +652,7 @@ answers.check_differences(count_differences)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_3(states):
-    """Return one pair, mapped over the second row, then over the first."""
+    """Map the difference of a pair over the second row, then the first."""
 
     def difference(row, other):
         return jnp.sum(row != other)
@@ -666,9 +667,9 @@ answers.check_differences(solution_3)
 # ### Exercise 4: which cell matters?
 #
 # Write `influence(cells, rule_table)`, both of float32. For each cell, return
-# by how much the number of live cells of the **next** state grows if this cell
+# by how much the number of live cells in the **next** state grows if this cell
 # goes from 0 to 1. You need one call of `jax.grad`: `step_by_weights` is a
-# straight line in each cell, so its slope is the whole difference.
+# straight line in each cell, so its slope is this difference.
 #
 # <details><summary>Hint</summary>
 #
@@ -680,7 +681,7 @@ answers.check_differences(solution_3)
 
 # %% tags=["exercise"]
 def influence(cells, rule_table):
-    """Return how the next state's number of live cells depends on each."""
+    """Return how the next number of live cells depends on each cell."""
     return ...
 
 
@@ -703,9 +704,9 @@ answers.check_influence(solution_4)
 # %% [markdown]
 # ### Exercise 5: the shortest lesson
 #
-# Find eight cells, a list of 0 and 1, from which you can learn any rule in
-# full if you see only the one step that follows. All eight neighborhoods must
-# be on the ring, so each of them occurs once.
+# Find eight cells, a list of 0 and 1, such that one step from them shows the
+# whole rule. All eight neighborhoods must be on the ring, so each of them
+# occurs once.
 #
 # <details><summary>Hint</summary>
 #
@@ -730,16 +731,17 @@ answers.check_lesson(solution_5)
 # ## Summary
 #
 # 1. `jax.vmap` adds an axis to a function that was written without it. One
-#    call then does the work of many, and holds all their results.
+#    call then does the work of many, and returns all their results at once.
 # 2. `in_axes` applies to positional arguments only. Keywords are always mapped
 #    over their first axis.
 # 3. Random numbers come from keys. Split a key, and use each key once.
 # 4. `jax.value_and_grad` needs floats. A lookup has a gradient with respect to
-#    its table, and none with respect to what indexes it.
+#    its table, and none with respect to its indices.
 # 5. One gradient costs as much as a few runs, for any number of entries.
 # 6. `cond` under vmap, and `where` always, compute both branches. A NaN in the
 #    branch that is not picked still reaches the gradient.
-# 7. What the data never show cannot be learned from them: its gradient is 0.
+# 7. An entry that the data never use cannot be learned from them: its gradient
+#    is 0.
 #
 # More: [jax.vmap], [jax.value_and_grad], [jax.random], [finding NaNs]. Next:
 # [4 · Scale](4_scale.ipynb).

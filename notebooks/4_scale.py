@@ -1,22 +1,18 @@
 # %% [markdown]
 # # 4 · Scale: 32 cells in a word, one ring over many devices
 #
-# **What you will do.** You will find out what the compiled program spends its
-# time on, and replace that part with another algorithm. Then you will divide
-# the ring over devices that exchange messages, and make the messages fewer.
-# These are stages 8, 9 and 10 of the workshop.
+# You find out what the compiled program spends its time on, and replace that
+# part with another algorithm. Then you divide the ring over devices that
+# exchange messages, and make the messages fewer. These are stages 8, 9 and 10
+# of the workshop. You will learn why a lookup is slow and a bitwise operation
+# is not, how to use `jax.shard_map` and `jax.lax.ppermute`, how long a message
+# takes, which kind of sharding to choose, and what changes on a GPU, a TPU
+# pod, or many hosts.
 #
-# **What you will learn.** You will learn why a lookup is slow and a bitwise
-# operation is not, how to use `jax.shard_map` and `jax.lax.ppermute`, what a
-# message costs, which kind of sharding to choose, and what changes on a GPU,
-# a TPU pod, or many hosts.
-#
-# **What you need.** You should have worked through the second notebook, or
-# know what jit and scan are. One ordinary computer is enough: the devices are
-# simulated.
-#
-# **Minutes.** 100, and 30 of them are for the exercises at the end. If you
-# have an hour, leave out exercises 2 and 4: nothing builds on them.
+# You should have worked through the second notebook, or know what jit and scan
+# are. One ordinary computer is enough, because the devices are simulated. Plan
+# 100 minutes, 30 of them for the exercises at the end. If you have an hour,
+# leave out exercises 2 and 4.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -70,12 +66,7 @@ import stage6_vmap
 import stage8_bitpack
 import stage9_shard
 import stage10_halo
-from figures import (
-    best_time,
-    show_error,
-    show_states,
-    show_table,
-)
+from figures import best_time, show_error, show_states, show_table
 from workshop.inspection import inspect
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
@@ -83,8 +74,8 @@ ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
 # %% [markdown]
 # ## What takes the time?
 #
-# A step does little: it pads, slices and looks up. To find out which of these
-# is slow, leave one out and time the rest. Rule 90 helps here, because it
+# A step does three things: it pads, slices and looks up. To find out which of
+# them is slow, leave one out and time the rest. Rule 90 helps here, because it
 # needs no table: the next state is the left neighbor *xor* the right one.
 # Below, two programs compute the same 1000 steps of rule 90. One uses the
 # lookup of stage 5, the other uses xor.
@@ -124,33 +115,34 @@ show_table(
 # %% [markdown]
 # A processor has instructions that xor many bytes at once, and XLA uses them.
 # But XLA turns the lookup into a gather, which computes an address for every
-# single cell. So the lookup is the bottleneck. (If the two times are alike,
-# something else is keeping this machine busy: run the cell again.)
+# single cell. So the lookup takes most of the time. (If a time here or later
+# contradicts the text below it, something else is keeping this machine busy:
+# run the cell again.)
 #
 # ## 32 cells in a word
 #
-# A cell is one bit, but it takes eight. If 32 cells share a **word** of 32
-# bits, one operation on a word works on 32 cells. But which cells should go
-# together?
+# A cell needs one bit, but we store it in eight. If 32 cells share a **word**
+# of 32 bits, one operation on a word works on 32 cells. But which cells should
+# share a word?
 #
-# Stage 8 cuts the ring into 32 stretches of equal length, the **lanes**. A
+# Stage 8 cuts the ring into 32 stretches of equal length, the **lanes**. Each
 # word has one bit from each lane: cell `lane * num_words + word` is bit `lane`
 # of that word. So the neighbors of all cells of a word are in the *neighboring
-# words*, at the same bits. No bit has to move, except at the ends of a lane:
-# there the next cell is in the next lane.
+# words*, at the same bits. Only at the ends of a lane must bits move, because
+# the next cell is in the next lane.
 #
-# A word cannot always hold 32 cells: the number of lanes has to divide the
-# width. Stage 8 takes `gcd(width, 32)` lanes. So a ring of 24 cells has 8
+# A word cannot always hold 32 cells, because the number of lanes must divide
+# the width. Stage 8 uses `gcd(width, 32)` lanes. So a ring of 24 cells has 8
 # lanes and 3 words.
 #
 # **Predict.** In which lane and which word is cell 10, and where are its two
-# neighbors? And those of cell 12?
+# neighbors? Where are cell 12 and its neighbors?
 
 # %%
 num_lanes, num_words = 8, 3
 cells = np.arange(num_lanes * num_words).reshape(num_lanes, num_words)
-titles = ["", *[f"lane {lane}" for lane in range(num_lanes)]]
-rows = [[f"word {i}", *cells[:, i].tolist()] for i in range(num_words)]
+titles = ["word", *[f"lane {lane}" for lane in range(num_lanes)]]
+rows = [[word, *cells[:, word].tolist()] for word in range(num_words)]
 show_table(titles, rows)
 
 # %% [markdown]
@@ -158,8 +150,8 @@ show_table(titles, rows)
 # lane. Cell 12 is the first of lane 4, so its left neighbor is in the last
 # word of lane 3.
 #
-# Every width gives the right states. Multiples of 32 are fast, and an odd
-# width has only one lane: one cell in each word.
+# The states are right for every width. Multiples of 32 are fast. An odd width
+# has only one lane, so each word holds only one cell.
 #
 # ## Stage 8, function by function
 #
@@ -169,9 +161,9 @@ show_table(titles, rows)
 show_diff(8, only="make_initial_state")
 
 # %% [markdown]
-# `pad` puts the neighboring words at both ends. Before the first word comes
-# the last one. Its cells belong one lane further on, so its bits move up by
-# one, and the top lane comes around to lane 0:
+# `pad` adds a word at each end. The word before the first one is a copy of the
+# last one. But its cells are the left neighbors of cells in the next lane, so
+# its bits move up by one lane, and the top lane becomes lane 0:
 
 # %%
 show_diff(8, only="pad")
@@ -184,40 +176,39 @@ show_diff(8, only="pad")
 show_diff(8, only="choose")
 
 # %% [markdown]
-# An entry of the table is now a word of all ones or all zeros. Four choices by
-# the right neighbor, two by the center and one by the left neighbor lead from
-# eight entries to one word:
+# An entry of the table is now a word of only ones or only zeros. `step`
+# chooses four times with the right neighbor, twice with the center, and once
+# with the left neighbor. This reduces eight entries to one word:
 
 # %%
 show_diff(8, only="step")
 
 # %% [markdown]
-# `scan_words` is the scan of stage 5. What it records is up to the caller:
-# `simulate` records bytes, `simulate_packed` records the words themselves.
+# `scan_words` is the scan of stage 5. The caller decides what it records:
+# `simulate` records bytes, and `simulate_packed` records the words themselves.
 
 # %%
 show_diff(8, only="scan_words")
 
 # %% [markdown]
-# The states are those of stage 0, for awkward widths as well:
+# The states are those of stage 0, also for widths that 32 does not divide:
 
 # %%
 for rule, width in [(30, 97), (110, 1), (45, 33), (30, 128)]:
-    np.testing.assert_array_equal(
-        stage8_bitpack.simulate(rule, width, 40),
-        stage0_numpy.simulate(rule, width, 40),
-    )
-print("stage 8 computes the states of stage 0")
+    got = stage8_bitpack.simulate(rule, width, 40)
+    want = stage0_numpy.simulate(rule, width, 40)
+    print(f"rule {rule}, {width} cells, equal:", np.array_equal(got, want))
 
 # %% [markdown]
 # ## How fast can it be?
 #
-# A program that returns all states as bytes has to write them. So a yardstick
-# is the time that `np.full` takes to fill as many bytes on one core. Packed
-# states are an eighth of the bytes, so they may be faster still.
+# A program that returns all states as bytes must write these bytes. So we
+# compare its time with the time that `np.full` takes to fill as many bytes on
+# one core. Packed states have an eighth of the bytes, so they can be even
+# faster.
 #
 # **Predict.** Order the five programs below, from the slowest to the fastest.
-# How many times slower is the first than the last?
+# How many times as long does the slowest take as the fastest?
 
 # %%
 size = {"width": 8000, "num_steps": 400}
@@ -237,44 +228,44 @@ rows.append(["np.full", 1000 * floor])
 show_table(["program", "milliseconds"], rows)
 
 # %% [markdown]
-# A better algorithm gains more than a better compiler. (The last rows take so
-# little time that they may change their order on a busy machine.)
+# The better algorithm gains more than the compiler did. (The last three rows
+# take so little time that their order may change on a busy machine.)
 #
-# An idea of one stage combines with the ideas of the others: `vmap` maps
-# stage 8 as it mapped stage 5, and no line of either changes.
+# You can combine the ideas of the stages: `vmap` maps stage 8 as it mapped
+# stage 5, and no line of stage 8 changes.
 #
-# **Predict.** All 256 rules, 96 rows of 64 cells: how many times faster is
-# this than stage 6?
+# **Predict.** For all 256 rules and 96 rows of 64 cells, how many times as
+# fast as stage 6 is the mapped stage 8?
 
 # %%
 simulate_each = jax.jit(
     jax.vmap(lambda rule: stage8_bitpack.simulate(rule, 64, 96))
 )
-np.testing.assert_array_equal(
-    simulate_each(ALL_RULES), stage6_vmap.simulate_rules(ALL_RULES, 64, 96)
-)
+want = stage6_vmap.simulate_rules(ALL_RULES, 64, 96)
+print("equal:", np.array_equal(simulate_each(ALL_RULES), want))
 by_lookup = best_time(stage6_vmap.simulate_rules, ALL_RULES, 64, 96)
 by_words = best_time(simulate_each, ALL_RULES)
-print(f"{by_lookup / by_words:.1f} times as fast as stage 6, all rules equal")
+print(f"{by_lookup / by_words:.1f} times as fast as stage 6")
 
 # %% [markdown]
 # ## Devices
 #
-# Another way to be faster is to use more processors. JAX sees the devices of
-# this machine, and a CPU can act as several. The set-up of this notebook asked
-# for eight (`jax_num_cpu_devices`).
+# Another way to be faster is to use more processors. JAX calls each of them a
+# device, and a CPU can act as several devices. The set-up cell of this
+# notebook asked for eight (`jax_num_cpu_devices`).
 
 # %%
 print(f"{len(jax.devices())} devices, on {os.cpu_count()} cores")
 
 # %% [markdown]
-# Simulated devices show how a program for eight devices is written, and that
-# it is right. They cannot make it faster than the cores of this machine.
+# With simulated devices, you can write a program for eight devices and test
+# that it is right. But it cannot be faster than the cores of this machine.
 #
 # **Which kind of sharding?** The rules of stage 6 do not depend on each other,
-# so each device can compute some of them. You only have to say where the
-# *argument* lies. A mesh gives names to the devices, and `jax.P("rules")` says
-# that the axis of an array is divided over them. No line of stage 6 changes:
+# so each device can compute some of them. You only have to say how the
+# *argument* is divided. A mesh arranges the devices along named axes, and
+# `jax.P("rules")` divides the first axis of an array over the devices along
+# `rules`. No line of stage 6 changes:
 
 # %%
 with jax.set_mesh(jax.make_mesh((8,), ("rules",))):
@@ -285,12 +276,13 @@ print("type of the states:", jax.typeof(states))
 print("on each device:", states.addressable_shards[0].data.shape)
 
 # %% [markdown]
-# The type says it: 256 rules, divided over the axis `rules`, 32 on each
-# device. This is **explicit sharding**: JAX knows at every operation which
-# axis is divided.
+# The type shows that the axis of 256 rules is divided over `rules`, so each
+# device has 32 of them. This is **explicit sharding**: JAX tracks at every
+# operation which axes are divided.
 #
-# A ring is different, because each cell needs its neighbors, and at the end of
-# a share they are on another device. Explicit sharding refuses to guess:
+# A ring is different. Each cell needs its neighbors, and at the ends of a
+# device's share, a neighbor is on another device. Explicit sharding refuses to
+# guess what you want:
 
 # %%
 state = stage5_scan.make_initial_state(80)
@@ -299,11 +291,12 @@ with jax.set_mesh(jax.make_mesh((8,), ("ring",))), show_error():
     stage5_scan.step(jax.device_put(state, jax.P("ring")), rule_table)
 
 # %% [markdown]
-# An **automatic** mesh lets the compiler decide instead. The result is right,
-# but the compiler decides how many messages are sent.
+# On an **automatic** mesh, the compiler decides what the devices send. The
+# result is right, but there may be more messages than necessary.
 #
-# **Predict.** How many messages does one step need at least, if each device
-# needs one cell from its left and one from its right neighbor?
+# **Predict.** What is the smallest number of messages that each device must
+# send in one step, if it needs one cell from its left neighbor and one from
+# its right neighbor?
 
 # %%
 mesh = jax.make_mesh((8,), ("ring",), axis_types=(AxisType.Auto,))
@@ -313,51 +306,50 @@ messages = compiled.as_text().count(" collective-permute(")
 print(f"{messages} messages in one step, where 2 are enough")
 
 # %% [markdown]
-# With **`jax.shard_map`** you write what one device does, and send the
-# messages yourself. This is the choice for a ring:
+# With **`jax.shard_map`**, you write the program of one device, and send the
+# messages yourself. For a ring, choose this:
 #
-# | | you say | good for |
+# | sharding | you write | good for |
 # |---|---|---|
-# | automatic | where arguments lie | a first try; the compiler adds messages |
-# | explicit | where arguments lie | independent work; JAX refuses the rest |
+# | automatic | how arguments are divided | a first try; JAX adds messages |
+# | explicit | how arguments are divided | work without neighbors |
 # | `shard_map` | what each device does and sends | neighbors, halos |
 #
 # ## Stage 9: one message a step
 #
-# Each device has a share of the words. Only two functions care about it. `pad`
-# gets the words beyond the ends of the share from the neighbors:
-# `jax.lax.ppermute` sends from device i to device i + 1, for all i at once,
-# and in the other direction.
+# Each device has a share of the words. `pad` gets the words beyond the ends of
+# the share from the neighboring devices: one `jax.lax.ppermute` sends from
+# device i to device i + 1, for all i at once, and another one sends in the
+# other direction.
 
 # %%
 show_diff(9, only="pad")
 
 # %% [markdown]
 # `simulate` runs `simulate_share` on every device. `in_specs` says how the
-# arguments are divided: the words over the ring, and the table not at all.
-# `out_specs` says the same of the result: its second axis, the cells, is
-# divided.
+# arguments are divided: the words are divided over the ring, and each device
+# gets the whole table. `out_specs` says that the second axis of the result,
+# the cells, is divided.
 
 # %%
 show_diff(9, only="simulate")
 
 # %% [markdown]
-# `make_initial_state` puts the shares one after another; `step` has not
+# `make_initial_state` puts the shares one after another. `step` has not
 # changed. The states are the same for any number of devices:
 
 # %%
 want = stage0_numpy.simulate(110, width=1000, num_steps=60)
 for num_devices in (1, 2, 5, 8):
     got = stage9_shard.simulate(110, 1000, 60, num_devices)
-    np.testing.assert_array_equal(got, want)
-print("1, 2, 5 and 8 devices compute the states of stage 0")
+    print(f"devices: {num_devices}, equal:", np.array_equal(got, want))
 
 # %% [markdown]
-# You can ask a program what it sends before it runs: `ppermute` in the body of
-# a loop runs as often as the loop.
+# You can count the messages of a program without running it: a `ppermute` in
+# the body of a loop runs once in every iteration.
 #
-# **Predict.** How many messages does a device send for 256 rows? What does
-# that do to the time? Compare with stage 8, which sends none.
+# **Predict.** How many messages does each device send for 256 rows? How many
+# times as long does stage 9 take on two devices as stage 8, which sends none?
 
 
 # %%
@@ -383,19 +375,20 @@ print(f"two devices take {by_two / alone:.0f} times as long as one")
 
 # %% [markdown]
 # Two devices are much *slower* than one. A step takes a few microseconds. Then
-# both devices have to meet, to send one word each, and waiting for each other
-# takes far longer than the step.
+# the devices send each other a word, and waiting for this word takes far
+# longer than the step.
 #
 # ## Stage 10: a halo
 #
-# A message of many words costs hardly more than a message of one. So ask for
-# more words at a time: copies of `k` words from each neighbor are the
-# **halo**. It serves several steps. At each step the outermost word of the
-# halo lacks a neighbor and becomes wrong, and at the next step the word beside
-# it does.
+# A message of many words takes hardly longer than a message of one word. So
+# each device asks for more words at a time. Copies of `k` words from each
+# neighbor are the **halo**, and one halo is enough for several steps. In each
+# step, one more word at each end becomes wrong, because its neighbor is
+# missing or already wrong.
 #
 # **Predict.** A share of 24 cells has a halo of 8 cells on each side. After
-# how many steps does the first cell of the share itself become wrong?
+# how many steps does a cell of the share itself become wrong for the first
+# time?
 
 # %%
 share, halo = 24, 8
@@ -415,9 +408,10 @@ titles = "black: wrong; 8 cells of halo, 24 of the share, 8 of halo"
 show_states({titles: wrong}, alt)
 
 # %% [markdown]
-# After 8 steps the share is still right, after 9 steps it is not: a halo of
-# `k` serves `k` steps. Then what is left of it is thrown away, and the devices
-# exchange again. The price is that some words are computed twice.
+# After 8 steps the share is still right, and after 9 steps it is not. So a
+# halo of `k` words is enough for `k` steps. Then the devices drop their halos
+# and exchange new ones. There are fewer messages, but the words of the halo
+# are computed on two devices instead of one.
 #
 # Two functions change. `pad` sends `halo` words instead of one:
 
@@ -425,16 +419,16 @@ show_states({titles: wrong}, alt)
 show_diff(10, only="pad")
 
 # %% [markdown]
-# In `scan_words` the loop becomes two: the outer one exchanges a halo, the
-# inner one takes as many steps as the halo serves:
+# In `scan_words`, one loop becomes two: each iteration of the outer loop
+# exchanges halos, and the inner loop then takes `halo` steps:
 
 # %%
 show_diff(10, only="scan_words")
 
 # %% [markdown]
 # **Predict.** With 8000 cells on two devices, a share has 125 words. How many
-# messages does stage 10 send for 250 rows, and how many times faster is it
-# than stage 9?
+# messages does each device send for 250 rows in stage 10, and how many times
+# as fast as stage 9 is it?
 
 # %%
 size = 8000, 250
@@ -445,9 +439,9 @@ print("messages of stage 10:", count_messages(traced.jaxpr))
 print(f"{by_message / by_halo:.0f} times as fast as stage 9")
 
 # %% [markdown]
-# **Predict.** Below is what XLA made of stages 9 and 10. Both send by
-# `collective-permute`. In which loop does each of them do it? How large is a
-# device's part of the result?
+# **Predict.** The next cell shows the compiled programs of stages 9 and 10.
+# Both send messages with `collective-permute`. In which loop does each of them
+# do so? How large is each device's part of the result?
 
 # %%
 inspect("9", "10", width=1024, num_steps=64)
@@ -460,28 +454,28 @@ inspect("9", "10", width=1024, num_steps=64)
 #
 # - sends 2 messages of `k` words in `k` steps;
 # - waits for its neighbors `num_steps / k` times;
-# - computes `w / 32 + 2 k` words a step, and throws `2 k` of them away.
+# - computes `w / 32 + 2 k` words in each step, and drops `2 k` of them.
 #
 # If an exchange takes `L` seconds and a device computes `G` words a second,
-# then a step takes
+# then a step takes this many seconds:
 #
 #     (w / 32 + 2 k) / G + L / k
 #
-# A deeper halo divides the waiting by `k`, and adds words that are thrown
-# away. The sum is smallest for `k = sqrt(L G / 2)`. Stage 10 takes the largest
-# `k` up to 256 that divides the number of rows and fits in a share.
+# A larger `k` makes the waiting shorter, but adds words to compute. The sum is
+# smallest for `k = sqrt(L G / 2)`. Stage 10 takes the largest `k` up to 256
+# that divides the number of rows and fits in a share.
 #
-# The number of devices does not occur in the sum. So if the ring grows with
-# the number of devices, a step takes as long on many devices as on two: this
-# is **weak scaling**. For a ring of fixed size, `w` shrinks as devices are
-# added, until the other terms outweigh it: this is where **strong scaling**
-# ends.
+# The sum does not contain the number of devices. So if the ring grows with the
+# number of devices, a step takes as long on many devices as on two: this is
+# **weak scaling**. For a ring of fixed size, each new device makes `w`
+# smaller, and a step faster: this is **strong scaling**. It ends when the
+# other terms of the sum are larger than `w / (32 G)`.
 #
 # ## When does a second device pay off?
 #
-# All states together are a lot to write. Often the last row is enough, and it
-# can stay where it was computed: no device ever holds all of it. `scan_words`
-# returns the last words, and need not record anything.
+# Writing all states takes a lot of time. Often the last row is enough, and it
+# can stay divided over the devices that computed it. `scan_words` returns the
+# last words, and below it records nothing.
 
 
 # %%
@@ -507,8 +501,8 @@ def last_row(width, num_steps, num_devices):
 
 
 # %% [markdown]
-# **Predict.** For a ring of 16 thousand cells and one of four million: how
-# many times as fast are two devices as one, if this machine has two cores?
+# **Predict.** How many times as fast are two devices as one, if this machine
+# has two cores: for a ring of 16 thousand cells, and for one of four million?
 
 # %%
 rows = []
@@ -521,28 +515,30 @@ for width in (2**14, 2**18, 2**22):
 show_table(["cells", "1 device, ms", "2 devices, ms"], rows)
 
 # %% [markdown]
-# A small ring is done before a message arrives, so a second device only adds
-# waiting. A large ring has enough work between two messages. `make bench
-# ARGS="--only scale"` measures more widths. (A second device needs a second
-# core that is free: on a busy machine it never pays off.)
+# For a small ring, the work takes less time than a message, so a second device
+# only adds waiting. A large ring has enough work between two messages. `make
+# bench ARGS="--only scale"` measures more widths. (The second device needs a
+# second core that has nothing else to do: on a busy machine, it never pays
+# off.)
 #
 # ## From here to a cluster
 #
-# **A GPU, or several.** Nothing in the stages changes. (This notebook asks for
-# the CPU, to simulate eight devices.) Install JAX for your GPU:
-# `jax.devices()` then lists it, and the same programs are compiled for it. You
-# should know two things. JAX takes most of the GPU's memory at the start, and
-# `XLA_CLIENT_MEM_FRACTION` says how much. And small rings cannot fill a GPU,
-# just as they could not fill eager JAX in the first notebook.
+# **One GPU, or several.** Nothing in the stages changes. Install JAX for your
+# GPU: `jax.devices()` then lists it, and JAX compiles the same programs for
+# it. (Only this notebook asks for the CPU, to simulate eight devices.) You
+# should know two things. JAX reserves most of the GPU's memory at the start,
+# and `XLA_CLIENT_MEM_FRACTION` sets the fraction. And small rings do not have
+# enough work for a GPU: sending the work takes most of the time, as in the
+# first notebook.
 #
-# **A TPU pod, or many hosts.** Each host runs the same script as a process of
-# its own. A process has its own devices, and sees those of all others. First
-# of all each process calls `jax.distributed.initialize()`. On a TPU pod and
-# under SLURM the call needs no arguments. Elsewhere it needs the address of
-# process 0, the number of processes, and its own number. The mesh then has the
-# devices of all processes, and `ppermute` sends over the network where it has
-# to. The stages leave this call to `workshop.harness`, which makes it when you
-# start a stage. So under SLURM, on four hosts, this is enough:
+# **A TPU pod, or many hosts.** Each host runs the same script in a process of
+# its own. First, each process calls `jax.distributed.initialize()`. On a TPU
+# pod and under SLURM, this call needs no arguments. Elsewhere, it needs the
+# address of process 0, the number of processes, and the number of this
+# process. Then every process sees the devices of all processes, the mesh
+# contains them, and `ppermute` sends over the network where necessary. When
+# you start a stage, `workshop.harness` makes this call. So under SLURM, on
+# four hosts, this command is enough:
 #
 #     srun --nodes=4 --ntasks-per-node=1 python stages/stage10_halo.py
 #
@@ -557,17 +553,20 @@ print(done.stdout or done.stderr)
 # ## Exercises
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. Below each exercise, a hint and a solution are folded away. Open
-# them once you have tried.
+# check prints. Each exercise has a hint and a solution, both folded. Open them
+# once you have tried.
 #
 # ### Exercise 1: where is it?
 #
 # Write `find_cell(cell, num_words)`: it returns the lane and the word of a
 # cell, as a pair of integers `(lane, word)`.
 #
-# <details><summary>Hint</summary>A lane is a stretch of <code>num_words</code>
-# cells. How many whole lanes lie before the cell, and how many cells are
-# left?</details>
+# <details><summary>Hint</summary>
+#
+# A lane is a stretch of `num_words` cells. How many whole lanes are before the
+# cell? How many cells of its own lane are before it?
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -582,7 +581,7 @@ answers.check_find_cell(find_cell)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_1(cell, num_words):
-    """Divide by the length of a lane; the rest is the word."""
+    """Divide by the length of a lane; the remainder is the word."""
     return divmod(cell, num_words)
 
 
@@ -596,9 +595,13 @@ answers.check_find_cell(solution_1)
 # `uint32`, and each bit is a cell. Use only `&`, `|`, `^` and `~`. Four
 # operations are enough, but any number will do.
 #
-# <details><summary>Hint</summary>Under rule 110 a cell is live if it or its
-# right neighbor was live. There is one exception: all three were live. What
-# does <code>^</code> do with an exception?</details>
+# <details><summary>Hint</summary>
+#
+# Under rule 110, a cell becomes live if the cell itself or its right neighbor
+# is live. There is one exception: it becomes dead if all three are live. Find
+# the cells of the exception, and use `^` to turn their 1 into 0.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -613,7 +616,7 @@ answers.check_rule_110(rule_110)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_2(left, center, right):
-    """Live if center or right is live, but not if all three are."""
+    """Return 1 where center or right is live, but not all three."""
     return (center | right) ^ (left & center & right)
 
 
@@ -623,18 +626,21 @@ answers.check_rule_110(solution_2)
 # %% [markdown]
 # ### Exercise 3: how many exchanges?
 #
-# The devices have row 0 and want row `num_steps - 1`. A halo serves `halo`
-# steps. Write `count_exchanges(num_steps, halo)`: it returns how often the
-# devices exchange.
+# The devices have row 0 and compute row `num_steps - 1`. One halo is enough
+# for `halo` steps. Write `count_exchanges(num_steps, halo)`: it returns how
+# often the devices exchange halos.
 #
-# <details><summary>Hint</summary>From row 0 to row <code>num_steps - 1</code>
-# there are <code>num_steps - 1</code> steps. The last halo may serve fewer
-# steps than the others.</details>
+# <details><summary>Hint</summary>
+#
+# From row 0 to row `num_steps - 1` there are `num_steps - 1` steps. After the
+# last exchange, there may be fewer steps than after the others.
+#
+# </details>
 
 
 # %% tags=["exercise"]
 def count_exchanges(num_steps, halo):
-    """Return how often the devices exchange."""
+    """Return how often the devices exchange halos."""
     return ...
 
 
@@ -654,14 +660,17 @@ answers.check_exchanges(solution_3)
 # %% [markdown]
 # ### Exercise 4: move right, over eight devices
 #
-# `move_right` runs on each of eight devices, on its share of a ring. Every
-# cell of the whole ring is to move to the right by one. Send the last cell of
-# each share to the next device, by `jax.lax.ppermute`.
+# `move_right` runs on each of eight devices, and gets its share of a ring.
+# Move every cell of the whole ring to the right by one. Send the last cell of
+# each share to the next device, with `jax.lax.ppermute`.
 #
 # <details><summary>Hint</summary>
-# <code>jax.lax.ppermute(x, "ring", pairs)</code> sends <code>x</code> along
-# each pair (from, to). The last device sends to the first. What arrives goes
-# before all but the last cell of the share.</details>
+#
+# `jax.lax.ppermute(x, "ring", pairs)` sends `x` along each pair (from, to).
+# The last device sends to the first. The new share is the cell that arrives,
+# followed by the old share without its last cell.
+#
+# </details>
 
 # %% tags=["exercise"]
 mesh = jax.make_mesh((8,), ("ring",), axis_types=(AxisType.Auto,))
@@ -682,7 +691,7 @@ answers.check_move_right_sharded(move_right)
 @jax.jit
 @jax.shard_map(mesh=mesh, in_specs=jax.P("ring"), out_specs=jax.P("ring"))
 def solution_4(share):
-    """Put what comes from the left before all but the last cell."""
+    """Return the cell from the left, then all but the last cell."""
     to_the_right = [(i, (i + 1) % 8) for i in range(8)]
     from_left = jax.lax.ppermute(share[-1:], "ring", to_the_right)
     return jnp.concatenate([from_left, share[:-1]])
@@ -694,17 +703,17 @@ answers.check_move_right_sharded(solution_4)
 # %% [markdown]
 # ## Summary
 #
-# 1. Leave something out and time the rest. Here the lookup took most of the
-#    time.
-# 2. A better algorithm gains more than a better compiler: 32 cells in a word,
-#    and bitwise logic in place of a lookup.
-# 3. Independent work needs no new program: divide the argument over a mesh.
-#    Neighbors need `shard_map`, where each device runs the same function on
-#    its share, and `ppermute` sends.
-# 4. Most of a message's cost is waiting. A halo of `k` words serves `k` steps,
-#    so there are `k` times fewer messages.
-# 5. Simulated devices show that a program is right. Real devices make it fast,
-#    and the program is the same.
+# 1. To find what is slow, leave something out and time the rest. Here the
+#    lookup took most of the time.
+# 2. A better algorithm can gain more than a compiler: here 32 cells in a word,
+#    and bitwise logic instead of a lookup.
+# 3. Independent work needs no new program: divide the argument over a mesh. If
+#    cells need neighbors, use `shard_map`: each device runs the same function
+#    on its share, and `ppermute` sends messages.
+# 4. A message takes time mostly because devices wait for it. A halo of `k`
+#    words is enough for `k` steps, so only one step in `k` needs messages.
+# 5. Simulated devices show that a program is right. The same program is fast
+#    on real devices.
 #
 # More: [jax.shard_map], [jax.lax.ppermute], [JAX on many hosts], [JAX for GPU
 # and TPU]. Next: [5 · Transfer](5_transfer.ipynb).

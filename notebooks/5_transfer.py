@@ -1,22 +1,18 @@
 # %% [markdown]
 # # 5 · Transfer: a program that nobody has ported for you
 #
-# **What you will do.** You will take a program of another kind, as a scientist
-# wrote it for NumPy, and port it to JAX yourself, one idea at a time. There
-# are seven exercises and a bonus. There is no stage to look at.
-#
-# **What you will learn.** You will learn what "the same" means where numbers
-# are rounded, how JAX draws random numbers, how to print from a compiled
+# You take a program of another kind, as a scientist wrote it for NumPy, and
+# port it to JAX yourself, one idea at a time. There are seven exercises and a
+# bonus. No stage shows you the result. You will learn when two rounded results
+# count as the same, how JAX draws random numbers, how to print from a compiled
 # program, what to do with a class, and which loop becomes a `scan`, a
-# `while_loop` or a `vmap`. The same order of steps works for your own
-# programs, too. You will find it at the end of the notebook, on one page.
+# `while_loop` or a `vmap`. The same steps, in the same order, work for your
+# own programs. The end of this notebook has them on one page.
 #
-# **What you need.** You should have worked through the first three notebooks,
-# or know what jit, scan, vmap and a gradient are.
-#
-# **Minutes.** 110: 70 for exercises 1 to 5, and 40 for the rest. Each exercise
-# builds on the one before, but you may skip one: the notebook goes on with its
-# own solution.
+# You should have worked through the first three notebooks, or know what jit,
+# scan, vmap and a gradient are. Plan 110 minutes: 70 for exercises 1 to 5, and
+# 40 for the rest. Each exercise builds on the one before. But you may skip an
+# exercise, because the notebook continues with its own solution.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -60,13 +56,7 @@ import numpy as np
 
 import gray_scott
 import transfer
-from figures import (
-    best_time,
-    show_curves,
-    show_error,
-    show_states,
-    show_table,
-)
+from figures import best_time, show_curves, show_error, show_states, show_table
 from workshop.rendering import make_grid
 
 # %% [markdown]
@@ -75,12 +65,12 @@ from workshop.rendering import make_grid
 # The cells of a sheet hold two substances, u and v. The edges of the sheet are
 # joined, left to right and top to bottom: this is a **torus**. Both substances
 # spread to the neighboring cells, and u spreads faster. Where they meet, they
-# react: one u and two v become three v. Some u is fed in everywhere, and some
-# of both is taken out. This is the model of Gray and Scott. It has two
+# react: one u and two v become three v. Everywhere, some u is added, and some
+# of both is removed. This is the model of Gray and Scott. It has two
 # parameters: `feed` and `kill`.
 #
-# Open [notebooks/gray_scott.py](../notebooks/gray_scott.py) beside this
-# notebook. These are its main functions:
+# The whole program is [notebooks/gray_scott.py](../notebooks/gray_scott.py).
+# These are its main functions:
 
 # %%
 print(inspect.getsource(gray_scott.step))
@@ -94,21 +84,21 @@ print(inspect.getsource(gray_scott.simulate))
 np.random.seed(0)
 initial_u, initial_v = gray_scott.make_initial_state(64)
 u, v = initial_u.copy(), initial_v.copy()
-pictures = {"at the start": v.copy()}
+pictures = {"start": v.copy()}
 for more, num_steps in [(100, 100), (400, 500), (2500, 3000)]:
     gray_scott.simulate(u, v, 0.046, 0.062, 0, more)
-    pictures[f"after {num_steps} steps"] = v.copy()
+    pictures[f"{num_steps} steps"] = v.copy()
 
 alts = "a few squares", "spots with rings", "spots divide", "a maze"
 show_states(pictures, *alts, darkest=0.4)
 
 # %% [markdown]
-# It grows into a maze, and the maze continues across the edges. No line of the
-# program mentions stripes.
+# The squares of v grow into a maze, which continues across the edges. Yet no
+# line of the program mentions a maze.
 #
-# **Predict.** Read `gray_scott.py` again, as JAX would. What will not work in
-# JAX, or do something else, or be slow? You should find six things. The next
-# cell counts some of them.
+# **Predict.** Read all of `gray_scott.py`. What will fail in JAX, give another
+# result, or be slow? There are six such things. The next cell counts some of
+# them.
 
 # %%
 source = inspect.getsource(gray_scott)
@@ -116,25 +106,26 @@ for text in ("np.random", " += ", "print(", "break", "for "):
     print(f"{text!r} occurs {source.count(text)} times")
 
 # %% [markdown]
-# These are the six. It needs 64 bits. It draws random numbers from a hidden
-# state. It changes arrays in place. It prints while it runs. Its loop stops
-# when a value says so. And a second loop, in `main`, takes feeds and kills one
-# by one. Each of them becomes an exercise.
+# These are the six. The program computes in 64 bits. It draws random numbers
+# from a hidden state. It changes arrays in place. It prints while it runs. Its
+# loop stops when a computed value is small enough. And a second loop, in
+# `main`, takes pairs of feed and kill one by one. Each of these becomes an
+# exercise.
 #
 # Put your answer in place of the three dots, run the cell, and read what the
-# check says. It reports one problem at a time. Below each exercise, a hint and
-# a solution are folded away.
+# check prints. It reports one problem at a time. Each exercise has a hint and
+# a solution, both folded.
 #
 # ## When are two arrays the same?
 #
-# Before you port anything: how will you know that the port is right? The cells
-# of the first notebooks were 0 or 1, and had to be equal. These are fractions,
-# and JAX keeps about 7 of their digits where NumPy keeps 16.
+# How will you know that your port is right? The cells of the first notebooks
+# were 0 or 1, and had to be equal. The values of u and v are fractions, and
+# JAX keeps about 7 of their digits where NumPy keeps 16.
 #
-# **Predict.** Below are three runs, each compared with the original program:
-# in 64 bits, with a change in the last digit of the start; in 32 bits; and
-# with a mistake, a feed that is a thousandth too large. How far off is each of
-# them after 1 step, and after 2000 steps?
+# **Predict.** Below are three runs, each compared with the original program.
+# The first has a change in the last digit of its start. The second computes in
+# 32 bits. The third has a mistake: its feed is too large by a thousandth. How
+# far off is each run after 1 step, and after 2000 steps?
 
 # %%
 steps_seen = [1, 3, 10, 30, 100, 300, 1000, 2000]
@@ -168,25 +159,25 @@ scales = {"xscale": "log", "yscale": "log"}
 show_curves(curves, "steps", "largest difference in v", **scales)
 
 # %% [markdown]
-# All three differences grow. Where spots divide, any difference grows,
-# wherever it comes from. But the order stays the same. So compare after a few
-# steps, while all differences are small. Choose a tolerance well above the
-# effect of rounding, and well below the effect of a mistake. The old program
-# itself shows how far rounding goes: run it in 32 bits. If the two are hard to
-# tell apart, compare in 64 bits (`jax.enable_x64`, from the first notebook),
-# where rounding is far smaller.
+# All three differences grow, because this model makes any small difference
+# larger. But their order stays the same. So compare after a few steps, while
+# all differences are small. Choose a tolerance well above the effect of
+# rounding, and well below the effect of a mistake. To see the effect of
+# rounding, run the old program in 32 bits. If you cannot tell the two effects
+# apart, compare in 64 bits (`jax.enable_x64`, from the first notebook), where
+# the effect of rounding is far smaller.
 #
 # ### Exercise 1: the same values
 #
-# Write `is_same(got, want)` for two arrays of v after a hundred steps. It is
-# True if they differ only by rounding, and False for everything else. The
-# check tries several kinds of "everything else".
+# Write `is_same(got, want)` for two arrays of v after a hundred steps. It
+# returns True if they differ only by rounding, and False otherwise. The check
+# tries several arrays that differ in other ways.
 #
 # <details><summary>Hint</summary>
 #
-# Is NaN greater than a tolerance? And does anything compare the shapes, when
-# NumPy can stretch the smaller array? `np.allclose` handles the first question
-# well, but not the second.
+# There are two traps. A NaN is not greater than any tolerance. And NumPy
+# broadcasts arrays of different shapes, so you must compare the shapes
+# yourself. `np.allclose` avoids the first trap, but not the second.
 #
 # </details>
 
@@ -203,7 +194,7 @@ transfer.check_is_same(is_same)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def solution_1(got, want):
-    """Allow 2e-5: 32 bits are off by a millionth, mistakes by much more."""
+    """Allow 2e-5: rounding is off by a millionth, mistakes by much more."""
     return got.shape == want.shape and np.allclose(
         got, want, rtol=0, atol=2e-5
     )
@@ -215,10 +206,9 @@ transfer.check_is_same(solution_1)
 # %% [markdown]
 # ## Random numbers without a hidden state
 #
-# `np.random.rand` remembers what it has drawn, so each call changes something
-# that you do not see. This is a side effect, and JAX compiles functions
-# without side effects. In JAX the state is a value, the **key**, and you pass
-# it in.
+# `np.random.rand` has a hidden state, which each call changes. This is a side
+# effect, and JAX compiles functions without side effects. In JAX the state is
+# a value, the **key**, and you pass it as an argument.
 #
 # **Predict.** How many different numbers do these four lines print?
 
@@ -229,26 +219,27 @@ for some_key in (key, key, one, two):
     print(jax.random.uniform(some_key))
 
 # %% [markdown]
-# There are three. The same key always gives the same numbers, on any device,
-# so a run can be repeated. New numbers need a new key, and `split` makes as
-# many as you ask for. Use a key once, for a draw or for a split. Nothing
-# enforces this: a key that is used twice gives numbers that look random and
-# are not independent.
+# They print three different numbers. The same key always gives the same
+# numbers, on any device, so you can repeat a run. New numbers need a new key,
+# and `split` makes as many keys as you ask for. Use each key only once, for a
+# draw or for a split. If you use a key twice, the numbers look random, but
+# they are not independent. By default, JAX does not notice this. Under
+# `jax.debug_key_reuse(True)` it raises an error.
 #
 # **A key in a loop.** Each step needs a key of its own. You can carry a key
-# and split it at each step. Or you can leave the key as it is and *fold in*
-# the number of the step, which also lets you compute any step on its own:
+# and split it in each step. Or you can *fold in* the number of the step: then
+# you can also draw the numbers of any single step, without those before it.
 
 
 # %%
 def split_in_a_loop(key, _):
-    """Carry a key: one half for the next step, the other for this draw."""
+    """Split the key: one new key is carried on, one is used now."""
     key, key_now = jax.random.split(key)
     return key, jax.random.uniform(key_now)
 
 
 def fold_in_a_loop(step):
-    """Make the key of a step from its number."""
+    """Draw with a key that is made from the number of the step."""
     return jax.random.uniform(jax.random.fold_in(jax.random.key(2), step))
 
 
@@ -256,14 +247,14 @@ _, by_split = jax.lax.scan(split_in_a_loop, jax.random.key(1), length=4)
 by_fold = jax.lax.map(fold_in_a_loop, jnp.arange(4))
 print("split:  ", by_split)
 print("fold_in:", by_fold)
-print("step 2, on its own:", fold_in_a_loop(2))
+print("only step 2:", fold_in_a_loop(2))
 
 # %% [markdown]
 # ### Exercise 2: a random start
 #
 # Write `make_initial_state(key, width)`, the function of `gray_scott.py` in
-# JAX. It returns u and v, both of shape `(width, width)`. The numbers will not
-# be NumPy's, so the check looks at how they are distributed.
+# JAX. It returns u and v, both of shape `(width, width)`. JAX draws other
+# numbers than NumPy, so the check looks at their distribution.
 #
 # <details><summary>Hint</summary>
 #
@@ -275,7 +266,7 @@ print("step 2, on its own:", fold_in_a_loop(2))
 
 # %% tags=["exercise"]
 def make_initial_state(key, width):
-    """Return u and v: some squares of v in u, with noise."""
+    """Return u and v: u with some squares of v, and noise in both."""
     return ...
 
 
@@ -298,17 +289,17 @@ transfer.check_initial_state(solution_2)
 
 
 # %% [markdown]
-# Two programs that draw different numbers cannot be compared. So draw once and
-# give the same numbers to both: from here on, u and v are arguments, and JAX
-# gets NumPy's start.
+# You cannot compare two programs that draw different numbers. So draw once,
+# and give the same numbers to both. From here on, u and v are arguments, and
+# both programs start from the numbers that NumPy drew.
 #
-# ## Nothing is changed
+# ## Return new arrays
 #
 # `laplacian` and `step` change arrays in place. JAX arrays never change.
 #
 # **Predict.** `laplacian` contains `total[1:] += a[:-1]`, and `step` contains
-# `u += ...`. With JAX arrays one of the two fails, and the other is worse.
-# Which is which?
+# `u += ...`. With JAX arrays, one of the two raises an error. The other is
+# worse: it is wrong, and raises no error. Which is which?
 
 # %%
 with show_error():
@@ -316,7 +307,7 @@ with show_error():
 
 
 def add_one(u):
-    """Change the argument as step does, and return nothing."""
+    """Add to the argument as step does, and return nothing."""
     u += 1
 
 
@@ -325,22 +316,22 @@ for zeros in (np.zeros(3), jnp.zeros(3)):
     print(type(zeros).__name__, zeros)
 
 # %% [markdown]
-# `u[...] += x` fails with a clear error. But `u += x` means `u = u + x` for a
-# JAX array: it makes a new array and calls it u **inside the function**. The
-# array outside stays as it was, and there is no error. So a function has to
-# return what it computes.
+# `total[1:] += x` fails with a clear error. But for a JAX array, `u += x`
+# means `u = u + x`: it makes a new array, and names it u **inside the
+# function**. The caller's array does not change, and there is no error. So a
+# function must return the arrays that it computes.
 #
 # ### Exercise 3: a step that returns
 #
 # Write `step(u, v, feed, kill)`. It returns the next u and the next v, and
-# changes nothing. It must also work for sheets that are not square. The nine
-# lines of `laplacian` become one or two.
+# does not change its arguments. It must also work for sheets that are not
+# square. The nine lines of `laplacian` become one or two.
 #
 # <details><summary>Hint</summary>
 #
 # Each pair of slices, with its line for the edge, is one `jnp.roll`, for
-# example `jnp.roll(a, 1, axis=0)`. Be careful which u the next v is computed
-# from: in NumPy, `reaction` is computed before either of them changes.
+# example `jnp.roll(a, 1, axis=0)`. Compute the next v from the old u: in
+# NumPy, `reaction` is computed before u and v change.
 #
 # </details>
 
@@ -357,13 +348,13 @@ transfer.check_step(step)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution
 def laplacian(a):
-    """Add the four neighbors of each cell, less four times the cell."""
+    """Return the sum of the four neighbors, minus four times the cell."""
     moved = [jnp.roll(a, by, axis) for axis in (0, 1) for by in (1, -1)]
     return sum(moved) - 4 * a
 
 
 def solution_3(u, v, feed, kill):
-    """Make new arrays from the old ones."""
+    """Return the next u and v, both computed from the old ones."""
     reaction = u * v**2
     next_u = u + 0.16 * laplacian(u) - reaction + feed * (1 - u)
     next_v = v + 0.08 * laplacian(v) + reaction - (feed + kill) * v
@@ -374,8 +365,8 @@ transfer.check_step(solution_3)
 
 
 # %% [markdown]
-# **Predict.** Take a hundred steps with it, and a hundred with NumPy. How far
-# apart are the results in 32 bits, and how far in 64 bits?
+# **Predict.** Take a hundred steps with this port, and a hundred with NumPy.
+# How large is the difference between the results in 32 bits, and in 64 bits?
 
 # %%
 jitted_step = jax.jit(solution_3)
@@ -395,9 +386,9 @@ for wide in (False, True):
 #
 # ## A program that is a class
 #
-# Many programs keep their parameters and arrays in an object. Two things can
-# go wrong with this. `jax.jit` on a method takes `self` as an argument, and
-# JAX does not know what to do with an object. A static `self` works at first.
+# Many programs keep their parameters and arrays in an object. If you put
+# `jax.jit` on a method, `self` is an argument, and JAX refuses it: your object
+# is not an array. If you make `self` static, the first call works.
 #
 # **Predict.** What does the second line print?
 
@@ -406,9 +397,7 @@ for wide in (False, True):
 class Decay:
     """A model with a parameter that may change."""
 
-    def __init__(self, rate):
-        """Keep the rate."""
-        self.rate = rate
+    rate = 0.1
 
     @partial(jax.jit, static_argnums=0)
     def step(self, x):
@@ -416,22 +405,22 @@ class Decay:
         return x * (1 - self.rate)
 
 
-model = Decay(rate=0.1)
+model = Decay()
 print("rate 0.1:", model.step(1.0))
 model.rate = 0.5
 print("rate 0.5:", model.step(1.0))
 
 # %% [markdown]
-# The rate was fixed when jit traced the method, and no error says so. Put what
-# may change into a state that is a value: a `NamedTuple`, or a dataclass
-# registered by `jax.tree_util.register_dataclass`. A plain function of that
-# state can be jitted, scanned and mapped. JAX calls such a tree of arrays a
-# **pytree**.
+# The second line is wrong: jit read the rate when it traced the method, and
+# there is no error. Put everything that may change into a state, and pass it
+# as an argument. The state is a `NamedTuple`, or a dataclass that you register
+# with `jax.tree_util.register_dataclass`. You can jit, scan and map a plain
+# function of it. JAX calls such a container of arrays a **pytree**.
 
 
 # %%
 class DecayState(NamedTuple):
-    """All that the model needs."""
+    """Everything that the model needs."""
 
     x: jax.Array
     rate: float
@@ -449,8 +438,9 @@ print("rate 0.5:", decay(DecayState(1.0, rate=0.5)).x)
 # %% [markdown]
 # ## A print in a compiled program
 #
-# The scientist looks at a number now and then. But jit runs your Python code
-# only once, on tracers, and later runs what it recorded.
+# While the program runs, the scientist wants to see a number now and then. But
+# jit runs your Python code only once, on tracers. Later calls run only the
+# recorded program.
 #
 # **Predict.** The function below is called three times. What does it print,
 # and how often?
@@ -473,18 +463,18 @@ jax.effects_barrier()  # wait for prints, which may come late
 # %% [markdown]
 # `print` belongs to Python: it runs once, while jit traces, and sees a tracer.
 # `jax.debug.print` is part of the program, and runs whenever the program runs.
-# It takes a format and the values for it, because there is no value yet that
-# an f-string could contain. It costs time, since each such print calls Python.
+# It takes a format and, separately, the values for it: an f-string would
+# contain a tracer. Each such print takes time, because it calls Python.
 #
 # ### Exercise 4: jit, and the print
 #
 # Here is a step with a print. Change it so that every call prints the mean of
-# the next v. Leave it jitted, with feed and kill as data.
+# the next v. Keep it jitted, and do not make feed and kill static.
 #
 # <details><summary>Hint</summary>
 #
-# The print has to be part of the program. Put `{mean}` into the format, and
-# pass the value by that name.
+# Use `jax.debug.print`. Put `{mean}` into the format, and pass the value as
+# the argument `mean`.
 #
 # </details>
 
@@ -505,7 +495,7 @@ transfer.check_step_and_print(step_and_print)
 # Solution
 @jax.jit
 def solution_4(u, v, feed, kill):
-    """Make the print part of the program."""
+    """Let the compiled program print the mean."""
     u, v = solution_3(u, v, feed, kill)
     jax.debug.print("mean of v: {mean}", mean=v.mean())
     return u, v
@@ -515,9 +505,9 @@ transfer.check_step_and_print(solution_4)
 
 
 # %% [markdown]
-# **Predict.** Consider one step of a sheet of 64 by 64 cells: in NumPy, in JAX
-# operation by operation, and in JAX compiled (without a print). Which is
-# fastest, which is slowest, and by how much?
+# **Predict.** Take one step of a sheet of 64 by 64 cells in NumPy, in JAX
+# without jit, and in JAX with jit (and without a print). Which is the fastest,
+# which is the slowest, and how many times as long does it take?
 
 # %%
 start = jnp.asarray(initial_u), jnp.asarray(initial_v)
@@ -533,19 +523,19 @@ show_table(
 )
 
 # %% [markdown]
-# You know this from the first notebooks: many small operations are slow when
-# each is sent on its own, and fast in one program. But a compiled step is so
-# little work that calling it takes a good part of the time. So the loop comes
-# next.
+# As in the first two notebooks, many small operations are slow if each is sent
+# separately, and fast in one program. But a compiled step has so little work
+# that the call itself takes a large part of the time. So the next exercise
+# compiles the loop, too.
 #
 # ## The loop that counts
 #
 # ### Exercise 5: scan
 #
-# Write `advance(u, v, feed, kill, num_steps)`, jitted, which takes that many
-# steps in one scan. It returns u, v and `changes`, of shape `(num_steps,)`. An
-# entry says how much v changed in that step, in the cell that changed most. A
-# record takes the place of the print.
+# Write and jit `advance(u, v, feed, kill, num_steps)`, which takes `num_steps`
+# steps in one scan. It returns u, v and `changes`, of shape `(num_steps,)`.
+# Each entry is the largest change of v in that step, over all cells. This
+# record replaces the print.
 #
 # <details><summary>Hint</summary>
 #
@@ -623,29 +613,30 @@ for name, (module, loop) in loops.items():
 show_curves(curves, "width", "seconds for 100 steps", **scales)
 
 # %% [markdown]
-# The scan gains most on small sheets: there most of the time goes into
-# returning to Python after each step, and the scan never does. On large sheets
-# the work itself takes the time. (If the curves look different, something else
-# is keeping this machine busy: run the cell again.)
+# The scan gains most on small sheets. There, the Python loop spends most of
+# its time between the steps, and the scan does not return to Python at all. On
+# large sheets, the steps themselves take most of the time. (If a time here or
+# later contradicts the text below it, something else is keeping this machine
+# busy: run the cell again.)
 #
 # ## The loop that stops
 #
-# The program does not count: it stops when v hardly changes any more. A scan
-# cannot stop early. `jax.lax.while_loop(goes_on, body, carry)` can. Both
-# functions take the carry: `goes_on` says whether to go on, and `body` makes
-# the next carry. It records nothing, because nobody knows how many steps there
-# will be.
+# The program does not take a fixed number of steps: it stops when v hardly
+# changes any more. A scan cannot stop early, but `jax.lax.while_loop(goes_on,
+# body, carry)` can. Both functions take the carry: `goes_on` returns whether
+# to continue, and `body` returns the next carry. A `while_loop` records
+# nothing, because the number of steps is not known beforehand.
 #
 # ### Exercise 6: `while_loop`
 #
-# Write `run_until_still(u, v, feed, kill, tolerance, max_steps)`, jitted. It
+# Write and jit `run_until_still(u, v, feed, kill, tolerance, max_steps)`. It
 # returns u, v and the number of steps, as `gray_scott.simulate` does.
 #
 # <details><summary>Hint</summary>
 #
-# Whatever `goes_on` needs must be in the carry: the change, and the number of
-# steps. Which value of the change lets the first step happen? And `and` needs
-# a concrete value, while `&` works on tracers.
+# Everything that `goes_on` needs must be in the carry: the change, and the
+# number of steps. With which initial change does the loop take its first step?
+# Write `&` instead of `and`, which needs concrete values.
 #
 # </details>
 
@@ -653,7 +644,7 @@ show_curves(curves, "width", "seconds for 100 steps", **scales)
 # %% tags=["exercise"]
 @jax.jit
 def run_until_still(u, v, feed, kill, tolerance, max_steps):
-    """Step until v changes by less than tolerance; return u, v, the steps."""
+    """Return u, v and the number of steps until v hardly changes."""
     return ...
 
 
@@ -664,7 +655,7 @@ transfer.check_run_until_still(run_until_still)
 # Solution
 @jax.jit
 def solution_6(u, v, feed, kill, tolerance, max_steps):
-    """Need nothing static: the length of the loop is not in the program."""
+    """Carry u, v, the last change, and the number of steps."""
 
     def goes_on(carry):
         _, _, change, num_steps = carry
@@ -684,15 +675,15 @@ transfer.check_run_until_still(solution_6)
 
 
 # %% [markdown]
-# **What if you want a record as well?** Carry a buffer that is large enough
-# for the longest run, and write into it by `.at`. Outside jit, cut off what
-# was not used:
+# **Do you need a record, too?** Carry a buffer that is large enough for the
+# longest run, and write into it with `.at`. Outside of jit, cut off the unused
+# end:
 
 
 # %%
 @jax.jit(static_argnames="max_steps")
 def halve_until_small(x, limit, max_steps):
-    """Halve x until it is below limit; return the values and their number."""
+    """Halve x until it is small; return the values and their number."""
 
     def goes_on(carry):
         x, i, _ = carry
@@ -711,12 +702,12 @@ values, num_values = halve_until_small(20.0, limit=1, max_steps=100)
 print(values[:num_values])
 
 # %% [markdown]
-# Next, four problems at once, by `vmap`. Alone, each of them takes its own
-# number of steps until it is still.
+# Next, we run four problems at once, with `vmap`. Each of them needs a
+# different number of steps until v hardly changes.
 #
-# **Predict.** Alone, they take about 100, 200, 300 and more than 1000 steps.
+# **Predict.** Run separately, they take about 150, 200, 400 and 1500 steps.
 # How many steps does the mapped loop take? What happens to the problems that
-# are finished? Are all four together faster than one after the other?
+# are finished? Is the mapped loop faster than four separate runs?
 
 # %%
 feeds = jnp.array([0.03, 0.014, 0.054, 0.054])
@@ -735,7 +726,7 @@ show_table(["feed", "kill", "steps alone", "steps mapped"], rows)
 
 # %%
 def one_by_one():
-    """Run the four problems, each until it is still."""
+    """Run the four problems, one after the other."""
     pairs = zip(feeds, kills, strict=True)
     return [solution_6(*start, *pair, *limits) for pair in pairs]
 
@@ -744,32 +735,34 @@ together = best_time(map_four, *start, feeds, kills, *limits)
 alone = best_time(one_by_one)
 print(f"one by one: {1000 * alone:.0f} ms, mapped: {1000 * together:.0f} ms")
 computed = 4 * mapped_steps.max()
-print(f"the mapped loop computes {computed} steps, {mapped_steps.sum()} count")
+print(f"the mapped loop computes {computed} steps")
+print(f"only {mapped_steps.sum()} of them are needed")
 
 # %% [markdown]
-# The mapped loop runs until the last problem is finished. The others are
-# computed along with it, and at each step a `select` keeps their old values.
-# The results are right, but the work is four times that of the slowest
-# problem: here mapping does not pay. Map over problems that take about equally
-# long, or sort them into such groups.
+# The mapped loop runs until the last problem is finished. It also computes the
+# next steps of the finished problems, but keeps their old values. The results
+# are right, but the work is four times that of the slowest problem, so here
+# mapping does not pay off. Map over problems that need about the same number
+# of steps, or sort them into groups that do.
 #
 # ## All feeds, all kills
 #
-# `main` in `gray_scott.py` takes nine pairs of feed and kill, one after the
-# other. To see what the model can do, we want a picture for each of 36 pairs,
-# for the same number of steps. That is a `vmap` over a scan.
+# `main` in `gray_scott.py` runs nine pairs of feed and kill, one after the
+# other. To see which patterns the model can make, we want a picture for each
+# of 36 pairs, after the same number of steps. For this we map a scan.
 #
 # ### Exercise 7: a grid of patterns
 #
-# Write `grow_all(u, v, feeds, kills, num_steps)`. It returns v after that many
-# steps from the same start, for each kill and each feed, in one call. The
+# Write `grow_all(u, v, feeds, kills, num_steps)`. In one call, it returns v
+# after `num_steps` steps from the same start, for each kill and each feed. The
 # shape is `(num_kills, num_feeds, height, width)`. Write it for one pair, with
-# your `advance`, and map twice.
+# `advance`, and map twice.
 #
 # <details><summary>Hint</summary>
 #
-# The outer map makes the first axis. `in_axes` refers to positional arguments.
-# Whatever is static can stay in an inner function.
+# The outer map makes the first axis. `in_axes` applies to positional arguments
+# only. So write an inner function of `feed` and `kill`, which uses the other
+# arguments without taking them.
 #
 # </details>
 
@@ -787,7 +780,7 @@ transfer.check_grow_all(grow_all)
 # Solution
 @jax.jit(static_argnames="num_steps")
 def solution_7(u, v, feeds, kills, num_steps):
-    """Map one pair over the feeds, and that over the kills."""
+    """Map over the feeds, and map the result over the kills."""
 
     def grow(feed, kill):
         return solution_5(u, v, feed, kill, num_steps)[1]
@@ -801,7 +794,7 @@ transfer.check_grow_all(solution_7)
 
 # %% [markdown]
 # **Predict.** Below, feed grows to the right and kill grows downwards. In
-# which corner is there no v at all, and in which does it fill the sheet?
+# which corner is there no v at all, and in which corner does v fill the sheet?
 
 # %%
 feeds = np.linspace(0.022, 0.057, 6)
@@ -812,19 +805,18 @@ alt = "spots at the lower left, worms and mazes between, holes at the right"
 show_states({"feed from 0.022 to 0.057 across, kill down": picture}, alt)
 
 # %% [markdown]
-# At the lower left, v is taken out faster than it can grow. At the upper
-# right, v fills the sheet. Between them are spots that divide, worms, mazes
-# and holes, much like those on skins and shells. Another key makes another
-# picture.
+# At the lower left, v is removed faster than it can grow. At the upper right,
+# v fills the sheet. Between them are spots that divide, worms, mazes and
+# holes, like the patterns on skins and shells.
 #
 # ## Backwards
 #
-# In the third notebook you learned a rule from its states. Can you also find
-# the feed from one picture, 100 steps after a known start? For this you need
-# the gradient of an error with respect to the feed, through 100 steps.
+# In the third notebook, gradient descent found a rule from its states. Can it
+# also find the feed from one picture, 100 steps after a known start? This
+# needs the gradient of an error with respect to the feed, through 100 steps.
 #
-# **Predict.** Through which of the two loops can JAX differentiate, the one
-# that counts or the one that stops?
+# **Predict.** Through which of the two loops can JAX differentiate: the scan,
+# or the `while_loop`?
 
 
 # %%
@@ -846,11 +838,11 @@ difference = mean_after_100(0.0465) - mean_after_100(0.0455)
 print(f"gradient {slope:.3f}, finite difference {difference / 0.001:.3f}")
 
 # %% [markdown]
-# To differentiate, JAX needs values from every step, so it has to keep them.
-# For a scan it knows how many steps there are, but not for a loop that stops
-# by itself. Long scans run out of memory for this reason.
-# `jax.checkpoint(step)` keeps only the inputs of each step, and computes the
-# rest again on the way back.
+# To differentiate, JAX needs values from every step, so it must store them. It
+# knows the number of steps of a scan, but not of a `while_loop`. In a long
+# scan, these values may need more memory than there is. `jax.checkpoint(step)`
+# stores only the inputs of each step, and computes the other values again when
+# the gradient needs them.
 
 
 # %%
@@ -884,21 +876,22 @@ show_curves(curves, "steps", "megabytes for the gradient")
 # %% [markdown]
 # ### Exercise 8: the feed, found again
 #
-# This is a bonus. Write `find_feed(u, v, seen)`: `seen` is the v that came out
-# of u and v after 100 steps, with kill 0.062 and a feed between 0.03 and 0.05.
-# Return that feed. Start from 0.04 and follow a gradient that JAX computes.
+# This exercise is a bonus. Write `find_feed(u, v, seen)`: `seen` is v 100
+# steps after the given u and v, with kill 0.062 and an unknown feed between
+# 0.03 and 0.05. Return this feed. Start from 0.04, and follow a gradient that
+# JAX computes.
 #
 # <details><summary>Hint</summary>
 #
-# The error is the mean of the squared differences. A rate of 0.005 and some
-# sixty updates are enough. The updates are a loop, so they can be a scan.
+# The error is the mean of the squared differences. A rate of 0.005 and sixty
+# updates are enough. The loop over the updates can be a scan.
 #
 # </details>
 
 
 # %% tags=["exercise"]
 def find_feed(u, v, seen):
-    """Return the feed with which v becomes what was seen, in 100 steps."""
+    """Return the feed that leads from u and v to seen in 100 steps."""
     return ...
 
 
@@ -929,12 +922,12 @@ transfer.check_find_feed(solution_8)
 # ## Both programs side by side
 #
 # [notebooks/gray_scott_jax.py](../notebooks/gray_scott_jax.py) is the whole
-# port. The command `port` compares any program with its port. It makes the
-# same call in both, says whether the results are the same, how the port uses
-# JAX, what it gains, and what to do next.
+# port. The command `port` compares any program with its port: it makes the
+# same call in both. It reports whether the results are the same, how the port
+# uses JAX, how much faster it is, and which change to make next.
 #
-# **Predict.** This call takes 499 steps of 64 by 64 cells. After how many
-# calls has the port paid for its compilation?
+# **Predict.** The call below takes 499 steps of 64 by 64 cells. After how many
+# calls has the port saved as much time as its compilation took?
 
 # %%
 DRAW = "import gray_scott as g; np.random.seed(0); u, v = "
@@ -957,8 +950,9 @@ print(done.stdout or done.stderr)
 #
 # ## The method, on one page
 #
-# 1. **Functions.** A function takes all that it needs as arguments, random
-#    keys too, and returns all that it computes. It changes nothing.
+# 1. **Functions.** A function takes everything that it needs as arguments,
+#    also random keys. It returns everything that it computes, and changes
+#    nothing.
 # 2. **A reference.** Keep the old program as it is. Choose one small call and
 #    a tolerance, and compare after every change.
 # 3. **`jnp` for `np`**, and a new array for each change in place.
@@ -968,25 +962,27 @@ print(done.stdout or done.stderr)
 # 6. **Loops.** A loop with a known number of steps becomes a `scan`; one that
 #    stops on a condition, a `while_loop`; one over independent cases, a
 #    `vmap`.
-# 7. **Stay in JAX.** Use no print, no `if` on a value and no NumPy until the
-#    end.
-# 8. **Ask `port` what is next.** Stop when what remains is the computation
-#    itself.
+# 7. **Stay in JAX** until the end: no print, no `if` on a value, no NumPy.
+# 8. **Ask `port` for the next change.** Stop when nearly all of the time is
+#    the computation itself.
 #
-# Change one thing at a time. A port that changes six things at once and is
-# wrong does not tell you which of them it was.
+# Change one thing at a time. If you change six things at once and the result
+# is wrong, you do not know which of the six is the mistake.
 #
 # ## Summary
 #
-# 1. Rounding and mistakes differ in size. The old program, run in 32 bits,
-#    shows how far rounding goes. Compare after a few steps.
-# 2. Random numbers come from a key that you pass in and use once.
+# 1. Mistakes change the result much more than rounding. To see the effect of
+#    rounding, run the old program in 32 bits. Compare after a few steps.
+# 2. Random numbers come from a key, which you pass as an argument and use
+#    once.
 # 3. `u += x` leaves the caller's JAX array unchanged, without an error. Return
-#    what is new.
-# 4. Put a program's state into a pytree, not into `self`.
-# 5. A scan counts, records, and can be differentiated. A `while_loop` stops
-#    when a value says so, and under vmap it runs until the last problem stops.
-# 6. Write for one problem, and map: a whole parameter study is one call.
+#    the new array.
+# 4. Keep the state of a program in a pytree, not in `self`.
+# 5. A scan has a fixed number of steps, records values, and has a gradient. A
+#    `while_loop` stops on a condition, and under vmap it runs until the last
+#    problem stops.
+# 6. Write a function for one problem, and map it: then one call does a whole
+#    parameter study.
 #
 # More: [jax.random], [jax.lax.while_loop], [jax.checkpoint], [pytrees]. Back
 # to

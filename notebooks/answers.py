@@ -1,7 +1,7 @@
 """Check the answers to the exercises of the notebooks.
 
-Each check prints the first thing that is wrong with an answer, or that it is
-right. No check stops the notebook.
+Each check prints that an answer is right, or the first problem with it. No
+check stops the notebook.
 """
 
 import functools
@@ -26,9 +26,10 @@ ALL_BITS = np.uint32(2**32 - 1)
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
-    """Make a check of a function that examines an answer.
+    """Turn a function that examines an answer into a check that prints.
 
-    The function raises NotYet if something is wrong, else returns a comment.
+    The function returns a comment if the answer is right, and otherwise raises
+    NotYet.
     """
 
     @functools.wraps(examine)
@@ -45,8 +46,8 @@ def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
 
 
 def explain(error: Exception, answer: Any) -> str:
-    """Return the learner's line that raised an error, and what to do."""
-    if "ellipsis" in str(error):  # what jit says about the three dots
+    """Return the line of the answer that raised an error, and a remedy."""
+    if "ellipsis" in str(error):  # jit refuses the three dots in these words
         return expect.DOTS
     code = getattr(inspect.unwrap(answer), "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
@@ -62,10 +63,10 @@ def check_function(
     compare: Callable = expect.numbers,
     also: Callable = lambda function: None,
 ) -> Callable[[Any], None]:
-    """Make a check of a function that must return what `want` returns.
+    """Make a check of a function that must return the same as `want`.
 
-    `compare` raises NotYet if two results differ, and `also` if the results
-    are right but the function is not what the exercise asks for.
+    `compare` raises NotYet if two results differ. `also` raises it if the
+    results are right, but the function does not do what the exercise asks for.
     """
 
     def examine(function: Any) -> str:
@@ -80,12 +81,12 @@ def check_function(
 
 
 def require_one_array(got: Any, call: str) -> None:
-    """Raise NotYet for nothing, and for a tuple of arrays."""
+    """Raise NotYet for None, and for a tuple of arrays."""
     expect.result(got, call)
     expect.that(
         not isinstance(got, tuple | list),
         f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
-        " two: the last carry, then what was recorded.)",
+        " a pair: the last carry and the records.)",
         "array",
     )
 
@@ -97,10 +98,10 @@ def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
 
 
 def require_gradient(function: Callable, *args: Any) -> None:
-    """Raise NotYet if nothing in this call is a gradient of JAX's."""
+    """Raise NotYet if this call does not compute a gradient with JAX."""
     expect.that(
         takes_a_gradient(expect.program(function, *args)),
-        "that is right, but it is no gradient: use jax.grad.",
+        "the result is right, but no gradient was used: use jax.grad.",
         "gradient",
     )
 
@@ -124,13 +125,13 @@ def check_move_right(rule: Any) -> str:
 check_rule_number = check_function(
     lambda rule_table: np.packbits(rule_table, bitorder="little")[0],
     TABLES,
-    "it holds for all 256 tables.",
+    "it is right for all 256 tables.",
 )
 
 check_two_cells = check_function(
     lambda width: np.isin(np.arange(width), [0, width - 1]).astype(np.uint8),
     {f"make_two_cells({width})": (width,) for width in (8, 5, 2)},
-    "every change made a new array.",
+    "each change makes a new array.",
     compare=expect.states,
     also=lambda make: expect.jax_array(make(5), "make_two_cells(5) returns"),
 )
@@ -157,7 +158,7 @@ check_read = check_function(
 
 @answer_check
 def check_num_programs(number: Any) -> str:
-    """Examine how many programs seven calls compile."""
+    """Examine the number of programs that seven calls compile."""
     expect.that(
         number == 4,
         f"got {number!r}. Which calls differ in a static value, in the type of"
@@ -183,7 +184,7 @@ def require_no_rows(count_live: Any) -> None:
     expect.that(
         num_bytes < 600 * 400,
         f"while it runs, the program needs {num_bytes:,} bytes. That is enough"
-        " for all 400 rows of 600 cells. Record the sums alone.",
+        " for all 400 rows of 600 cells. Record only the sums.",
         "rows",
     )
 
@@ -203,11 +204,11 @@ STEPS = {
 
 
 def require_one_program(advance_twice: Any) -> None:
-    """Raise NotYet unless everything is compiled, and only once."""
+    """Raise NotYet unless all operations are compiled, and only once."""
     program = expect.program(advance_twice, *STEPS["two steps from row 0"])
     expect.that(
         all(e.primitive.name in ("jit", "pjit") for e in program.eqns),
-        "that is right, but not compiled: each operation is sent alone.",
+        "the result is right, but not compiled: use jax.jit.",
         "not_compiled",
     )
     expect.one_program(advance_twice, STEPS)
@@ -241,18 +242,18 @@ check_live_fractions = check_function(
         reference.simulate(int(rule), 32, 32)[-1].mean() for rule in rules
     ],
     {f"{len(r)} rules": (r,) for r in (RULES, RULES[[110, 30, 30, 7]])},
-    "8 rules take as many operations as 2.",
+    "the program for 8 rules has no more operations than that for 2.",
     compare=functools.partial(expect.numbers, index="number"),
     also=functools.partial(require_no_loop, values=RULES, kind="rules"),
 )
 
 
 def compare_counts(got: Any, want: np.ndarray, call: str) -> None:
-    """Raise NotYet with the first wrong count; uint8 has too few bits."""
+    """Raise NotYet with the first wrong count, or if uint8 overflows."""
     expect.that(
         getattr(got, "dtype", None) != np.uint8,
-        "the result is of dtype uint8, which ends at 255, but more cells can"
-        " differ. Leave the dtype to sum.",
+        "the dtype is uint8, which ends at 255, but more cells can differ. Let"
+        " `sum` choose the dtype.",
         "dtype",
     )
     expect.numbers(got, want, call, "rows")
@@ -263,14 +264,14 @@ ROWS = jnp.asarray(reference.simulate(30, 300, 9)).at[-1].set(1)
 check_differences = check_function(
     lambda rows: (rows[:, None] != rows[None]).sum(axis=-1),
     {"9 rows of 300 cells": (ROWS,)},
-    "8 rows take as many operations as 2.",
+    "the program for 8 rows has no more operations than that for 2.",
     compare=compare_counts,
     also=functools.partial(require_no_loop, values=ROWS, kind="rows"),
 )
 
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return how many more cells are live next if a cell is 1 and not 0."""
+    """Return, for each cell, how many more cells are live next if it is 1."""
     each, table = np.eye(len(cells), dtype=bool), table.astype(np.uint8)
     ones = np.where(each, 1, cells).astype(np.uint8)
     zeros = np.where(each, 0, cells).astype(np.uint8)
@@ -308,7 +309,8 @@ def check_lesson(initial_state: Any) -> str:
     )
     left, right = np.roll(state, 1), np.roll(state, -1)
     num_seen = len(set(4 * left + 2 * state + right))
-    expect.that(num_seen == 8, f"{num_seen} of the eight are on the ring.")
+    reason = f"only {num_seen} of the eight neighborhoods are on the ring."
+    expect.that(num_seen == 8, reason)
     return "one step of eight cells shows the whole rule."
 
 
@@ -331,14 +333,14 @@ def check_find_cell(find_cell: Any) -> str:
 check_rule_110 = check_function(
     lambda left, center, right: (center | right) ^ (left & center & right),
     {"words of equal bits": (*NEIGHBORHOODS.T * ALL_BITS,)},
-    "32 cells at once, and no table.",
+    "each operation works on 32 cells at once.",
     compare=functools.partial(expect.numbers, index="neighborhood"),
 )
 
 check_exchanges = check_function(
     lambda num_steps, halo: len(range(0, num_steps - 1, halo)),
     {f"{s}": s for s in [(257, 256), (258, 256), (1000, 8), (1, 8), (2, 8)]},
-    "so deeper halos mean fewer messages.",
+    "a larger halo means fewer messages.",
 )
 
 
@@ -351,7 +353,7 @@ def check_move_right_sharded(move_right: Any) -> str:
     expect.shares(moved, 8)
     expect.that(
         "ppermute" in primitives(expect.program(move_right, ring)),
-        "that is right, but the compiler decides what is sent: use"
+        "the result is right, but the compiler chose the messages: use"
         " jax.lax.ppermute.",
     )
-    return "one message from each device, and the ring closes."
+    return "each device sends one message, and the last sends to the first."

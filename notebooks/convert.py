@@ -1,18 +1,17 @@
 """Make the notebooks from their sources, and web pages from the notebooks.
 
-python notebooks/convert.py write   # write the .ipynb beside each source
-python notebooks/convert.py check   # fail unless each .ipynb fits its source
+python notebooks/convert.py write   # write the .ipynb of each source
+python notebooks/convert.py check   # fail if a .ipynb differs from its source
 python notebooks/convert.py html    # run the notebooks; write build/html
 """
 
 import signal
 
-if __name__ == "__main__":  # Ctrl-C ends it at once, while it imports too
+if __name__ == "__main__":  # Ctrl-C ends it at once, even during the imports
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import asyncio
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,16 +36,17 @@ PAGES = ROOT / "build" / "html"
 SECONDS_PER_CELL = 120
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NO_ADDRESS = 'ADDRESS = ""'  # in the set-up cell of each source
+ADDRESS_LINE = '<span class="address">'  # on the handout
 
 
 def find_address() -> str:
-    """Return the web address of the git remote, "" if there is none."""
+    """Return the web address of the git remote, or "" if there is none."""
     command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
         return ""  # git is not installed
-    # It may be git@host:path; a user's name or password is left out.
+    # A remote may be git@host:path. Leave out a user's name or password.
     pattern = r"(?:\w+://)?(?:.*@)?([\w-]+(?:\.[\w-]+)+)[:/](.+?)(?:\.git)?/?"
     remote = re.fullmatch(pattern, done.stdout.strip())
     return f"https://{remote[1]}/{remote[2]}" if remote else ""
@@ -55,7 +55,7 @@ def find_address() -> str:
 def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:
     """Return the notebook of a py:percent source, without outputs.
 
-    Its cells have no ids, which would be random: equal sources make equal
+    Remove the ids of cells, which are random, so that equal sources make equal
     files.
     """
     text = source.read_text(encoding="utf-8")
@@ -70,17 +70,16 @@ def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:
 
 def write_notebooks() -> None:
     """Write the .ipynb of every source."""
-    address = find_address()
     for source in SOURCES:
         path = source.with_suffix(".ipynb")
-        nbformat.write(make_notebook(source, address), path)
+        nbformat.write(make_notebook(source, find_address()), path)
         print(f"wrote {path.relative_to(ROOT)}")
 
 
 def check_notebooks() -> None:
-    """End with status 1 if a .ipynb does not fit its source.
+    """End with status 1 if a .ipynb differs from what its source makes.
 
-    It may hold any address, so that a fork passes.
+    Any address is allowed in it, so that the check passes in a fork.
     """
     for source in SOURCES:
         path = source.with_suffix(".ipynb")
@@ -89,21 +88,21 @@ def check_notebooks() -> None:
         notebook = make_notebook(source, address[1] if address else "")
         if text != nbformat.writes(notebook) + "\n":
             name = path.relative_to(ROOT)
-            fail(f"{name} does not fit {source.name}: make notebooks", 1)
+            fail(f"{name} differs from {source.name}: make notebooks", 1)
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """The event loop that Jupyter's sockets work with on every system."""
+    """An event loop that works with Jupyter's sockets on every system."""
 
     def add_signal_handler(self, *_: object) -> None:
-        """Refuse, so that nbclient does not swallow Ctrl-C."""
+        """Refuse the handler of nbclient, which would ignore Ctrl-C."""
         raise RuntimeError
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Run a notebook in its folder, and return it with its outputs.
 
-    Raises CellExecutionError if a cell fails.
+    Raise CellExecutionError if a cell fails.
     """
     client = NotebookClient(
         notebook,
@@ -118,7 +117,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def make_pages() -> None:
-    """Run every notebook and write the pages."""
+    """Run every notebook, and write the pages."""
     notebooks = {}
     for source in SOURCES:
         print(f"running notebooks/{source.stem}.ipynb", flush=True)
@@ -135,9 +134,10 @@ def write_pages(
     notebooks: dict[str, nbformat.NotebookNode],
     address: str = "",
 ) -> None:
-    """Write notebooks that have been run, by name, as pages.
+    """Write a page for each notebook, by name; each has been run before.
 
-    No page needs the network. Beside each is its notebook, without outputs.
+    No page needs the network. Also write each notebook without its outputs,
+    for download.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pages = {"index": make_index(notebooks), **notebooks}
@@ -154,13 +154,15 @@ def write_pages(
     for name in notebooks:
         notebook = make_notebook(FOLDER / f"{name}.py", address)
         nbformat.write(notebook, folder / f"{name}.ipynb")
-    shutil.copy(FOLDER / "handout.html", folder)
+    handout = (FOLDER / "handout.html").read_text(encoding="utf-8")
+    handout = handout.replace(ADDRESS_LINE, f"{ADDRESS_LINE}{address}")
+    (folder / "handout.html").write_text(handout, encoding="utf-8")
 
 
 def make_index(
     notebooks: dict[str, nbformat.NotebookNode],
 ) -> nbformat.NotebookNode:
-    """Return the first page: how each notebook begins."""
+    """Return the first page: the title and beginning of each notebook."""
     parts = ["# A JAX workshop: the notebooks"]
     for name, notebook in notebooks.items():
         _, *opening = notebook.cells[0].source.splitlines()
@@ -171,7 +173,7 @@ def make_index(
 
 
 def find_title(notebook: nbformat.NotebookNode) -> str:
-    """Return the heading that a notebook begins with."""
+    """Return the first heading of a notebook."""
     return notebook.cells[0].source.splitlines()[0].strip("# ")
 
 
@@ -182,7 +184,7 @@ def find_headings(body: str) -> list[tuple[str, str]]:
 
 
 def fix_links(body: str, address: str) -> str:
-    """Return a page with links to other pages and to the repository."""
+    """Let the links of a page lead to other pages and to the repository."""
     files = f"{address}/blob/HEAD/" if address else "../../"
     body = body.replace('<a href="../', f'<a href="{files}')
     return re.sub(r'(<a href="\w+)\.ipynb', r"\1.html", body)
@@ -192,7 +194,7 @@ def convert(action: Literal["write", "check", "html"], /) -> None:
     """Make the notebooks, and pages from them.
 
     Args:
-        action: What to make, or to check.
+        action: write or check the notebooks, or make pages (html).
     """
     match action:
         case "write":

@@ -1,7 +1,7 @@
-"""Show what the notebooks show: tables, errors, pictures, an explorer.
+"""Show tables, errors, plots, pictures, and the explorer in the notebooks.
 
-Everything is drawn in one gray on a transparent background, so that it can be
-seen on a light page and on a dark one.
+All drawings are gray on a transparent background, so that they can be seen on
+a light page and on a dark one.
 """
 
 import base64
@@ -26,11 +26,11 @@ plt.style.use(Path(__file__).with_name("gray.mplstyle"))
 INK = plt.rcParams["text.color"]
 SHADES = LinearSegmentedColormap.from_list("shades", [f"{INK}00", INK])
 BOX = 480  # pixels of each side of the explorer's box
-WIDEST = 720  # pixels of an output in JupyterLab
+WIDEST = 720  # pixels; an output in JupyterLab is about this wide
 
 
 def show_table(titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Show a table; columns of numbers are aligned on the right."""
+    """Show a table with columns of numbers aligned on the right."""
     rows = [list(row) for row in rows]
     columns = zip(*rows, strict=True)
     sides = [":---", "---:"]
@@ -41,12 +41,12 @@ def show_table(titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is one number, of Python, NumPy or JAX."""
+    """Return whether a value is a single number of Python, NumPy or JAX."""
     return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
 
 
 def format_value(value: Any) -> str:
-    """Return a value as text: a fraction has three significant digits."""
+    """Return a value as text, a fraction with three significant digits."""
     if not is_number(value):
         return str(value)
     value = np.asarray(value).item()
@@ -58,7 +58,7 @@ def format_value(value: Any) -> str:
 
 @contextmanager
 def show_error() -> Iterator[None]:
-    """Print the beginning of the error that the block raises, and go on."""
+    """Print the beginning of an error in the block, and go on after it."""
     try:
         yield
     except Exception as error:
@@ -69,10 +69,10 @@ def show_error() -> Iterator[None]:
 def best_time(
     function: Callable, *args: Any, num_calls: int = 9, **kwargs: Any
 ) -> float:
-    """Return the seconds of the fastest call, after one that compiles.
+    """Return the seconds of the fastest call, after a call that compiles.
 
     Other programs can only make a call slower, so the shortest time is the
-    best estimate of what a call costs.
+    best estimate of the time that a call needs.
     """
     time_call(function, *args, **kwargs)
     calls = (time_call(function, *args, **kwargs) for _ in range(num_calls))
@@ -86,7 +86,10 @@ def show_curves(
     alt: str = "",
     **scales: str,
 ) -> None:
-    """Plot a line with markers for each name; xscale="log" is one scale."""
+    """Plot a line with markers for each name.
+
+    The scales may be xscale="log" and yscale="log".
+    """
     figure, panel = plt.subplots()
     for name, (x, y) in curves.items():
         panel.plot(x, y, label=name)
@@ -103,7 +106,7 @@ def show_curves(
 def make_image(
     cells: np.ndarray, alt: str, scale: int = 1, darkest: float = 1
 ) -> str:
-    """Return a framed HTML image, a cell a square of `scale` pixels."""
+    """Return a framed HTML image, with `scale` x `scale` pixels a cell."""
     file = io.BytesIO()
     plt.imsave(file, cells, cmap=SHADES, vmin=0, vmax=darkest, format="png")
     data = base64.b64encode(file.getvalue()).decode()
@@ -121,7 +124,10 @@ def show_states(
 ) -> None:
     """Show space-time diagrams, or other arrays, side by side with titles.
 
-    alts: what each picture shows. darkest: the value drawn in full ink.
+    Args:
+        diagrams: The arrays, by their titles.
+        alts: A description of each picture, for those who cannot see it.
+        darkest: The value that is drawn darkest.
     """
     room = WIDEST - 8 * len(diagrams)
     width = sum(a.shape[1] for a in diagrams.values())
@@ -135,21 +141,21 @@ def show_states(
 
 
 def explore(simulate: Callable) -> None:
-    """Show sliders for rule, width and num_steps above the picture of them."""
+    """Show sliders for rule, width and num_steps, and the picture below."""
     explorer = make_explorer(simulate)
-    # Where no kernel can answer the sliders, the picture alone is shown.
+    # Without a kernel, for example on a web page, only the picture is shown.
     picture = explorer.children[-1].value
     bundle = {**explorer._repr_mimebundle_(), "text/html": picture}
     display(bundle, raw=True)
 
 
 def make_explorer(simulate: Callable) -> widgets.VBox:
-    """Return a number and a slider for each argument, above the picture."""
+    """Return a number field and a slider per argument, and the picture."""
     limits = {"rule": (110, 0, 255)}
     limits |= dict.fromkeys(("width", "num_steps"), (160, 1, 400))
     numbers, rows, picture = {}, [], widgets.HTML()
     for name in limits:
-        # Screen readers find the label of the number; a slider has none.
+        # Only the label of a number field is visible to screen readers.
         number = widgets.BoundedIntText(*limits[name], description=name)
         slider = widgets.IntSlider(*limits[name], readout=False)
         widgets.jslink((slider, "value"), (number, "value"))
@@ -166,7 +172,7 @@ def make_explorer(simulate: Callable) -> widgets.VBox:
 
 
 def make_box(states: np.ndarray, values: Mapping[str, int]) -> str:
-    """Return the states in a box of fixed size, and the rule's entries."""
+    """Return the states in a box of fixed size, above the rule's entries."""
     alt = ", ".join(f"{name} {value}" for name, value in values.items())
     image = make_image(states, alt, max(1, BOX // max(states.shape)))
     style = f"width: {BOX + 8}px; height: {BOX + 8}px; display: grid"

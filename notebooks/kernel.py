@@ -1,7 +1,7 @@
 """Check that this kernel can run the notebooks, and show what stages change.
 
-The check needs nothing but Python, even an old one: a wrong kernel must get
-far enough to say what is wrong.
+The check imports only the standard library and runs on old versions of Python,
+so that it can also report what a wrong kernel lacks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_JAX = (0, 10)
 PACKAGES = ("jax", "numpy", "jaxtyping", "matplotlib", "ipywidgets", "PIL")
 HOSTED = {"COLAB_RELEASE_TAG", "BINDER_SERVICE_HOST", "KAGGLE_URL_BASE"}
-INSTALL = ("-r", str(ROOT / "requirements.txt"), "matplotlib", "ipywidgets")
+REQUIREMENTS = str(ROOT / ".binder" / "requirements.txt")
 ADVICE = (
     "In the menu, choose Kernel, Change Kernel, and the kernel of this"
-    " workshop's .venv. Or start JupyterLab with `make lab` in the folder"
-    ' {folder}. Or run `%pip install -r "{folder}/requirements.txt" matplotlib'
-    " ipywidgets` in a cell of its own, restart the kernel, and run this cell"
-    " again."
+    f" workshop's .venv. Or type `make lab` in the folder {ROOT}. Or run"
+    f' `%pip install -r "{REQUIREMENTS}"` in a cell of its own, restart the'
+    " kernel, and run this cell again."
 )
 
 # These colors lie over any background, light or dark.
@@ -39,8 +38,8 @@ BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 def check_kernel() -> None:
     """End the cell with one sentence if the notebooks cannot run here.
 
-    On a hosted Jupyter, first install what is missing or too old. Elsewhere,
-    other programs may use the same environment.
+    On a hosted Jupyter, first install missing packages. Elsewhere, other
+    programs may use the same environment, so the reader decides.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
@@ -48,17 +47,17 @@ def check_kernel() -> None:
         refuse(f"it runs Python {version}, but {needed} or later is needed.")
     if find_problem() and HOSTED & os.environ.keys():
         print("Installing what the notebooks need takes a minute or two.")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", *INSTALL]
-        subprocess.run(pip)  # the next line finds out whether it worked
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "-r"]
+        subprocess.run([*pip, REQUIREMENTS])
         invalidate_caches()
     problem = find_problem()
     if problem:
         refuse(problem)
-    print(f"The right kernel: Python {version}, with all that is needed.")
+    print(f"The right kernel: Python {version}, with all packages.")
 
 
 def find_problem() -> str:
-    """Return what is missing or too old, or nothing."""
+    """Return which packages are missing or too old, or an empty text."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         return f"it has no {', '.join(missing)}."
@@ -70,18 +69,16 @@ def find_problem() -> str:
 
 
 def refuse(reason: str) -> None:
-    """Stop the notebook, without a traceback."""
-    advice = ADVICE.format(folder=ROOT)
-    sys.exit(
-        f"This kernel, {sys.executable}, cannot run it: {reason}\n{advice}"
-    )
+    """Stop the notebook without a traceback."""
+    kernel = f"This kernel, {sys.executable}, cannot run the notebooks"
+    sys.exit(f"{kernel}: {reason}\n{ADVICE}")
 
 
 def show_diff(number: int, only: str | None = None) -> None:
-    """Show the code that a stage changes, in all or in one function.
+    """Show the code that a stage changes, or only that of one function.
 
-    Raises KeyError if there is no such stage, and ValueError if the stage does
-    not change a function of that name.
+    Raise KeyError if there is no such stage, and ValueError if the stage does
+    not change this function.
     """
     from IPython.display import display
 

@@ -2,9 +2,9 @@
 
 python notebooks/lab.py
 
-The copies are in my-notebooks and belong to you: `git pull` does not touch
-them. With --force, new copies are made, and the old ones are kept under other
-names. Options of JupyterLab may follow: `jupyter lab --help` lists them.
+The copies are in my-notebooks and belong to you: `git pull` does not change
+them. With --force, the command makes new copies, and renames the old ones. You
+can add options of JupyterLab: `jupyter lab --help` lists them.
 """
 
 import os
@@ -23,7 +23,7 @@ COPIES = ROOT / "my-notebooks"
 
 
 def copy_notebooks(folder: Path, *, again: bool = False) -> None:
-    """Copy each notebook that is not in folder, or all of them again."""
+    """Copy the notebooks that are not in the folder, or all of them again."""
     folder.mkdir(exist_ok=True)
     for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
         copy = folder / notebook.name
@@ -35,7 +35,7 @@ def copy_notebooks(folder: Path, *, again: bool = False) -> None:
 
 
 def keep(path: Path) -> Path:
-    """Rename a file to a name that is free, and return its new path."""
+    """Rename a file to an unused name, and return its new path."""
     number = 1
     while (kept := path.with_stem(f"{path.stem}.{number}")).exists():
         number += 1
@@ -44,7 +44,7 @@ def keep(path: Path) -> Path:
 
 def start_lab(options: list[str]) -> None:
     """Run JupyterLab in the repository, at the first copy."""
-    # The settings in labconfig turn off its news, its updates and its builds.
+    # The settings in labconfig turn off news, updates and builds.
     paths = [str(NOTEBOOKS), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
 
@@ -57,7 +57,7 @@ def start_lab(options: list[str]) -> None:
     received = []
 
     def end(number: int, _: object) -> None:
-        """Stop at once: a busy kernel would print a traceback first."""
+        """Stop at once; a busy kernel would print a traceback first."""
         received.append(number)
         for kernel in psutil.Process().children(recursive=True):
             kernel.kill()
@@ -78,8 +78,8 @@ def main(arguments: list[str]) -> None:
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     if is_root and "--allow-root" not in options:
         fail(
-            "JupyterLab does not run as root unless you add --allow-root. In a"
-            " container of your own, type: make lab ARGS=--allow-root"
+            "JupyterLab refuses to run as root unless you add --allow-root. In"
+            " a container of your own, type: make lab ARGS=--allow-root"
         )
     try:
         copy_notebooks(COPIES, again="--force" in arguments)

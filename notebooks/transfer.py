@@ -21,13 +21,13 @@ FILLS = 0.054, 0.05
 
 
 def make_start(height: int = 16, width: int = 24) -> list[np.ndarray]:
-    """Return the same u and v at every call, as new arrays."""
+    """Return u and v, which have the same values at every call."""
     return [a[:height, :width].copy() for a in draw_start(max(height, width))]
 
 
 @functools.cache
 def draw_start(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the reference draws for seed 1; restore the generator."""
+    """Draw u and v with seed 1, and restore the state of the generator."""
     before = np.random.get_state()
     np.random.seed(1)
     drawn = reference.make_initial_state(width)
@@ -43,46 +43,46 @@ def run_reference(
         return reference.simulate(*(a.copy() for a in start), feed, kill, *how)
 
 
-def advance_reference(
-    start: list[np.ndarray], where: tuple, num_steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return u and v after num_steps steps; where: the feed and the kill."""
-    return run_reference(start, *where, 0, num_steps)[:2]
-
-
 @answer_check
 def check_is_same(is_same: Any) -> str:
     """Check a function that compares two arrays up to rounding."""
+    want = run_reference(make_start(64, 64), *STRIPES, 0, 100)[1]
+    for number, (got, right, name) in enumerate(make_cases(want)):
+        answer = is_same(got, want)
+        expect.result(answer, f"is_same for {name}")
+        verb = "is" if right else "is not"
+        if got.shape == want.shape:
+            off = f"It differs by up to {np.abs(got - want).max():.0e}."
+        else:
+            off = f"Its shape is {got.shape}, and that of want {want.shape}."
+        expect.that(
+            bool(answer) == right,
+            f"{name} {verb} the same, but is_same says {bool(answer)}. {off}",
+            f"case {number}",
+        )
+    return "it accepts rounding and refuses every mistake."
+
+
+def make_cases(want: np.ndarray) -> list[tuple[np.ndarray, bool, str]]:
+    """Return arrays, whether each is the same as `want`, and their names."""
     start, (feed, kill) = make_start(64, 64), STRIPES
-    want = run_reference(start, feed, kill, 0, 100)[1]
     narrow = [a.astype(np.float32) for a in start]
     rounded = run_reference(narrow, *map(np.float32, STRIPES), 0, 100)[1]
     more_feed = run_reference(start, 1.001 * feed, kill, 0, 100)[1]
     one_cell, one_nan = want.copy(), want.copy()
     one_cell[3, 5] += 0.01
     one_nan[3, 5] = np.nan
-    cases = [
+    return [
         (want, True, "an array and itself"),
         (rounded, True, "the program itself in 32 bits, after 100 steps,"),
         (np.full_like(want, want.mean()), False, "an array full of its mean"),
-        (more_feed, False, "a feed that is a thousandth too large"),
-        (one_cell, False, "one cell that is 0.01 too large"),
+        (more_feed, False, "a feed that is too large by a thousandth"),
+        (one_cell, False, "one cell that is too large by 0.01"),
         (one_nan, False, "one cell that is NaN"),
         (want[:, :63], False, "an array with one column less"),
         (want[:, :1], False, "an array with only the first column"),
-        (np.stack([want, want]), False, "the same twice, another shape,"),
+        (np.stack([want, want]), False, "an array of two copies"),
     ]
-    for number, (got, right, name) in enumerate(cases):
-        answer = is_same(got, want)
-        expect.result(answer, f"is_same for {name}")
-        verb = "is" if right else "is not"
-        if got.shape == want.shape:
-            off = f" It is off by up to {np.abs(got - want).max():.0e}."
-        else:
-            off = f" Its shape is {got.shape}, that of want {want.shape}."
-        reason = f"{name} {verb} the same, but is_same says {bool(answer)}."
-        expect.that(bool(answer) == right, reason + off, f"case {number}")
-    return "it accepts rounding and refuses every mistake."
 
 
 @answer_check
@@ -102,7 +102,27 @@ def check_initial_state(make_initial_state: Any) -> str:
             f"two keys give the same {name}: draw from the key.",
             "ignores key",
         )
-    u, v = drawn.swapaxes(0, 1)
+    require_distribution(*drawn.swapaxes(0, 1))
+    try:
+        with jax.debug_key_reuse(True):
+            make_initial_state(jax.random.key(0), 64)
+    except jax.errors.KeyReuseError:
+        text = "a key is used twice: split the key, and use each part once."
+        raise expect.NotYet(text, "key used twice") from None
+    return "the same key gives the same numbers, and no key is used twice."
+
+
+def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return u and v as NumPy arrays; raise NotYet if one is missing."""
+    expect.tuple_of(got, "u, v", "the call")
+    for name, a in zip("uv", got, strict=True):
+        expect.jax_array(a, f"{name} is")
+        expect.shape(a, shape, name)
+    return [*map(np.asarray, got)]
+
+
+def require_distribution(u: np.ndarray, v: np.ndarray) -> None:
+    """Raise NotYet unless v is in a fifth of the squares, and both noisy."""
     squares = np.round(2 * v)
     alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
     expect.that(
@@ -117,22 +137,6 @@ def check_initial_state(make_initial_state: Any) -> str:
         "share",
     )
     noises = {"u": u - (1 - squares / 2), "v": v - squares / 2}
-    require_noise(noises, squares[:, ::8, ::8])
-    return "the same key gives the same numbers, and no key is used twice."
-
-
-def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Return u and v as NumPy arrays; raise NotYet if they are not there."""
-    expect.tuple_of(got, "u, v", "the call")
-    for name, a in zip("uv", got, strict=True):
-        expect.jax_array(a, f"{name} is")
-        expect.shape(a, shape, name)
-    return [*map(np.asarray, got)]
-
-
-def require_noise(noises: dict[str, np.ndarray], squares: np.ndarray) -> None:
-    """Raise NotYet unless each noise is right and has a key of its own."""
-    chosen = squares.reshape(len(squares), -1) == 1
     for name, noise in noises.items():
         low, high, mean = noise.min(), noise.max(), noise.mean()
         expect.that(
@@ -141,19 +145,6 @@ def require_noise(noises: dict[str, np.ndarray], squares: np.ndarray) -> None:
             f" {mean:.3f}, want 0 to 0.02 with mean 0.01.",
             "noise",
         )
-        # From one key come the same first numbers, whatever the shape.
-        first = noise.reshape(len(noise), -1)[:, : chosen.shape[1]][chosen]
-        expect.that(
-            abs(first.mean() - 0.01) < 0.004,
-            f"the squares and the noise of {name} come from the same key.",
-            f"key of squares and {name}",
-        )
-    likeness = np.corrcoef(*map(np.ravel, noises.values()))[0, 1]
-    expect.that(
-        abs(likeness) < 0.1,
-        "u and v have the same noise: the same key was used twice.",
-        "key of u and v",
-    )
 
 
 @answer_check
@@ -167,20 +158,16 @@ def check_step(step: Any) -> str:
         for name, a, b in zip("uv", given, start, strict=True):
             expect.that(
                 np.array_equal(a, b),
-                f"step changes the {name} that it gets.",
+                f"step changes its argument {name}. Return new arrays.",
                 "in place",
             )
         given = [*map(jax.numpy.asarray, start)]
         call = f"step(u, v, {feed}, {kill})"
-        want = advance_reference(start, (feed, kill), 1)
+        want = run_reference(start, feed, kill, 0, 1)[:2]
         expect.same(step(*given, feed, kill), want, "u, v", call)
     got = require_fields(jax.jit(step)(*given, feed, kill), start[0].shape)
     expect.same(got, want, "u, v", "step under jit")
-    for _ in range(20):
-        given = step(*given, feed, kill)
-    want = advance_reference(start, (feed, kill), 20)
-    expect.same(given, want, "u, v", "20 steps")
-    return "it returns new values and changes nothing."
+    return "it returns new arrays, and does not change its arguments."
 
 
 @answer_check
@@ -193,7 +180,7 @@ def check_step_and_print(step_and_print: Any) -> str:
             next_args = step_and_print(*args, *STRIPES)
             jax.block_until_ready(next_args)
             jax.effects_barrier()
-        want = advance_reference([*map(np.array, args)], STRIPES, 1)
+        want = run_reference([*map(np.array, args)], *STRIPES, 0, 1)[:2]
         expect.same(next_args, want, "u, v", f"call {number}")
         require_mean(printed.getvalue(), want[1], number)
         args = next_args
@@ -202,7 +189,7 @@ def check_step_and_print(step_and_print: Any) -> str:
         calls["a call with another feed and kill"] = *args, *SPOTS
         expect.one_program(step_and_print, calls)
         jax.effects_barrier()
-    return "the program prints a value whenever it runs."
+    return "the compiled program prints the mean at every call."
 
 
 def require_mean(printed: str, v: np.ndarray, number: int) -> None:
@@ -210,7 +197,7 @@ def require_mean(printed: str, v: np.ndarray, number: int) -> None:
     text = printed.strip()
     expect.that(
         text,
-        f"call {number} prints nothing: print runs only while jit traces.",
+        f"call {number} prints nothing: `print` runs only during tracing.",
         "no print",
     )
     tracer = f"call {number} prints a tracer: {text}"
@@ -219,7 +206,7 @@ def require_mean(printed: str, v: np.ndarray, number: int) -> None:
     right = np.isclose(numbers, v.mean(), rtol=1e-2).any()
     expect.that(
         right,
-        f"call {number} prints {text!r}, the mean of the new v is"
+        f"call {number} prints {text!r}, but the mean of the new v is"
         f" {v.mean():.4f}.",
         "other mean",
     )
@@ -239,7 +226,7 @@ def check_advance(advance: Any) -> str:
     calls = {"a first call": (*start, *SPOTS, 5)}
     calls["a call with another feed and kill"] = *start, *STRIPES, 5
     expect.one_program(advance, calls)
-    return "12 steps take as many operations as 4."
+    return "the program for 12 steps has no more operations than that for 4."
 
 
 def require_advance(advance: Any, where: tuple, num_steps: int) -> None:
@@ -248,7 +235,7 @@ def require_advance(advance: Any, where: tuple, num_steps: int) -> None:
     want = start
     for _ in range(num_steps):
         _, before = want
-        want = advance_reference(want, where, 1)
+        want = run_reference(want, *where, 0, 1)[:2]
         changes.append(np.abs(want[1] - before).max())
     feed, kill = where
     call = f"advance(u, v, {feed}, {kill}, {num_steps})"
@@ -282,8 +269,7 @@ def check_run_until_still(run_until_still: Any) -> str:
         "a call with other max_steps": (*start, *DIES_OUT, 5e-4, 8),
     }
     expect.one_program(run_until_still, calls)
-    expect.program(run_until_still, *start, *FILLS, 1e-3, 8)
-    return "the loop stops on the device, and nothing is static."
+    return "the loop stops on the device, and no argument is static."
 
 
 @answer_check
@@ -300,7 +286,7 @@ def check_grow_all(grow_all: Any) -> str:
     expect.numbers(got, want, call, "kill, feed, row, column")
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
     expect.no_growth(grow_all, calls)
-    return "one call does it, and 8 feeds take as many operations as 2."
+    return "it is one program, no longer for 8 feeds than for 2."
 
 
 @answer_check
@@ -313,9 +299,9 @@ def check_find_feed(find_feed: Any) -> str:
         require_one_array(got, f"feed {feed}")
         expect.that(
             abs(float(got) - feed) < 0.01 * feed,
-            f"for a v of feed {feed} it returns {float(got):.4f}. If the error"
-            " grows, use a smaller rate. If it falls, use more updates.",
+            f"for feed {feed} it returns {float(got):.4f}. If the error grows,"
+            " use a smaller rate. If it falls, use more updates.",
             "feed",
         )
     require_gradient(find_feed, *start, jax.numpy.asarray(seen))
-    return "the gradient leads back to the feed."
+    return "gradient descent finds the feed."

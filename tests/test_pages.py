@@ -8,7 +8,6 @@ import convert
 import kernel
 from running import NAMES, make_notebook, write_pages
 from support import (
-    ROOT,
     assert_refused,
     copy_workshop,
     output_of,
@@ -47,7 +46,7 @@ def test_in_a_wrong_place_the_set_up_names_the_remedy(tmp_path, monkeypatch):
     assert_refused(done, "make lab", status=1)
     done = run_python("-S", "-c", code, cwd=convert.FOLDER)
     assert done.returncode == 1
-    assert f'%pip install -r "{ROOT}/requirements.txt"' in done.stderr
+    assert f'%pip install -r "{kernel.REQUIREMENTS}"' in done.stderr
     assert "Traceback" not in done.stderr
     assert kernel.OLDEST_PYTHON == doctor.OLDEST_PYTHON
     oldest = ".".join(map(str, kernel.OLDEST_JAX))
@@ -73,6 +72,12 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
     with pytest.raises(SystemExit, match="1"):
         convert.check_notebooks()
     assert "make notebooks" in capsys.readouterr().err
+
+
+def test_the_handout_shows_the_address(tmp_path):
+    convert.write_pages(tmp_path, {}, "https://example.org/workshop")
+    handout = (tmp_path / "handout.html").read_text(encoding="utf-8")
+    assert 'class="address">https://example.org/workshop</span>' in handout
 
 
 @pytest.mark.slow  # all notebooks are run
