@@ -242,6 +242,13 @@ def test_a_command_that_is_not_there(run_here):
         assert number == 0 or "99" in run_here("stage", number).stderr
 
 
+@pytest.mark.parametrize("name", ["stage", "diff", "check", "hint", "watch"])
+def test_a_command_without_its_number_is_one_line(name, run_here):
+    assert_refused(run_here(name), f"{name} 5")
+    assert_refused(run_here(name, ""), f"{name} 5")
+    assert_refused(run_here(name, "five"), "five")
+
+
 def test_help_fits_and_names_every_option(run_in_terminal):
     command = [sys.executable, STAGES[1], "--help"]
     output, status = run_in_terminal(command, {"COLUMNS": "40"})

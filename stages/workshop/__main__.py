@@ -93,11 +93,23 @@ def call_command(name: str, arguments: list[str]) -> int | None:
     if name in STAGE_COMMANDS:
         arguments, rest = arguments[:1], arguments[1:]
     parameters = function.__annotations__.keys() - {"return"}
-    if "n" in parameters and len(arguments) == 1 and arguments[0].isdecimal():
-        return function(int(arguments[0]), *rest)  # tyro takes half a second
+    if function.__annotations__.get("n") is int:
+        check_number(name, arguments)
+        if len(arguments) == 1 and arguments[0].isdecimal():
+            return function(int(arguments[0]), *rest)  # tyro is slow to import
     if arguments or parameters:
         return parse(function, arguments=arguments, prog=name)(*rest)
     return function()
+
+
+def check_number(name: str, arguments: list[str]) -> None:
+    """End with one line and status 2 unless the number N is given."""
+    example = command(name, 5)
+    number = arguments[0] if arguments else ""
+    if number == "":
+        fail(f"N must be a number, as in {example}, got nothing")
+    if not (number.isdecimal() or number.startswith("-")):  # an option is fine
+        fail(f"N must be a number, as in {example}, got {number}")
 
 
 def call(name: str, arguments: list[str]) -> int | None:
