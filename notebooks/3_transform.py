@@ -227,8 +227,8 @@ for name, k in {"key": key, "key again": key, "a": key_a, "b": key_b}.items():
 # %% [markdown]
 # The same key gives the same numbers. `jax.random.split` makes new keys from a
 # key: two, or as many as you ask for. Use each key only once, for a draw or
-# for a split. Nothing enforces this. If you use a key twice, the second draw
-# looks random, but it is a copy of the first.
+# for a split. By default, nothing enforces this. If you use a key twice, the
+# second draw looks random, but it is a copy of the first.
 #
 # vmap can map over an array of keys. Here are three keys, and a random row of
 # 64 cells from each of them:
