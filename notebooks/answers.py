@@ -270,16 +270,15 @@ check_differences = check_function(
 )
 
 
-def find_influence(cells: np.ndarray, table: np.ndarray) -> np.ndarray:
+def find_influence(cells: np.ndarray, table: np.ndarray) -> list[int]:
     """Return, for each cell, how many more cells are live next if it is 1."""
-    each, table = np.eye(len(cells), dtype=bool), table.astype(np.uint8)
-    ones = np.where(each, 1, cells).astype(np.uint8)
-    zeros = np.where(each, 0, cells).astype(np.uint8)
-    counts = [
-        [reference.step(state, table).sum(dtype=int) for state in states]
-        for states in (zeros, ones)
-    ]
-    return np.diff(counts, axis=0)[0]
+
+    def count_live(cell: int, value: int) -> int:
+        state = cells.astype(np.uint8)
+        state[cell] = value
+        return reference.step(state, table.astype(np.uint8)).sum(dtype=int)
+
+    return [count_live(i, 1) - count_live(i, 0) for i in range(len(cells))]
 
 
 FLOATS = {
