@@ -49,7 +49,7 @@ class Attempt(NamedTuple):
 
     @property
     def is_fast(self):
-        """Whether it is wrong, and refused before the program is traced."""
+        """Return whether it is wrong, and refused before the program is traced."""
         steps = ("imports", "runs", "states_equal", "whole_words_equal")
         return self.number in (5, 8) and self.step in steps
 
@@ -65,7 +65,7 @@ def read_attempts():
 
 
 def edit(source, lines):
-    """The source with each block of "-" lines replaced by the "+" lines."""
+    """Return the source with each block of "-" lines replaced by the "+" lines."""
     text = "\n".join(lines)
     for old, new in re.findall(r"((?:^-.*\n)*)((?:^\+.*\n?)+)", text, re.M):
         old, new = (re.sub("^[-+] ?", "", x, flags=re.M) for x in (old, new))
@@ -82,7 +82,7 @@ ATTEMPTS += [Attempt(n, "the stage", read_stage(n)) for n in TASKS]
 
 
 def examine_source(number, source, folder, cases=3):
-    """The step that fails, the reason's key and the reason of a source."""
+    """Return the step that a source fails, the reason's key, the reason."""
     path, task, steps = folder / "attempt.py", TASKS[number], []
     path.write_text(source, encoding="utf-8")
     names = {shown: name for name, shown in task.checks.items()}
@@ -296,7 +296,7 @@ def test_a_terminal_may_be_narrow(columns, monkeypatch, capsys):
 
 
 def test_success_says_what_to_notice_and_what_is_next(check_file, monkeypatch):
-    """Whatever is set from outside, and in few words."""
+    """Check it with variables set from outside, and count the words."""
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     monkeypatch.setenv("XLA_FLAGS", "--no_such_flag")
     monkeypatch.setenv("MAKELEVEL", "1")

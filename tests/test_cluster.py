@@ -100,7 +100,7 @@ def test_a_failure_is_shown_and_what_hangs_is_ended(monkeypatch, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_death_of_one_ends_the_other(victim):
-    """One process is killed in the middle of a long run."""
+    """Kill one process in the middle of a long run."""
     port = cluster.free_port()
     size = "--width", 4000, "--num-steps", 400_000, "--no-print-image"
     processes = [start(i, port, "--num-devices", 1, *size) for i in (0, 1)]

@@ -43,7 +43,7 @@ def leak():
 
 
 def scan_on_devices():
-    """The carry begins the same on both devices, then differs."""
+    """Scan with a carry that begins equal on both devices, then differs."""
     mesh = jax.make_mesh((2,), ("ring",), (AxisType.Auto,))
 
     @jax.shard_map(mesh=mesh, in_specs=P("ring"), out_specs=P("ring"))

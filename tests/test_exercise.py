@@ -41,7 +41,7 @@ def run(workshop):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The attendee's folder, for commands that are called in this process."""
+    """Return the attendee's folder, for commands called in this process."""
     monkeypatch.setattr(tasks, "FOLDER", tmp_path / "exercises")
     monkeypatch.setattr(commands, "FOLDER", tmp_path / "exercises")
     monkeypatch.setattr(tasks, "PROGRESS", tmp_path / "exercises/progress")

@@ -310,7 +310,7 @@ SLOW = [
     ["stage 5", *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW)],
 )
 def test_a_signal_ends_it_at_any_moment_without_a_page(command, stop):
-    """Nothing that it has started is left either.
+    """Check also that nothing that it has started is left.
 
     After a second or more, it may be ending already.
     """
@@ -384,7 +384,7 @@ def test_a_screen_of_the_tour_fits_80_by_24(run_in_terminal):
 
 @pytest.mark.parametrize(("status", "end"), [(0, 0), (3, 3), (-2, 130)])
 def test_the_tour_ends_as_the_first_stage_that_fails(status, end, monkeypatch):
-    """It needs no standard input."""
+    """Run it without standard input."""
     monkeypatch.setattr(sys, "stdin", None)
     statuses = iter([0, status, *[0] * len(STAGES)])
     monkeypatch.setattr(tour, "show_stage", lambda *_: next(statuses))

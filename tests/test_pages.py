@@ -24,7 +24,7 @@ def set_up(name=NAMES[0]):
 
 
 def test_the_set_up_is_the_same_everywhere_and_finds_the_stages(tmp_path):
-    """It runs in its folder and beside a clone; it names an old package."""
+    """Run it in its folder and beside a clone, and with an old package."""
     assert {set_up(name) for name in NAMES} == {set_up()}
     code, right = set_up(), "The right kernel"
     done = run_python("-c", code, cwd=convert.FOLDER)

@@ -36,7 +36,7 @@ SLEEP = "[sys.executable, '-c', 'import time; time.sleep(100)']"
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder for the reports, beside the worker."""
+    """Return the folder for the reports, beside the worker."""
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
     folder = tmp_path / "reports"
     folder.mkdir()
@@ -129,7 +129,7 @@ def test_a_report_does_not_hold_what_the_last_one_did(
 
 @NOT_ON_WINDOWS
 def test_what_the_file_has_started_ends_with_it(run_file, tmp_path):
-    """Also a process whose parent has ended already."""
+    """Start also a process whose parent has ended already."""
     script = (
         f"import subprocess, sys; child = subprocess.Popen({SLEEP});"
         " open('pid', 'w').write(str(child.pid))"

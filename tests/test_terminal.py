@@ -78,7 +78,7 @@ def test_every_cell_is_shown(size, stream, read):
 def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
     stream, env, drawn, monkeypatch
 ):
-    """It draws live cells dark. Elsewhere plain characters draw them."""
+    """Check that live cells are dark, and who draws them elsewhere."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     images = []
