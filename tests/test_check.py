@@ -49,7 +49,7 @@ class Attempt(NamedTuple):
 
     @property
     def is_fast(self):
-        """Return whether it is wrong, and refused before the program is traced."""
+        """Return whether it is refused before its program is traced."""
         steps = ("imports", "runs", "states_equal", "whole_words_equal")
         return self.number in (5, 8) and self.step in steps
 
@@ -65,7 +65,7 @@ def read_attempts():
 
 
 def edit(source, lines):
-    """Return the source with each block of "-" lines replaced by the "+" lines."""
+    """Return the source with each block of "-" lines replaced by "+"."""
     text = "\n".join(lines)
     for old, new in re.findall(r"((?:^-.*\n)*)((?:^\+.*\n?)+)", text, re.M):
         old, new = (re.sub("^[-+] ?", "", x, flags=re.M) for x in (old, new))
