@@ -6,7 +6,7 @@
 # work with arrays that never change, which mistakes JAX does not report, and
 # why the program gets slower at first.
 #
-# You need to be able to read Python and NumPy. Plan 45 minutes, half of them
+# You need to be able to read Python and NumPy. Allow 45 minutes, half of them
 # for the exercises at the end.
 #
 # Run a cell with Shift+Enter. Where the text says **Predict**, stop and write
@@ -118,7 +118,8 @@ print(states.sum(), "live cells")
 # parts. The type annotations say what each array holds:
 #
 # - `UInt8[Array, "2 2 2"]` is an array of 8-bit unsigned integers of shape (2,
-#   2, 2). `"{num_steps} {width}"` takes its two lengths from these arguments.
+#   2, 2). In `"{num_steps} {width}"`, the two lengths are the values of the
+#   arguments `num_steps` and `width`.
 # - `" width"` without braces stands for any length, but for the same length
 #   everywhere in that function.
 # - The space in `" width"` keeps Python tools from reading a single name as
@@ -145,8 +146,8 @@ print("Pascal modulo 2:", [math.comb(5, k) % 2 for k in range(6)])
 # narrow, and watch the two ends of the pattern meet on the far side of the
 # ring.
 #
-# (A web page shows one picture only, because it has no kernel that could
-# compute others.)
+# (If you read this as a web page, you see only one picture, because no kernel
+# is running.)
 
 # %%
 explore(stage0_numpy.simulate)
@@ -311,7 +312,7 @@ print(f"{len(program.eqns)} operations for {80 * 80} cells")
 # single operation, `x ^ x`, for longer and longer arrays.
 #
 # **Predict.** 100,000 cells are ten thousand times as much work as 10 cells.
-# How many times as long will the operation take?
+# How many times longer will the operation take?
 
 # %%
 sizes = [10**k for k in range(1, 8)]
@@ -404,8 +405,8 @@ answers.check_rule_number(solution_2)
 # %% [markdown]
 # ### Exercise 3: two live cells
 #
-# Write `make_two_cells(width)`: a JAX array of `uint8` whose first and last
-# elements are 1, and all others 0.
+# Write `make_two_cells(width)`. It returns a JAX array of `uint8` whose first
+# and last elements are 1, and all others 0.
 #
 # <details><summary>Hint</summary>
 #

@@ -8,7 +8,7 @@
 # correctly.
 #
 # You should have worked through the first notebook, or know what `.at[].set`
-# is for. Plan 70 minutes, half of them for the exercises at the end.
+# is for. Allow 70 minutes, half of them for the exercises at the end.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -134,8 +134,7 @@ show_diff(3)
 
 # %% [markdown]
 # **Predict.** It fails, because the code needs the value of an argument during
-# tracing. Which of the three arguments `rule`, `width` and `num_steps` is the
-# first?
+# tracing. Whose value is needed first: that of `rule`, `width` or `num_steps`?
 
 # %%
 with show_error():
@@ -215,8 +214,8 @@ show_table(
 # filled later. If you do not wait, you measure only how long it takes to start
 # the program. With the small ring you would not notice, because its result is
 # ready almost at once. So a wrong benchmark looks right as long as you try it
-# on small arrays. `time_call` waits, with `jax.block_until_ready`. This
-# workshop measures every time with it.
+# on small arrays. `time_call` waits, with `jax.block_until_ready`. All times
+# in this workshop are measured with `time_call`.
 #
 # The first call has several parts:
 
@@ -449,9 +448,9 @@ inspect("4", "5")
 #
 # ## Where does the time go?
 #
-# A **profile** shows it. The next cell runs one call of stage 5 under JAX's
-# profiler, and reads the file that the profiler writes. (In a terminal:
-# `python stages/workshop inspect 5 --profile trace.json.gz`.)
+# A **profile** shows where the time goes. The next cell runs one call of stage
+# 5 under JAX's profiler, and reads the file that the profiler writes. (In a
+# terminal: `python stages/workshop inspect 5 --profile trace.json.gz`.)
 
 # %%
 file = Path(tempfile.gettempdir()) / "trace.json.gz"
@@ -508,7 +507,7 @@ print("equal:", np.array_equal(got, want))
 del got, want
 
 show_table(
-    ["8000 x 8000", "seconds", "NumPy takes times as long"],
+    ["8000 x 8000", "seconds", "NumPy's time / this time"],
     [
         ["NumPy", numpy_time, 1.0],
         ["stage 5, first call", first_time, numpy_time / first_time],
@@ -712,8 +711,8 @@ answers.check_advance_twice(solution_4)
 #
 # 1. jit runs your Python code once, on tracers. It compiles the operations
 #    that it records, and later calls run only the compiled program.
-# 2. Shapes and Python loops need values during tracing: make these arguments
-#    static.
+# 2. Shapes and Python loops need values during tracing. Make the arguments
+#    that decide them static.
 # 3. The first call traces and compiles. A new shape, dtype, static value, form
 #    of the call, or function makes JAX do this again.
 # 4. A Python loop is unrolled into the program. A scan is one operation,

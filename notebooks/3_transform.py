@@ -9,8 +9,8 @@
 #
 # You should have worked through the second notebook, or know what jit, static
 # arguments and scan are. The only calculus you need is that a gradient points
-# uphill. Plan 85 minutes, 40 of them for the exercises at the end. If you have
-# an hour, leave out exercises 4 and 5.
+# uphill. Allow 85 minutes, 40 of them for the exercises at the end. If you
+# have an hour, leave out exercises 4 and 5.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -329,9 +329,9 @@ show_curves(curves, *labels, ALTS["bytes"])
 #
 # ## A table of fractions
 #
-# Now we go backwards: which rule made some given states? We could count what
-# follows each neighborhood. But there is a method that knows nothing about
-# rules. It needs only a number that says how wrong a guess is, and the
+# Now we go backwards: given some states, which rule made them? We could count
+# what follows each neighborhood. But there is a method that knows nothing
+# about rules. It needs only a number that says how wrong a guess is, and the
 # **gradient** of this number, which shows how to make it smaller.
 #
 # A rule is eight zeros and ones, and there is no slope between 0 and 1 that we
@@ -506,8 +506,8 @@ with show_error(), jax.debug_nans(True):
 # with respect to the cells. But the cells index the table, and an index is an
 # integer.
 #
-# **Predict.** You can use cells of float32 as indices, or convert such cells
-# to integers before the lookup. What happens in each case?
+# **Predict.** Suppose that you use cells of float32 as indices, or that you
+# first convert them to integers. What happens in each case?
 
 # %%
 cells = state.astype(jnp.float32)
@@ -666,15 +666,16 @@ answers.check_differences(solution_3)
 # %% [markdown]
 # ### Exercise 4: which cell matters?
 #
-# Write `influence(cells, rule_table)`, both of float32. For each cell, return
-# by how much the number of live cells in the **next** state grows if this cell
-# goes from 0 to 1. You need one call of `jax.grad`: `step_by_weights` is a
-# straight line in each cell, so its slope is this difference.
+# Write `influence(cells, rule_table)`. Both arguments are float32. For each
+# cell, return by how much the number of live cells in the **next** state grows
+# if this cell goes from 0 to 1. You need one call of `jax.grad`:
+# `step_by_weights` is a straight line in each cell, so its slope is this
+# difference.
 #
 # <details><summary>Hint</summary>
 #
-# A gradient is taken of one number. Which number counts the live cells of the
-# next state? Write it as a function of `cells` alone.
+# `jax.grad` needs a function that returns one number. Which number counts the
+# live cells of the next state? Write it as a function of `cells` alone.
 #
 # </details>
 
@@ -738,8 +739,8 @@ answers.check_lesson(solution_5)
 # 4. `jax.value_and_grad` needs floats. A lookup has a gradient with respect to
 #    its table, and none with respect to its indices.
 # 5. One gradient costs as much as a few runs, for any number of entries.
-# 6. `cond` under vmap, and `where` always, compute both branches. A NaN in the
-#    branch that is not picked still reaches the gradient.
+# 6. `where` always computes both branches, and `cond` does so under vmap. A NaN
+#    in the branch that is not picked still reaches the gradient.
 # 7. An entry that the data never use cannot be learned from them: its gradient
 #    is 0.
 #

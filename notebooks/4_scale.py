@@ -3,11 +3,11 @@
 #
 # You find out what the compiled program spends its time on, and replace that
 # part with another algorithm. Then you divide the ring over devices that
-# exchange messages, and make the messages fewer. These are stages 8, 9 and 10
-# of the workshop. You will learn why a lookup is slow and a bitwise operation
-# is not, how to use `jax.shard_map` and `jax.lax.ppermute`, how long a message
-# takes, which kind of sharding to choose, and what changes on a GPU, a TPU
-# pod, or many hosts.
+# exchange messages, and reduce the number of messages. These are stages 8, 9
+# and 10 of the workshop. You will learn why a lookup is slow and a bitwise
+# operation is not, how to use `jax.shard_map` and `jax.lax.ppermute`, how long
+# a message takes, which kind of sharding to choose, and what changes on a GPU,
+# a TPU pod, or many hosts.
 #
 # You should have worked through the second notebook, or know what jit and scan
 # are. One ordinary computer is enough, because the devices are simulated. Plan
@@ -208,7 +208,7 @@ for rule, width in [(30, 97), (110, 1), (45, 33), (30, 128)]:
 # faster.
 #
 # **Predict.** Order the five programs below, from the slowest to the fastest.
-# How many times as long does the slowest take as the fastest?
+# How many times slower is the slowest than the fastest?
 
 # %%
 size = {"width": 8000, "num_steps": 400}
@@ -234,8 +234,8 @@ show_table(["program", "milliseconds"], rows)
 # You can combine the ideas of the stages: `vmap` maps stage 8 as it mapped
 # stage 5, and no line of stage 8 changes.
 #
-# **Predict.** For all 256 rules and 96 rows of 64 cells, how many times as
-# fast as stage 6 is the mapped stage 8?
+# **Predict.** For all 256 rules and 96 rows of 64 cells, how much faster is
+# the mapped stage 8 than stage 6?
 
 # %%
 simulate_each = jax.jit(
@@ -307,7 +307,7 @@ print(f"{messages} messages in one step, where 2 are enough")
 
 # %% [markdown]
 # With **`jax.shard_map`**, you write the program of one device, and send the
-# messages yourself. For a ring, choose this:
+# messages yourself. For a ring, choose `shard_map`:
 #
 # | sharding | you write | good for |
 # |---|---|---|
@@ -348,8 +348,8 @@ for num_devices in (1, 2, 5, 8):
 # You can count the messages of a program without running it: a `ppermute` in
 # the body of a loop runs once in every iteration.
 #
-# **Predict.** How many messages does each device send for 256 rows? How many
-# times as long does stage 9 take on two devices as stage 8, which sends none?
+# **Predict.** How many messages does each device send for 256 rows? Stage 8
+# sends no messages. How many times longer does stage 9 take on two devices?
 
 
 # %%
@@ -427,8 +427,8 @@ show_diff(10, only="scan_words")
 
 # %% [markdown]
 # **Predict.** With 8000 cells on two devices, a share has 125 words. How many
-# messages does each device send for 250 rows in stage 10, and how many times
-# as fast as stage 9 is it?
+# messages does each device send for 250 rows in stage 10? How much faster is
+# stage 10 than stage 9?
 
 # %%
 size = 8000, 250
@@ -454,7 +454,8 @@ inspect("9", "10", width=1024, num_steps=64)
 #
 # - sends 2 messages of `k` words in `k` steps;
 # - waits for its neighbors `num_steps / k` times;
-# - computes `w / 32 + 2 k` words in each step, and drops `2 k` of them.
+# - computes `w / 32 + 2 k` words in each step. `2 k` of these are the halos,
+#   which are dropped after `k` steps.
 #
 # If an exchange takes `L` seconds and a device computes `G` words a second,
 # then a step takes this many seconds:
@@ -475,7 +476,7 @@ inspect("9", "10", width=1024, num_steps=64)
 #
 # Writing all states takes a lot of time. Often the last row is enough, and it
 # can stay divided over the devices that computed it. `scan_words` returns the
-# last words, and below it records nothing.
+# last words. In the next cell, it records nothing.
 
 
 # %%
@@ -501,8 +502,9 @@ def last_row(width, num_steps, num_devices):
 
 
 # %% [markdown]
-# **Predict.** How many times as fast are two devices as one, if this machine
-# has two cores: for a ring of 16 thousand cells, and for one of four million?
+# **Predict.** Suppose that this machine has two cores. How much faster are two
+# devices than one, for a ring of 16 thousand cells, and for one of four
+# million?
 
 # %%
 rows = []
@@ -534,7 +536,7 @@ show_table(["cells", "1 device, ms", "2 devices, ms"], rows)
 # **A TPU pod, or many hosts.** Each host runs the same script in a process of
 # its own. First, each process calls `jax.distributed.initialize()`. On a TPU
 # pod and under SLURM, this call needs no arguments. Elsewhere, it needs the
-# address of process 0, the number of processes, and the number of this
+# address of process 0, how many processes there are, and the index of this
 # process. Then every process sees the devices of all processes, the mesh
 # contains them, and `ppermute` sends over the network where necessary. When
 # you start a stage, `workshop.harness` makes this call. So under SLURM, on

@@ -10,9 +10,9 @@
 # own programs. The end of this notebook has them on one page.
 #
 # You should have worked through the first three notebooks, or know what jit,
-# scan, vmap and a gradient are. Plan 110 minutes: 70 for exercises 1 to 5, and
-# 40 for the rest. Each exercise builds on the one before. But you may skip an
-# exercise, because the notebook continues with its own solution.
+# scan, vmap and a gradient are. Allow 110 minutes: 70 for exercises 1 to 5,
+# and 40 for the rest. Each exercise builds on the one before. But you may skip
+# an exercise, because the notebook continues with its own solution.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # Set-up: find the workshop, or clone it on a hosted Jupyter.
@@ -123,9 +123,9 @@ for text in ("np.random", " += ", "print(", "break", "for "):
 # JAX keeps about 7 of their digits where NumPy keeps 16.
 #
 # **Predict.** Below are three runs, each compared with the original program.
-# The first has a change in the last digit of its start. The second computes in
-# 32 bits. The third has a mistake: its feed is too large by a thousandth. How
-# far off is each run after 1 step, and after 2000 steps?
+# The first run starts from values that differ in the last digit. The second
+# computes in 32 bits. The third has a mistake: its feed is too large by a
+# thousandth. How far off is each run after 1 step, and after 2000 steps?
 
 # %%
 steps_seen = [1, 3, 10, 30, 100, 300, 1000, 2000]
@@ -390,7 +390,7 @@ for wide in (False, True):
 # `jax.jit` on a method, `self` is an argument, and JAX refuses it: your object
 # is not an array. If you make `self` static, the first call works.
 #
-# **Predict.** What does the second line print?
+# **Predict.** What will the second line of the output show?
 
 
 # %%
@@ -507,7 +507,7 @@ transfer.check_step_and_print(solution_4)
 # %% [markdown]
 # **Predict.** Take one step of a sheet of 64 by 64 cells in NumPy, in JAX
 # without jit, and in JAX with jit (and without a print). Which is the fastest,
-# which is the slowest, and how many times as long does it take?
+# and which the slowest? How many times longer does the slowest take?
 
 # %%
 start = jnp.asarray(initial_u), jnp.asarray(initial_v)
@@ -635,7 +635,7 @@ show_curves(curves, "width", "seconds for 100 steps", **scales)
 # <details><summary>Hint</summary>
 #
 # Everything that `goes_on` needs must be in the carry: the change, and the
-# number of steps. With which initial change does the loop take its first step?
+# number of steps. Which initial change makes the loop take its first step?
 # Write `&` instead of `and`, which needs concrete values.
 #
 # </details>
@@ -801,7 +801,10 @@ feeds = np.linspace(0.022, 0.057, 6)
 kills = np.linspace(0.0575, 0.065, 6)
 patterns = solution_7(*start, feeds, kills, 3000)
 picture = make_grid(patterns.reshape(36, 64, 64), num_columns=6)
-alt = "spots at the lower left, worms and mazes between, holes at the right"
+alt = (
+    "no v at the lower left, v everywhere at the upper right, and between"
+    " them spots, worms and mazes"
+)
 show_states({"feed from 0.022 to 0.057 across, kill down": picture}, alt)
 
 # %% [markdown]
@@ -951,7 +954,7 @@ print(done.stdout or done.stderr)
 # ## The method, on one page
 #
 # 1. **Functions.** A function takes everything that it needs as arguments,
-#    also random keys. It returns everything that it computes, and changes
+#    random keys included. It returns everything that it computes, and changes
 #    nothing.
 # 2. **A reference.** Keep the old program as it is. Choose one small call and
 #    a tolerance, and compare after every change.
