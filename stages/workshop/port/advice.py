@@ -17,6 +17,7 @@ from workshop.port.evidence import Evidence
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 MANY = 8  # so much sent in one call is more than one step
 FEW = 4  # calls of one function are a loop; fewer operations do not matter
+HUNDREDS = 300  # operations on single values that are a loop over elements
 TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
 QUICK = 2e-3  # seconds that JAX may take to send it
 LARGE = 100_000  # bytes of constants
@@ -72,7 +73,9 @@ def function_of(e: Evidence) -> str:
     if not name:
         return "the function that does most of it"
     static = ", ".join(f'"{name}"' for name in names)
-    return f"`{name}`" + (f", static_argnames=({static},)" if names else "")
+    if len(names) > 1:
+        static = f"({static})"
+    return f"`{name}`" + (f", static_argnames={static}" if names else "")
 
 
 def tracing(e: Evidence) -> Rows:
@@ -106,6 +109,7 @@ def sending(e: Evidence) -> Rows:
     read, reads = next(iter(e.reads.items()), ("", 0))
     line, _ = next(iter(e.eager.items()), ("", 0))
     name = "one_by_one_read" if reads > 1 else "one_by_one"
+    name = "one_by_one_small" if e.small > max(HUNDREDS, eager / 2) else name
     name = "one_by_one_method" if e.function.get("method") else name
     values = {"number": eager, "line": line, "read": read}
     values["name"] = e.function.get("name", "")
@@ -182,9 +186,12 @@ def causes(e: Evidence) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     yield draws, "draws", {}
     for name in ("overflow", "cast") if e.wide else ():
         yield name in events, f"{name}_wide", events.get(name, {})
-    allow = f" If 32 bits are enough: --rtol {e.allow}." if e.allow else ""
+    allow = f" If 32 bits are enough: {e.allow}." if e.allow else ""
     values = dict(zip(("got", "want"), e.wide, strict=False), allow=allow)
     yield e.wide, "precision", values
+    values = dict(zip(("before", "after"), e.shrinks, strict=False))
+    allow = f" To allow for it: {e.allow}." if e.allow else ""
+    yield e.shrinks, "rounding", values | {"allow": allow}
     if "NaN" in e.differs["text"]:
         yield "nan" in events, "nan", events.get("nan", {})
     kind = "ties" if kind == "shuffled" and "sort" in e.operations else kind

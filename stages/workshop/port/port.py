@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from workshop.harness import check_writable
 from workshop.port.advice import advise, explain, show_seconds, words
@@ -44,6 +45,7 @@ def port(
     setup: str = "",
     larger: str = "",
     rtol: float | None = None,
+    atol: float = 0,
     json: Path | None = None,
     seconds: float = 300,
     gigabytes: float = 4,
@@ -61,18 +63,16 @@ def port(
         larger: The call with more steps: shows whether a loop is unrolled.
         rtol: How far floats may differ, relative to the value or to the mean
             of all values. Without it, what their dtype can hold.
+        atol: How far floats may differ in any case, such as 1e-8.
         json: Write all that was found to this file.
         seconds: How long each program may run.
         gigabytes: How much memory each may use.
     """
-    request = {"call": call, "setup": setup, "larger": larger, "rtol": rtol}
+    request = {"call": call, "setup": setup, "larger": larger}
+    request |= {"rtol": rtol, "atol": atol}
     for name, path in ("old", old), ("new", new):
         check_path(path, name)
-    for name, mode in ("call", "eval"), ("setup", "exec"), ("larger", "eval"):
-        if name != "larger" or larger:
-            check_code(name, request[name], mode)
-    if rtol is not None and not 0 <= rtol < math.inf:
-        fail(f"--rtol must be at least 0, and finite, got {rtol}")
+    check_request(request)
     if json is not None:
         check_writable("--json", json)
     limits = Limits(seconds, gigabytes)
@@ -86,6 +86,18 @@ def port(
     if json is not None:
         write_whole(json, json_format.dumps(facts, indent=1) + "\n")
     return 0 if facts["same"] else 1
+
+
+def check_request(request: dict[str, Any]) -> None:
+    """End with one line and status 2 if a request cannot work."""
+    check_code("call", request["call"], "eval")
+    check_code("setup", request["setup"], "exec")
+    if request["larger"]:
+        check_code("larger", request["larger"], "eval")
+    for name in "rtol", "atol":
+        value = request[name]
+        if value is not None and not 0 <= value < math.inf:
+            fail(f"--{name} must be at least 0, and finite, got {value}")
 
 
 def run_program(
@@ -131,14 +143,14 @@ def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
 
 def show_steps(report: Report) -> None:
     """Print what went well, then how it failed."""
-    facts, steps = report.facts, [s for s in report.steps if s in SHOWN]
+    facts, (*done, last) = report.facts, report.steps
     wrong = report.why or facts.get("differs", {}).get("text", "")
-    for step in steps[:-1] if "differs" in facts else steps:
+    for step in filter(SHOWN.__contains__, done if wrong else report.steps):
         dtypes = facts.get("dtypes") if step == "same result" else ""
         show_item("OK", step + (f" ({dtypes})" if dtypes else ""))
     if not wrong:
         return
-    show_item("FAIL", report.steps[-1])
+    show_item("FAIL", last)
     print()
     show_text(wrong)
     if "differs" in facts:

@@ -100,12 +100,13 @@ def stacked_shape(node: Any) -> tuple[int, ...] | None:
 
 
 def compare_results(
-    got: Arrays, want: Arrays, rtol: float | None = None
+    got: Arrays, want: Arrays, rtol: float | None = None, atol: float = 0
 ) -> Difference | None:
     """Return the first difference of two flat results, None if there is none.
 
-    Integers, booleans and texts have to be equal. Floats may differ by rtol
-    times the value, or times the mean of all values where that is larger. The
+    Integers, booleans and texts have to be equal. Floats may differ by atol,
+    or by rtol times the value or the mean of all values: the largest of these
+    counts. The
     default rtol is what the narrower of the two dtypes can hold after some
     operations. It is never below that of 32 bits: a Python float has 64 bits,
     and what it was made from may have had 32.
@@ -113,12 +114,27 @@ def compare_results(
     if got.keys() != want.keys():
         names = ", ".join(got), ", ".join(want)
         return Difference("structure: got {}, want {}".format(*names))
-    found = (compare_arrays(p, got[p], want[p], rtol) for p in want)
+    found = (compare_arrays(p, got[p], want[p], rtol, atol) for p in want)
     return next(filter(None, found), None)
 
 
+def find_tolerance(got: Arrays, want: Arrays) -> str:
+    """Return the option that allows for the differences, "" if none does."""
+    for rtol in 1e-4, 1e-3, 0.01, 0.1:
+        if compare_results(got, want, rtol) is None:
+            return f"--rtol {rtol:g}"
+    for atol in 1e-12, 1e-10, 1e-8, 1e-6, 1e-4:
+        if compare_results(got, want, atol=atol) is None:
+            return f"--atol {atol:g}"
+    return ""
+
+
 def compare_arrays(
-    path: str, got: np.ndarray, want: np.ndarray, rtol: float | None = None
+    path: str,
+    got: np.ndarray,
+    want: np.ndarray,
+    rtol: float | None = None,
+    atol: float = 0,
 ) -> Difference | None:
     """Return the first difference of two arrays, None if there is none."""
     kinds = [KINDS.get(a.dtype.kind, a.dtype.kind) for a in (got, want)]
@@ -129,7 +145,7 @@ def compare_arrays(
             return Difference(text, path)
     wrong, notes = got != want, ""
     if kinds[0] in "fc":
-        wrong, notes = compare_inexact(got, want, rtol)
+        wrong, notes = compare_inexact(got, want, rtol, atol)
     if not np.any(wrong):
         return None
     index = np.unravel_index(np.argmax(wrong), got.shape)
@@ -148,7 +164,7 @@ def compare_arrays(
 
 
 def compare_inexact(
-    got: np.ndarray, want: np.ndarray, rtol: float | None
+    got: np.ndarray, want: np.ndarray, rtol: float | None, atol: float
 ) -> tuple[np.ndarray, str]:
     """Return which values differ, and a note on NaN; NaN equals NaN."""
     if rtol is None:
@@ -158,7 +174,7 @@ def compare_inexact(
     got, want = got.astype(wide, copy=False), want.astype(wide, copy=False)
     sizes = np.abs(want[np.isfinite(want)])
     mean = sizes.mean(dtype=float) if sizes.size else 0
-    allowed = rtol * np.maximum(np.abs(want), mean)
+    allowed = np.maximum(rtol * np.maximum(np.abs(want), mean), atol)
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.isfinite(want) & (np.abs(got - want) <= allowed)
     wrong = ~((got == want) | near | (np.isnan(got) & np.isnan(want)))

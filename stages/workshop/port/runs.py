@@ -26,16 +26,23 @@ from workshop.errors import explain_error
 from workshop.harness import time_call
 from workshop.port.advice import words
 from workshop.port.causes import experiment
-from workshop.port.evidence import CALL, cache_misses, observe, own_frame
-from workshop.port.results import Arrays, compare_results, flatten
+from workshop.port.evidence import observe
+from workshop.port.results import (
+    Arrays,
+    compare_results,
+    find_tolerance,
+    flatten,
+)
 from workshop.sandbox import report
 from workshop.tracing import (
+    CALL,
+    cache_misses,
     count_compilations,
     count_equations,
     describe_compilation,
+    own_frame,
 )
 
-RTOLS = 1e-4, 1e-3, 0.01, 0.1
 SETUP = "--setup"
 MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
@@ -107,8 +114,9 @@ class Program:
         raise ValueError(words("nothing", "says"))
 
     def compare(self, got: Arrays, want: Arrays) -> Any:
-        """Return the first difference, as --rtol allows."""
-        return compare_results(got, want, self.request["rtol"])
+        """Return the first difference, as --rtol and --atol allow."""
+        tolerances = self.request["rtol"], self.request["atol"]
+        return compare_results(got, want, *tolerances)
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
@@ -177,8 +185,7 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     if difference:
         repeats = compare_results(later_got, got) is None
         tell(differs=difference._asdict(), repeats=repeats)
-        rtols = (r for r in RTOLS if not compare_results(got, wants[0], r))
-        tell(allow=next(rtols, 0))
+        tell(allow=find_tolerance(got, wants[0]))
         for facts in experiment(program, difference, got, wants):
             tell(**facts)
         return
