@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workshop.port.evidence import Evidence
+from workshop.tracing import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 MANY = 8  # so much sent in one call is more than one step
@@ -43,7 +44,7 @@ def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
 def at(line: str) -> str:
     """Return a line of the user's, for the end of a sentence."""
     path, _, number = line.rpartition(":")
-    if path in ("", "--call"):
+    if path in ("", CALL):
         return " --call.\n" if path else " a file of another folder.\n"
     text = linecache.getline(path, int(number)).strip()
     return f" {Path(path).name}, line {number}:\n    {text}\n"
@@ -139,9 +140,7 @@ def running(e: Evidence) -> Rows:
     for line, number in [*e.scatters.items()][:1]:
         values = {"line": line, "number": number}
         yield slow and number >= SMALL, "scatter", running / 2, values
-    spent = sum(e.outside.values())
-    total, line = spent + e.inside, next(iter(e.outside), "")
-    percent = round(100 * spent / total) if total else 0
+    percent, line = outside(e)
     away = e.calls and percent > 50 and sum(e.eager.values()) <= MANY
     values = {"line": line, "percent": percent}
     yield away, "outside", running * percent / 100, values
@@ -155,6 +154,22 @@ def running(e: Evidence) -> Rows:
     for name, size in e.constants.items():
         values = {"name": name, "size": size / 1e6}
         yield size >= LARGE, "constants", 0, values
+
+
+def outside(e: Evidence) -> tuple[int, str]:
+    """Return the percentage of time outside compiled functions, and a line.
+
+    The line is the one that takes most of it. That --call hands over arguments
+    and waits does not count: no port can do without it.
+    """
+    lines = {
+        line: seconds
+        for line, seconds in e.outside.items()
+        if seconds > QUICK or not line.startswith(CALL)
+    }
+    spent = sum(lines.values())
+    percent = round(100 * spent / (spent + e.inside)) if spent else 0
+    return percent, next(iter(lines), "")
 
 
 def explain(e: Evidence) -> str:

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from workshop.harness import check_writable
-from workshop.port.advice import advise, explain, show_seconds, words
+from workshop.port.advice import (
+    advise,
+    explain,
+    outside,
+    show_seconds,
+    words,
+)
 from workshop.port.evidence import Evidence, make_evidence
 from workshop.sandbox import (
     Limits,
@@ -178,10 +184,9 @@ def show_verdict(call: str, findings: list[dict], e: Evidence) -> None:
     print("\nWhere does it stand?")
     for finding in findings:
         show_text(finding["stands"])
-    total = e.inside + sum(e.outside.values())
-    if total and e.calls:
-        percent = 100 * e.inside / total
-        say(f"Compiled functions take {percent:.0f} % of the time of a call.")
+    if e.calls:
+        inside = 100 - outside(e)[0]
+        say(f"Compiled functions take {inside} % of the time of a call.")
     show_gain(e)
     print("\nWhat next?")
     done = "done" if 1.1 * e.later < e.old else "numpy"
