@@ -30,6 +30,7 @@ EVENTS = "added", "repeated", "cast", "zero", "overflow", "bounds"
 # Whether it applies, its name in advice.toml, the seconds of a later call that
 # it may gain, and the values that its words need.
 Rows = Iterator[tuple[Any, str, float, dict[str, Any]]]
+Causes = Iterator[tuple[Any, str, dict[str, Any]]]
 
 
 def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
@@ -52,8 +53,8 @@ def at(line: str) -> str:
 
 def advise(e: Evidence) -> list[dict[str, Any]]:
     """Return where a port stands and what to do, what gains most first."""
-    found = [row for rows in (tracing, sending, running) for row in rows(e)]
-    found = [row for row in found if row[0]]
+    kinds = tracing, sending, running, surrounding
+    found = [row for rows in kinds for row in rows(e) if row[0]]
     if not (e.is_jax or e.eager or e.calls or e.reads):
         found = [(True, "no_jax", 0, {})]
     findings = []
@@ -125,22 +126,31 @@ def sending(e: Evidence) -> Rows:
 
 
 def running(e: Evidence) -> Rows:
-    """Yield what is slow or large in compiled code, and what surrounds it."""
-    running = e.later - e.compiling
-    sent = sum(e.eager.values()) + sum(e.calls.values())
-    slow = running > 0.9 * e.old and not e.compiling and sent <= MANY
-    gain = (e.first - e.later) / 10
+    """Yield what is slow in compiled code."""
+    gain, running = (e.first - e.later) / 10, e.later - e.compiling
     yield e.unrolled, "unrolled", gain, e.unrolled
     few, many = e.grows or (1, 1)
     grows = many > 1.5 * few and not e.unrolled
     yield grows, "unrolled_grows", gain, {"few": few, "many": many}
     for loop in e.loops:
         yield loop["copied"], "copied", running / 3, loop
-        yield slow and loop["size"] < SMALL, "slow_loop", running / 2, loop
+        tiny = loop["size"] < SMALL
+        yield tiny and is_slow(e), "slow_loop", running / 2, loop
     for line, number in [*e.scatters.items()][:1]:
         values = {"line": line, "number": number}
-        yield slow and number >= SMALL, "scatter", running / 2, values
-    percent, line = outside(e)
+        many = number >= SMALL
+        yield many and is_slow(e), "scatter", running / 2, values
+
+
+def is_slow(e: Evidence) -> bool:
+    """Return whether compiled code is hardly faster than the old program."""
+    sent = sum(e.eager.values()) + sum(e.calls.values())
+    return not e.compiling and e.later > 0.9 * e.old and sent <= MANY
+
+
+def surrounding(e: Evidence) -> Rows:
+    """Yield what is slow around compiled code, and what it should not hold."""
+    running, (percent, line) = e.later - e.compiling, outside(e)
     away = e.calls and percent > 50 and sum(e.eager.values()) <= MANY
     values = {"line": line, "percent": percent}
     yield away, "outside", running * percent / 100, values
@@ -180,41 +190,51 @@ def explain(e: Evidence) -> str:
     return ""
 
 
-def causes(e: Evidence) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+def causes(e: Evidence) -> Causes:
     """Yield whether it is the cause, its name, and values: surest first."""
-    draws = any("random" in name for name in e.operations)
-    kind, detail = e.relation or ("", "")
-    events = {
-        name: {"line": line, "detail": what}
-        for name, (line, what) in e.events.items()
-    }
     yield e.dropped, "dropped", {"line": e.dropped}
     yield e.without_jit, name_change(e), e.changed
     yield e.at_second, "second", {}
     yield e.reused, "reused", {"line": e.reused}
+    yield from draws(e)
+    yield from numbers(e)
+    tried = ", ".join(words("tried", name) for name in e.tried)
+    yield tried, "unknown", {"tried": tried}
+
+
+def draws(e: Evidence) -> Causes:
+    """Yield what is random, or not written, in one of the programs."""
+    random = any("random" in name for name in e.operations)
     old = not e.old_repeats
-    memory = old and e.uninitialized and not draws
+    memory = old and e.uninitialized and not random
     yield memory, "uninitialized", {"line": e.uninitialized}
-    yield old and e.repeats and not draws, "frozen", {}
+    yield old and e.repeats and not random, "frozen", {}
     yield old, "old_draws", {}
     yield not e.repeats, "new_draws", {}
-    yield draws, "draws", {}
+    yield random, "draws", {}
+
+
+def numbers(e: Evidence) -> Causes:
+    """Yield what the numbers show: precision, their order, an operation."""
+    events = {
+        name: {"line": line, "detail": what}
+        for name, (line, what) in e.events.items()
+    }
     for name in ("overflow", "cast") if e.wide else ():
         yield name in events, f"{name}_wide", events.get(name, {})
     allow = f" If 32 bits are enough: {e.allow}." if e.allow else ""
     values = dict(zip(("got", "want"), e.wide, strict=False), allow=allow)
     yield e.wide, "precision", values
-    values = dict(zip(("before", "after"), e.shrinks, strict=False))
     allow = f" To allow for it: {e.allow}." if e.allow else ""
+    values = dict(zip(("before", "after"), e.shrinks, strict=False))
     yield e.shrinks, "rounding", values | {"allow": allow}
     if "NaN" in e.differs["text"]:
         yield "nan" in events, "nan", events.get("nan", {})
+    kind, detail = e.relation or ("", "")
     kind = "ties" if kind == "shuffled" and "sort" in e.operations else kind
     yield kind, kind, {"detail": detail}
     for name in EVENTS:
         yield name in events, name, events.get(name, {})
-    tried = ", ".join(words("tried", name) for name in e.tried)
-    yield tried, "unknown", {"tried": tried}
 
 
 def name_change(e: Evidence) -> str:

@@ -161,7 +161,24 @@ def find_events(
     primitive: Any, params: dict, values: list[np.ndarray], after: np.ndarray
 ) -> Iterator[tuple[str, str]]:
     """Yield what differs from NumPy, or hides a mistake, in an operation."""
-    kind, integer = primitive.name, after.dtype.kind in "iu"
+    kind = primitive.name
+    yield from find_index_events(kind, params, values)
+    if after.dtype.kind in "iu":
+        if kind == "convert_element_type" and values[0].dtype.kind == "f":
+            yield from find_casts(values[0], after.dtype)
+        if kind in ("div", "rem") and np.any(values[1] == 0):
+            yield "zero", ""
+        # Unsigned integers wrap around on purpose, but not in a sum.
+        if kind in SUMS and (after.dtype.kind == "i" or "sum" in kind):
+            yield from find_overflow(primitive, params, values, after.dtype)
+    if has_nan(after) and not any(map(has_nan, values)):
+        yield "nan", ""
+
+
+def find_index_events(
+    kind: str, params: dict, values: list[np.ndarray]
+) -> Iterator[tuple[str, str]]:
+    """Yield an index that is out of bounds, and one that is written twice."""
     index, limits = find_index(kind, params, values)
     for row in index[((index < 0) | (index > limits)).any(axis=1)][:1]:
         yield "bounds", ", ".join(map(str, row))
@@ -172,22 +189,25 @@ def find_events(
         for row in rows[counts > 1][:1]:
             name = "added" if kind == "scatter-add" else "repeated"
             yield name, ", ".join(map(str, row))
-    if kind == "convert_element_type" and integer:
-        info, before = np.iinfo(after.dtype), values[0]
-        fits = (before > info.min - 1) & (before < info.max + 1)
-        if before.dtype.kind == "f" and not fits.all():
-            yield "cast", f"{before[~fits].flat[0]:g} becomes {after.dtype}"
-    if kind in ("div", "rem") and integer and np.any(values[1] == 0):
-        yield "zero", ""
-    if kind in SUMS and integer and (after.dtype.kind == "i" or "sum" in kind):
-        floats = (jax.numpy.asarray(v, float) for v in values)
-        params = {k: v for k, v in params.items() if "element_type" not in k}
-        exact = primitive.bind(*floats, **params)
-        limits = np.iinfo(after.dtype)
-        if jax.numpy.any((exact < limits.min) | (exact > limits.max)):
-            yield "overflow", str(after.dtype)
-    if has_nan(after) and not any(map(has_nan, values)):
-        yield "nan", ""
+
+
+def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
+    """Yield a float that an integer dtype does not hold."""
+    info = np.iinfo(dtype)
+    fits = (before > info.min - 1) & (before < info.max + 1)
+    if not fits.all():
+        yield "cast", f"{before[~fits].flat[0]:g} becomes {dtype}"
+
+
+def find_overflow(
+    primitive: Any, params: dict, values: list[np.ndarray], dtype: Any
+) -> Iterator[tuple[str, str]]:
+    """Yield the dtype of a sum if, computed by floats, it does not fit."""
+    floats = (jax.numpy.asarray(value, float) for value in values)
+    params = {k: v for k, v in params.items() if "element_type" not in k}
+    exact, limits = primitive.bind(*floats, **params), np.iinfo(dtype)
+    if jax.numpy.any((exact < limits.min) | (exact > limits.max)):
+        yield "overflow", str(dtype)
 
 
 def has_nan(values: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ import time
 import tokenize
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +157,7 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     """Compare two calls with the old program, then watch the port."""
     wants, folder = pickle.loads(results.read_bytes()), program.folder
     tell(step="the port runs")
-    narrowed: list[str] = []
-
-    def note(message: Warning | str, *_: Any) -> None:
-        frame = own_frame(sys._getframe(), folder)
-        if frame and "requested dtype" in str(message):
-            narrowed.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
-
-    with cache_misses(folder) as misses, warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = note
+    with cache_misses(folder) as misses, narrowing(folder) as narrowed:
         result, first = program.call()
     program.misses = misses
     tell(step="its result can be compared")
@@ -193,6 +184,22 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     tell(misses=misses, again=again, compiling=sum(seconds))
     tell(step="what JAX makes of it", narrowed=narrowed)
     tell(**observe(program), grows=compare_sizes(program))
+
+
+@contextlib.contextmanager
+def narrowing(folder: str) -> Iterator[list[str]]:
+    """List the lines that ask for 64 bits inside the block, and get 32."""
+    lines: list[str] = []
+
+    def note(message: Warning | str, *_: Any) -> None:
+        frame = own_frame(sys._getframe(), folder)
+        if frame and "requested dtype" in str(message):
+            lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        yield lines
 
 
 def changed_dtypes(got: Arrays, want: Arrays) -> str:
