@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -92,6 +93,14 @@ def make_evidence(facts: dict[str, Any]) -> Evidence:
     """Return what was reported as Evidence; 0 or empty where nothing was."""
     fields = dataclasses.fields(Evidence)
     return Evidence(*(facts.get(field.name, field.type()) for field in fields))
+
+
+def find_empty(path: Path) -> str:
+    """Return the line of a program that makes an array by np.empty, or ""."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if re.search(rb"\bempty(_like)?\(", line):
+            return f"{path}:{number}"
+    return ""
 
 
 class LineTimer:

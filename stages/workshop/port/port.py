@@ -20,7 +20,7 @@ from workshop.port.advice import (
     show_seconds,
     words,
 )
-from workshop.port.evidence import Evidence, make_evidence
+from workshop.port.evidence import Evidence, find_empty, make_evidence
 from workshop.sandbox import (
     Limits,
     Report,
@@ -138,6 +138,12 @@ def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
     show_steps(after)
     if "differs" in facts:
         facts |= run("again", old).facts
+    elif facts["same"] and facts["old_repeats"] and find_empty(old):
+        facts |= run("again", old).facts
+        facts["same"] = facts["old_repeats"]
+        if not facts["same"]:
+            show_item("FAIL", "the old program repeats in another process")
+    if not (facts["same"] or facts["why"]):
         facts["verdict"] = explain(make_evidence(facts))
         show_text(facts["verdict"] and f"\n{facts['verdict']}")
     elif facts["same"]:

@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import json
 import pickle
-import re
 import statistics
 import sys
 import time
@@ -26,7 +25,7 @@ from workshop.errors import explain_error
 from workshop.harness import time_call
 from workshop.port.advice import words
 from workshop.port.causes import experiment
-from workshop.port.evidence import observe
+from workshop.port.evidence import find_empty, observe
 from workshop.port.results import (
     Arrays,
     compare_results,
@@ -148,9 +147,7 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
     got = program.flatten(program.call(names=names)[0])
     if compare_results(got, wants[0]):
         tell(old_repeats=False)
-    for number, line in enumerate(program.path.read_bytes().splitlines(), 1):
-        if re.search(rb"\bempty(_like)?\(", line):
-            tell(uninitialized=f"{program.path}:{number}")
+    tell(uninitialized=find_empty(program.path))
 
 
 def run_new(program: Program, results: Path, tell: Tell) -> None:
