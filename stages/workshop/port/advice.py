@@ -194,24 +194,19 @@ def causes(e: Evidence) -> Causes:
     """Yield whether it is the cause, its name, and values: surest first."""
     yield e.dropped, "dropped", {"line": e.dropped}
     yield e.without_jit, name_change(e), e.changed
+    random = any("random" in name for name in e.operations)
+    memory = e.uninitialized and not random
+    yield memory, "uninitialized", {"line": e.uninitialized}
     yield e.at_second, "second", {}
     yield e.reused, "reused", {"line": e.reused}
-    yield from draws(e)
-    yield from numbers(e)
-    tried = ", ".join(words("tried", name) for name in e.tried)
-    yield tried, "unknown", {"tried": tried}
-
-
-def draws(e: Evidence) -> Causes:
-    """Yield what is random, or not written, in one of the programs."""
-    random = any("random" in name for name in e.operations)
     old = not e.old_repeats
-    memory = old and e.uninitialized and not random
-    yield memory, "uninitialized", {"line": e.uninitialized}
     yield old and e.repeats and not random, "frozen", {}
     yield old, "old_draws", {}
     yield not e.repeats, "new_draws", {}
     yield random, "draws", {}
+    yield from numbers(e)
+    tried = ", ".join(words("tried", name) for name in e.tried)
+    yield tried, "unknown", {"tried": tried}
 
 
 def numbers(e: Evidence) -> Causes:

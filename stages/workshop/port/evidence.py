@@ -86,7 +86,7 @@ class Evidence:
     events: dict[str, list[str]]  # see causes.find_events
     tried: list[str]  # the experiments that came to an end
     old_repeats: bool  # whether the old program repeats
-    uninitialized: str  # the line of its np.empty
+    uninitialized: str  # the line of its np.empty, if that is why it may not
 
 
 def make_evidence(facts: dict[str, Any]) -> Evidence:

@@ -146,8 +146,7 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
     del left
     got = program.flatten(program.call(names=names)[0])
     if compare_results(got, wants[0]):
-        tell(old_repeats=False)
-    tell(uninitialized=find_empty(program.path))
+        tell(old_repeats=False, uninitialized=find_empty(program.path))
 
 
 def run_new(program: Program, results: Path, tell: Tell) -> None:
