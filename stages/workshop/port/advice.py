@@ -198,6 +198,7 @@ def causes(e: Evidence) -> Causes:
     memory = e.uninitialized and not random
     yield memory, "uninitialized", {"line": e.uninitialized}
     yield e.at_second, "second", {}
+    yield e.rebound, "rebound", e.rebound
     yield e.reused, "reused", {"line": e.reused}
     old = not e.old_repeats
     yield old and e.repeats and not random, "frozen", {}
@@ -217,6 +218,8 @@ def numbers(e: Evidence) -> Causes:
     }
     for name in ("overflow", "cast") if e.wide else ():
         yield name in events, f"{name}_wide", events.get(name, {})
+    kind, detail = e.relation or ("", "")
+    yield kind == "wrapped", "wrapped", {"detail": detail}
     allow = f" If 32 bits are enough: {e.allow}." if e.allow else ""
     values = dict(zip(("got", "want"), e.wide, strict=False), allow=allow)
     yield e.wide, "precision", values
@@ -225,7 +228,6 @@ def numbers(e: Evidence) -> Causes:
     yield e.shrinks, "rounding", values | {"allow": allow}
     if "NaN" in e.differs["text"]:
         yield "nan" in events, "nan", events.get("nan", {})
-    kind, detail = e.relation or ("", "")
     kind = "ties" if kind == "shuffled" and "sort" in e.operations else kind
     yield kind, kind, {"detail": detail}
     for name in EVENTS:

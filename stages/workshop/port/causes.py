@@ -11,6 +11,7 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -24,6 +25,7 @@ from workshop.tracing import Recorder, Value, is_own
 
 DRAWS = "a generator"  # how the state of one begins
 SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
+SUMS |= {"reduce_prod", "cumprod"}
 LIST_METHODS = {"append", "extend", "insert"}
 FAR_LESS = 1e-4
 NOTHING = np.zeros(0)
@@ -44,6 +46,7 @@ def experiment(
         for name, value in program.set_up().items()
         if hasattr(value, "dtype") and program.names.get(name) is not value
     }
+    yield {"rebound": find_rebound(program.path)}
     yield {"relation": relate(got[path], want[path], given)}
     tried: list[str] = []
     for run in EXPERIMENTS if index is not None else ():
@@ -150,6 +153,23 @@ def find_statements(path: str) -> set[int]:
     }
 
 
+def find_rebound(path: Path) -> dict[str, str]:
+    """Return an argument that gets a new array which is not returned."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        inner = [*ast.walk(node)]
+        names = {argument.arg for argument in node.args.args}
+        if any(isinstance(part, ast.Return | ast.Yield) for part in inner):
+            continue
+        for part in inner:
+            if isinstance(part, ast.Assign) and ".at[" in ast.unparse(part):
+                name = ast.unparse(part.targets[0])
+                if name in names:
+                    return {"name": name, "line": f"{path}:{part.lineno}"}
+    return {}
+
+
 def as_numbers(array: Any) -> np.ndarray:
     """Return an array as one of NumPy's; an empty one for random keys."""
     dtype = getattr(array, "dtype", jax.dtypes.extended)
@@ -227,14 +247,15 @@ def find_index(
         update = kind == "dynamic_update_slice"
         sizes = values[1].shape if update else params["slice_sizes"]
         return np.array([values[1 + update :]]).reshape(1, -1), shape - sizes
+    dims, limits = [], shape - 1
     if kind == "gather":
         dims = [*params["dimension_numbers"].start_index_map]
-        limits = (shape - params["slice_sizes"])[dims]
-        return values[1].reshape(-1, len(dims)), limits
+        limits = shape - params["slice_sizes"]
     if kind.startswith("scatter"):
         numbers = params["dimension_numbers"]
         dims = [*numbers.scatter_dims_to_operand_dims]
-        return values[1].reshape(-1, len(dims)), shape[dims] - 1
+    if dims:  # there are none in x.at[:].set(v)
+        return values[1].reshape(-1, len(dims)), limits[dims]
     return np.zeros((0, 1)), np.zeros(1)
 
 

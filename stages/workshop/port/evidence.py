@@ -81,6 +81,7 @@ class Evidence:
     wide: list[str]  # the two values, if 64 bits make the port right
     shrinks: list[str]  # the largest difference, and that with 64 bits
     dropped: str  # the line that makes an array which is not used
+    rebound: dict[str, str]  # see causes.find_rebound
     operations: list[str]  # the names of all
     reused: str  # the line that uses a random key once more
     events: dict[str, list[str]]  # see causes.find_events

@@ -68,7 +68,11 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
     names = getattr(getattr(leaf, "dtype", None), "names", None)
     if isinstance(leaf, Array) and not isinstance(leaf, Tracer):
         return np.asarray(leaf)
-    if isinstance(leaf, np.ma.MaskedArray):
+    kind = type(leaf).__name__
+    if getattr(getattr(leaf, "dtype", None), "kind", "") == "O":
+        kind += " of objects"
+        call = f"list({call})"
+    elif isinstance(leaf, np.ma.MaskedArray):
         call = f"np.ma.filled({call}, np.nan)"
     elif names:
         call = f"{call}[{names[0]!r}]"
@@ -82,7 +86,7 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
     else:
         call = f"{'list' if hasattr(leaf, '__iter__') else 'vars'}({call})"
     raise NotComparable(
-        f"{name} is a {type(leaf).__name__}. Only arrays, numbers and texts"
+        f"{name} is a {kind}. Only arrays, numbers and texts"
         " are compared, and tuples, lists, dicts and dataclasses of them."
         f' A call that may help: --call "{call}"'
     )
@@ -113,7 +117,10 @@ def compare_results(
     """
     if got.keys() != want.keys():
         names = ", ".join(got), ", ".join(want)
-        return Difference("structure: got {}, want {}".format(*names))
+        return Difference(
+            "structure: got {}, want {}\nLet both programs return the same"
+            " structure, or make it the same in --call.".format(*names)
+        )
     found = (compare_arrays(p, got[p], want[p], rtol, atol) for p in want)
     return next(filter(None, found), None)
 
@@ -190,6 +197,12 @@ def show(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, np.inexact) else str(value)
 
 
+def is_wrapped(got: np.ndarray, want: np.ndarray) -> bool:
+    """Return whether integers are equal, but for those beyond the dtype."""
+    integers = got.dtype.kind in "iu" and want.dtype.kind in "iu"
+    return integers and np.array_equal(want.astype(got.dtype), got)
+
+
 def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
     """Return what two different arrays have in common: its name, a detail.
 
@@ -199,6 +212,8 @@ def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
     def same(a: np.ndarray, b: np.ndarray) -> bool:
         return compare_arrays("", a, b) is None
 
+    if got.shape == want.shape and is_wrapped(got, want):
+        return ["wrapped", str(got.dtype)]
     if got.shape == want.shape and got.size > 1:
         if want.dtype.kind in "ifc" and same(np.abs(got), np.abs(want)):
             return ["negated" if same(-got, want) else "sign", ""]
@@ -211,6 +226,11 @@ def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
                     ways[way] = np.roll(got, by, axis)
             found = [way for way, array in ways.items() if same(array, want)]
             return ["order", found[0]] if found else ["shuffled", ""]
+        if want.dtype.kind in "if" and np.all(want):
+            factor, offset = got / want, (got - want).astype(float)
+            for name, values in ("factor", factor), ("offset", offset):
+                if same(values, np.full(got.shape, values.mean())):
+                    return [name, f"{values.mean():.6g}"]
         for words, a, b in (
             ("behind", got[1:], want[:-1]),
             ("ahead of", got[:-1], want[1:]),

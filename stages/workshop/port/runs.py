@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import pickle
+import re
 import statistics
 import sys
 import time
@@ -243,7 +244,8 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     text = f"In {files[-1]}: {text}\n"
     if isinstance(error, NameError):
         text += words("not_there", "says", values)
-    if isinstance(error, TypeError) and "argument" in str(error):
+    form = "missing|takes|unexpected keyword"
+    if isinstance(error, TypeError) and re.search(form, str(error)):
         text += words("not_given", "says", values)
     return text.rstrip()
 
