@@ -11,8 +11,9 @@ import pytest
 from support import ROOT, assert_refused, plain_environment, run_python
 from workshop import tracing
 from workshop.port.advice import advise
+from workshop.port.causes import find_rebound
 from workshop.port.evidence import copied_buffer, make_evidence
-from workshop.port.results import compare_results, flatten
+from workshop.port.results import compare_results, flatten, relate
 from workshop.tracing import is_own
 
 WORKSHOP = ROOT / "stages" / "workshop"
@@ -241,6 +242,47 @@ def test_only_a_large_record_is_reported_as_copied(body, start, copied):
     )(start())
     (loop,) = tracing.loops(program.jaxpr)
     assert copied_buffer(program, loop) == copied
+
+
+ROWS = np.array([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [3.0, 9.0, 27.0]])
+SQUARES = np.arange(12).reshape(6, 2) ** 2
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "name"),
+    [
+        (-ROWS, ROWS, "negated"),
+        (ROWS * [1, -1, 1], ROWS, "sign"),
+        (ROWS.T, ROWS, "order"),
+        (ROWS[::-1], ROWS, "order"),
+        (ROWS[[1, 0, 2]], ROWS, "shuffled"),
+        (SQUARES[1:], SQUARES[:-1], "steps"),
+        (ROWS / 2, ROWS, "factor"),
+        (ROWS + 3, ROWS, "offset"),
+        (ROWS.astype(np.uint8) * 9, ROWS.astype(int) * 9, "wrapped"),
+        (np.ones((3, 3)), ROWS, "unchanged"),
+        (ROWS**2, ROWS, ""),
+    ],
+)
+def test_what_two_results_have_in_common(got, want, name):
+    assert relate(got, want, {"x": np.ones((3, 3))})[0] == name
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("x = x.at[0].set(1)", 2),
+        ("x = x.at[0].set(1)\n    return x", 0),
+        ("y = x.at[0].set(1)", 0),
+    ],
+)
+def test_an_argument_that_gets_a_new_array_has_to_be_returned(
+    body, line, tmp_path
+):
+    path = tmp_path / "new.py"
+    path.write_text(f"def f(x):\n    {body}\n", encoding="utf-8")
+    found = find_rebound(path)
+    assert found.get("line", f"{path}:0") == f"{path}:{line}"
 
 
 def test_only_what_the_tolerance_allows_may_differ():
