@@ -157,17 +157,27 @@ def compare_arrays(
         return None
     index = np.unravel_index(np.argmax(wrong), got.shape)
     index = tuple(map(int, index))
+    notes = f"; {np.sum(wrong)} of {got.size} differ{notes}"
+    text = show_difference(path, index, got, want, notes)
+    return Difference(text, path, index)
+
+
+def show_difference(
+    path: str,
+    index: tuple[int, ...],
+    got: np.ndarray,
+    want: np.ndarray,
+    notes: str,
+) -> str:
+    """Return both values, and the values around them on the last axis."""
     where = f"{path}[{', '.join(map(str, index))}]" if index else path
-    text = (
-        f"{where}: got {show(got[index])}, want {show(want[index])};"
-        f" {np.sum(wrong)} of {got.size} differ{notes}"
-    )
-    if index:  # the values around it, along the last axis
+    text = f"{where}: got {show(got[index])}, want {show(want[index])}{notes}"
+    if index:
         *row, i = index
         around = (*row, slice(max(0, i - 2), i + 3))
         for name, array in ("got ", got), ("want", want):
             text += f"\n    {name} {' '.join(map(show, array[around]))}"
-    return Difference(text, path, index)
+    return text
 
 
 def compare_inexact(
@@ -197,45 +207,69 @@ def show(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, np.inexact) else str(value)
 
 
-def is_wrapped(got: np.ndarray, want: np.ndarray) -> bool:
-    """Return whether integers are equal, but for those beyond the dtype."""
-    integers = got.dtype.kind in "iu" and want.dtype.kind in "iu"
-    return integers and np.array_equal(want.astype(got.dtype), got)
-
-
 def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
     """Return what two different arrays have in common: its name, a detail.
 
     given: the arrays that the call was made with, by name.
     """
-
-    def same(a: np.ndarray, b: np.ndarray) -> bool:
-        return compare_arrays("", a, b) is None
-
-    if got.shape == want.shape and is_wrapped(got, want):
-        return ["wrapped", str(got.dtype)]
-    if got.shape == want.shape and got.size > 1:
-        if want.dtype.kind in "ifc" and same(np.abs(got), np.abs(want)):
-            return ["negated" if same(-got, want) else "sign", ""]
-        if same(np.sort(got, axis=None), np.sort(want, axis=None)):
-            ways = {"rows and columns are exchanged": got.T}
-            for axis in range(got.ndim):
-                ways[f"axis {axis} is reversed"] = np.flip(got, axis)
-                for by in (1, -1, 2, -2):
-                    way = f"axis {axis} is moved by {-by}"
-                    ways[way] = np.roll(got, by, axis)
-            found = [way for way, array in ways.items() if same(array, want)]
-            return ["order", found[0]] if found else ["shuffled", ""]
-        if want.dtype.kind in "if" and np.all(want):
-            factor, offset = got / want, (got - want).astype(float)
-            for name, values in ("factor", factor), ("offset", offset):
-                if same(values, np.full(got.shape, values.mean())):
-                    return [name, f"{values.mean():.6g}"]
-        for words, a, b in (
-            ("behind", got[1:], want[:-1]),
-            ("ahead of", got[:-1], want[1:]),
-        ):
-            if len(a) > 1 and same(a, b):
-                return ["steps", words]
+    if got.shape == want.shape:
+        found = find_wrapped(got, want)
+        if got.size > 1:
+            found = (
+                found
+                or find_sign(got, want)
+                or find_order(got, want)
+                or find_change(got, want)
+            )
+        if found:
+            return found
     names = [name for name, array in given.items() if same(got, array)]
     return ["unchanged", names[0]] if names else ["", ""]
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays are the same."""
+    return compare_arrays("", a, b) is None
+
+
+def find_wrapped(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return the dtype if integers differ only because they wrap around."""
+    integers = got.dtype.kind in "iu" and want.dtype.kind in "iu"
+    if integers and np.array_equal(want.astype(got.dtype), got):
+        return ["wrapped", str(got.dtype)]
+    return []
+
+
+def find_sign(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return whether all values, or only some, have the other sign."""
+    if want.dtype.kind not in "ifc" or not same(np.abs(got), np.abs(want)):
+        return []
+    return ["negated" if same(-got, want) else "sign", ""]
+
+
+def find_order(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return in which order an array has the values of the other one."""
+    if not same(np.sort(got, axis=None), np.sort(want, axis=None)):
+        return []
+    ways = {"rows and columns are exchanged": got.T}
+    for axis in range(got.ndim):
+        ways[f"axis {axis} is reversed"] = np.flip(got, axis)
+        for by in (1, -1, 2, -2):
+            way = f"axis {axis} is moved by {-by}"
+            ways[way] = np.roll(got, by, axis)
+    found = [way for way, array in ways.items() if same(array, want)]
+    return ["order", found[0]] if found else ["shuffled", ""]
+
+
+def find_change(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return a factor, an offset or a step between two arrays."""
+    if want.dtype.kind in "if" and np.isfinite(got).all() and np.all(want):
+        factor, offset = got / want, got.astype(float) - want
+        for name, values in ("factor", factor), ("offset", offset):
+            if same(values, np.full(got.shape, values.mean())):
+                return [name, f"{values.mean():.6g}"]
+    if len(got) > 2 and same(got[1:], want[:-1]):
+        return ["steps", "behind"]
+    if len(got) > 2 and same(got[:-1], want[1:]):
+        return ["steps", "ahead of"]
+    return []

@@ -157,10 +157,8 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     with cache_misses(folder) as misses, narrowing(folder) as narrowed:
         result, first = program.call()
     program.misses = misses
-    tell(step="its result can be compared")
+    tell(step="its result can be compared", is_jax=has_jax(result))
     got = program.flatten(result)
-    leaves = jax.tree.leaves(result)
-    tell(is_jax=any(isinstance(leaf, jax.Array) for leaf in leaves))
     tell(step="same result", dtypes=changed_dtypes(got, wants[0]))
     difference = program.compare(got, wants[0])
     with cache_misses(folder) as again, count_compilations() as seconds:
@@ -179,8 +177,8 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
         return
     tell(first=first, later=program.median(second))
     tell(misses=misses, again=again, compiling=sum(seconds))
-    tell(step="what JAX makes of it", narrowed=narrowed)
-    tell(**observe(program), grows=compare_sizes(program))
+    tell(narrowed=narrowed, grows=compare_sizes(program))
+    tell(**observe(program))
 
 
 @contextlib.contextmanager
@@ -197,6 +195,11 @@ def narrowing(folder: str) -> Iterator[list[str]]:
         warnings.simplefilter("always")
         warnings.showwarning = note
         yield lines
+
+
+def has_jax(result: Any) -> bool:
+    """Return whether a result holds an array of JAX's."""
+    return any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
 
 
 def changed_dtypes(got: Arrays, want: Arrays) -> str:
