@@ -1,4 +1,4 @@
-"""What can be said about a port, from the Evidence.
+"""Decide from the Evidence what to say about a port.
 
 The words are in advice.toml. A new piece of advice takes two places: its words
 there, and a row here, in one of the functions that yield rows. A fact that it
@@ -169,8 +169,8 @@ def surrounding(e: Evidence) -> Rows:
 def outside(e: Evidence) -> tuple[int, str]:
     """Return the percentage of time outside compiled functions, and a line.
 
-    The line is the one that takes most of it. That --call hands over arguments
-    and waits does not count: no port can do without it.
+    The line is the one that takes most of that time. The time in which --call
+    hands over arguments and waits is left out: every port needs it.
     """
     lines = {
         line: seconds
@@ -191,7 +191,10 @@ def explain(e: Evidence) -> str:
 
 
 def causes(e: Evidence) -> Causes:
-    """Yield whether it is the cause, its name, and values: surest first."""
+    """Yield for each cause whether it applies, its name, and its values.
+
+    The surest come first.
+    """
     yield e.dropped, "dropped", {"line": e.dropped}
     yield e.without_jit, name_change(e), e.changed
     random = any("random" in name for name in e.operations)
@@ -211,7 +214,7 @@ def causes(e: Evidence) -> Causes:
 
 
 def numbers(e: Evidence) -> Causes:
-    """Yield what the numbers show: precision, their order, an operation."""
+    """Yield the causes that show in the numbers of the results."""
     events = {
         name: {"line": line, "detail": what}
         for name, (line, what) in e.events.items()

@@ -1,4 +1,4 @@
-"""What a difference comes from: the port runs again, one thing changed.
+"""Find what a difference comes from: run the port with one thing changed.
 
 The experiments run in the process of the port. What they find is Evidence.
 """

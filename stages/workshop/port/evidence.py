@@ -1,4 +1,4 @@
-"""What a call of a port does, asked of JAX and Python while the call runs.
+"""Ask JAX and Python what a call of a port does, while it runs.
 
 Nothing of JAX or NumPy is replaced. The sources are a Trace, through which JAX
 runs every operation, JAX's log of cache misses, the programs that jit has

@@ -1,4 +1,4 @@
-"""Compare a program with its port: the same? what is gained? what next?"""
+"""Compare a program with its port: results, times, and what to do next."""
 
 import ast
 import functools
@@ -56,19 +56,20 @@ def port(
     seconds: float = 300,
     gigabytes: float = 4,
 ) -> int:
-    """Compare your own program with its port: same? gained? what next?
+    """Compare your own program with its port, and say what to do next.
 
     Exit status 0 if the results are the same, 1 if not, 2 for bad arguments.
 
     Args:
         old: The program in NumPy.
         new: Its port to JAX. Neither file is changed.
-        call: What to evaluate in both: "simulate(initial, 0.1, steps=500)".
-        setup: Statements that make its arguments, run before each call. They
-            see the names of the program, and NumPy as np.
-        larger: The call with more steps: shows whether a loop is unrolled.
-        rtol: How far floats may differ, relative to the value or to the mean
-            of all values. Without it, what their dtype can hold.
+        call: What to evaluate in both: "simulate(x, 0.1, steps=500)".
+        setup: Statements that make its arguments. They run before each
+            call, and see NumPy as np and the names of the program.
+        larger: The same call with more steps. It shows whether a loop
+            is unrolled.
+        rtol: How far floats may differ, relative to the value or to the
+            mean of all values. Without it, what their dtype holds.
         atol: How far floats may differ in any case, such as 1e-8.
         json: Write all that was found to this file.
         seconds: How long each program may run.
@@ -109,7 +110,7 @@ def check_request(request: dict[str, Any]) -> None:
 def run_program(
     request: dict, folder: Path, limits: Limits, mode: str, path: Path
 ) -> Report:
-    """Run one in a process of its own; return what it reports."""
+    """Run a program in a process of its own; return what it reports."""
     content = request | {"results": str(folder / "results")}
     environment = os.environ | {"MPLBACKEND": "Agg"}
     if mode == "again":  # glibc then fills the memory that it hands out
