@@ -276,12 +276,13 @@ class Watch:
         caller: FrameType | None = frame
         while caller and place_of(caller.f_code) not in self.traced:
             caller = caller.f_back
-        if caller is frame:
-            for name, value in [*frame.f_locals.items()]:
-                if isinstance(value, np.ndarray):
-                    frame.f_locals[name] = jax.numpy.asarray(value)
         for name, value in reads_of(frame) if caller else ():
             self.compare(frame.f_code, name, describe(value))
+        if caller is frame:  # last: before Python 3.13, f_locals is a copy
+            names = frame.f_locals
+            for name, value in [*names.items()]:
+                if isinstance(value, np.ndarray):
+                    names[name] = jax.numpy.asarray(value)
 
     def compare(self, code: CodeType, name: str, value: str) -> None:
         """Note the first name with another value than before.
