@@ -11,7 +11,7 @@ import pytest
 from support import ROOT, assert_refused, plain_environment, run_python
 from workshop import tracing
 from workshop.port.advice import advise
-from workshop.port.causes import find_rebound
+from workshop.port.causes import find_rebound, find_statements
 from workshop.port.evidence import copied_buffer, make_evidence
 from workshop.port.results import compare_results, flatten, relate
 from workshop.tracing import is_own
@@ -283,6 +283,13 @@ def test_an_argument_that_gets_a_new_array_has_to_be_returned(
     path.write_text(f"def f(x):\n    {body}\n", encoding="utf-8")
     found = find_rebound(path)
     assert found.get("line", f"{path}:0") == f"{path}:{line}"
+
+
+def test_only_a_result_that_nothing_takes_is_unused(tmp_path):
+    path = tmp_path / "new.py"
+    lines = "x.sort()", "x.at[0].set(1)", "kept.append(x.sum())", "y = f(x)"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert find_statements(str(path)) == {1, 2}
 
 
 def test_only_what_the_tolerance_allows_may_differ():

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workshop.port.evidence import Evidence
+from workshop.port.causes import DRAWS
+from workshop.port.evidence import LARGE, Evidence
 from workshop.tracing import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -21,11 +22,9 @@ FEW = 4  # calls of one function are a loop; fewer operations do not matter
 HUNDREDS = 300  # operations on single values that are a loop over elements
 TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
 QUICK = 2e-3  # seconds that JAX may take to send it
-LARGE = 100_000  # bytes of constants
 SMALL = 1000  # values that a step computes
 NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
 NOTEBOOKS |= {6: "3_transform"}
-DRAWS = "a generator"
 EVENTS = "added", "repeated", "cast", "zero", "overflow", "bounds"
 # Whether it applies, its name in advice.toml, the seconds of a later call that
 # it may gain, and the values that its words need.

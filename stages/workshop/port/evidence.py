@@ -37,10 +37,11 @@ from workshop.tracing import (
     own_lines,
 )
 
-AGAIN = 10  # operations that are repeated so often are an unrolled loop (more
-# often than a sum over eight neighbors and the cell repeats them),
-LONG = 32  # or so often in a program that has a loop of its own
-LARGE = 100_000  # bytes that it takes time to copy
+# Operations that are repeated so often are an unrolled loop. A sum over a cell
+# and its eight neighbors repeats them 9 times, and is none.
+AGAIN = 10
+LONG = 32  # in a program that has a loop of its own
+LARGE = 100_000  # bytes that take time to copy, or memory to hold
 
 
 @dataclasses.dataclass
