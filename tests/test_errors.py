@@ -112,6 +112,7 @@ PROVOKE = [
     lambda: jax.lax.scan(keep, 0, range(3)),
     lambda: Heat().step(1),
     lambda: jax.jit(keep)(1, "periodic"),
+    lambda: jax.jit(keep)(1, GENERATOR(0)),
     lambda: jax.jit(keep)(1, Heat()),
     lambda: jnp.mean([1, 2]),
     lambda: {jnp.int32(1): 2},
@@ -128,6 +129,7 @@ PROVOKE = [
     lambda: jax.jit(lambda x: gaussian_filter(x, 2.0))(ONES),
     lambda: jax.jit(lambda x: np.random.normal(x))(3.0),
     lambda: jax.jit(np.asarray)(3),
+    lambda: jax.jit(jnp.unique)(ONES),
     lambda: jax.jit(lambda x: math.sqrt(x))(3.0),
     lambda: jax.jit(float)(3.0),
     lambda: jax.jit(lambda x: x[x > 1])(ONES),
@@ -148,6 +150,7 @@ PROVOKE = [
     lambda: jax.lax.scan(jnp.add, 0, jnp.arange(2)),
     scan_on_devices,
     lambda: jax.lax.scan(drift, jnp.int8(0), length=3),
+    lambda: jax.lax.cond(True, jnp.sum, jnp.abs, ONES),
     lambda: jax.grad(
         lambda x: jax.lax.while_loop(lambda x: x < 9, lambda x: 2 * x, x)
     )(1.0),

@@ -1,19 +1,46 @@
 """Record the program of a call, look at it, and watch what XLA compiles."""
 
 import contextlib
+import functools
+import logging
 import math
+import os
+import re
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxprs_in_params
+from jax.core import Trace, Tracer, eval_context
+from jax.extend.core import (
+    ClosedJaxpr,
+    jaxprs_in_params,
+    set_current_trace,
+)
+from jax.extend.source_info_util import current
+
+from workshop.harness import time_call
 
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COMPILING = "XLA is compiling"
+CALL = "--call"  # the file name of what that option holds
+WORKSHOP = Path(__file__).parent
+PATIENCE = 20  # seconds that a call may take while it is watched
+READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
+READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
+MISSES = {  # reasons to trace again, by JAX's words for them
+    "fresh": "never seen function",
+    "form": "tuple of length|symmetric difference",
+    "types": "different input types",
+    "static": "",
+}
+FEW = 8  # values: more than a point in space has
 LONG = 1000  # equations: no program is so long without an unrolled loop
 
 
@@ -190,3 +217,187 @@ def count_compilations(
         yield seconds
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def is_own(file: str, folder: str) -> bool:
+    """Return whether the user, who works in a folder, wrote a file.
+
+    The folder may hold packages, and it may hold this workshop.
+    """
+    inside = file.startswith(f"{folder}{os.sep}")
+    ours = file.startswith(f"{WORKSHOP}{os.sep}")
+    return (inside and not ours and "site-packages" not in file) or (
+        file == CALL
+    )
+
+
+def own_lines(traceback: Any, folder: str) -> list[str]:
+    """Return the user's lines that led to an operation, innermost first."""
+    return [
+        f"{frame.file_name}:{frame.line_num}"
+        for frame in getattr(traceback, "frames", ())
+        if is_own(frame.file_name, folder)
+    ]
+
+
+def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
+    """Return the innermost of the user's functions that led to a frame."""
+    while frame and not is_own(frame.f_code.co_filename, folder):
+        frame = frame.f_back
+    return frame
+
+
+class Value(Tracer):
+    """An array that notes which of the user's lines asks for its numbers."""
+
+    def __init__(self, trace: Any, array: Any) -> None:
+        """Wrap the array."""
+        super().__init__(trace, jax.typeof(array))
+        self.array, self.used = array, False
+
+    def to_concrete_value(self) -> Any:
+        """Return the array to JAX, which needs it for a shape for example."""
+        return self.array
+
+    def read(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Note a method, and let the array do it."""
+        self.used = True
+        self._trace.note_read(sys._getframe(1))
+        return getattr(self.array, name)(*args, **kwargs)
+
+
+for name in READS:
+    setattr(Value, name, functools.partialmethod(Value.read, name))
+
+
+class Recorder(Trace):
+    """Runs the operations of a call one by one, as JAX does outside jit.
+
+    It counts what Python sends to the device: operations, and calls of jitted
+    functions. `look` is given each operation with its values.
+    """
+
+    def __init__(self, folder: str, look: Callable | None = None) -> None:
+        """Begin to record what files in that folder do."""
+        super().__init__()
+        self.folder, self.look, self.line = folder, look, ""
+        self.end = time.monotonic() + PATIENCE
+        self.eager, self.calls, self.chained = Counter(), Counter(), Counter()
+        self.reads, self.seconds = Counter(), Counter()
+        self.programs: dict[str, Any] = {}
+        self.results: dict[str, set[int]] = {}
+        self.eager_loop, self.small = "", 0
+
+    def note_read(self, frame: FrameType | None) -> None:
+        """Count a read by the user's line itself, or through NumPy."""
+        while frame and f"{os.sep}numpy{os.sep}" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if frame and is_own(frame.f_code.co_filename, self.folder):
+            self.reads[f"{frame.f_code.co_filename}:{frame.f_lineno}"] += 1
+
+    def lower(self, value: Any) -> Any:
+        """Return the array inside a Value, anything else as it is."""
+        if isinstance(value, Value):
+            value.used = True
+            return value.array
+        return value
+
+    def process_primitive(
+        self, primitive: Any, values: Any, params: dict[str, Any], /
+    ) -> Any:
+        """Run one operation, and note it. JAX calls this for each."""
+        if time.monotonic() > self.end:
+            raise TimeoutError
+        self.line = next(iter(own_lines(current().traceback, self.folder)), "")
+        arrays = [self.lower(value) for value in values]
+        with eval_context():
+            found, seconds = time_call(
+                lambda: primitive.bind(*arrays, **params)
+            )
+        several = primitive.multiple_results
+        results = found if several else [found]
+        self.count(primitive.name, params, arrays, results, seconds)
+        lifted = [Value(self, result) for result in results]
+        if self.look:
+            with eval_context():
+                self.look(primitive, params, arrays, lifted, self.line)
+        return lifted if several else lifted[0]
+
+    def count(
+        self,
+        kind: str,
+        params: dict,
+        arrays: list,
+        results: list,
+        seconds: float,
+    ) -> None:
+        """Count an operation, or a call of a jitted function."""
+        program = getattr(params.get("jaxpr"), "jaxpr", None)
+        source = (program and program.debug_info.func_src_info) or ""
+        own = is_own(source.partition(" at ")[2], self.folder)
+        if not (own and "name" in params):
+            self.eager[self.line] += 1
+            sizes = [array.size for array in results]
+            self.small += max(sizes, default=0) <= FEW
+            self.eager_loop = self.line if kind in LOOPS else self.eager_loop
+            return
+        name = params["name"]
+        self.seconds[self.line] += seconds
+        self.calls[name] += 1
+        before = {id(array) for array in self.results.get(name, ())}
+        self.chained[name] += any(id(array) in before for array in arrays)
+        self.results[name], self.programs[name] = results, params["jaxpr"]
+
+    def stage_value(self, value: Any) -> Value:
+        """Return a number or one of NumPy's arrays as a Value."""
+        with eval_context():
+            return Value(self, jax.numpy.asarray(self.lower(value)))
+
+    def process_custom_jvp_call(
+        self, _: Any, function: Any, *rest: Any, **__: Any
+    ) -> Any:
+        """Run a function that has a derivative of its own."""
+        with set_current_trace(self):
+            return function.call_wrapped(*rest[-1])
+
+    process_custom_vjp_call = process_custom_jvp_call
+
+
+@contextlib.contextmanager
+def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
+    """List what JAX traces inside the block: the line, the name, and why."""
+    found: list[dict[str, str]] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if miss := read_miss(record.getMessage(), folder):
+            found.append(miss)
+        return False
+
+    handler, logger = logging.Handler(), logging.getLogger("jax")
+    handler.addFilter(keep)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        with jax.explain_cache_misses(True):
+            yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+def read_miss(text: str, folder: str) -> dict[str, str]:
+    """Return what JAX reports of a function that it traces, if it is own."""
+    line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
+    name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
+    if not (line and name and is_own(line[1], folder)):
+        return {}
+    kinds = (k for k, words in MISSES.items() if re.search(words, text))
+    change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
+    why = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
+    return {
+        "line": line[1] + line[2],
+        "name": name[1],
+        "made": name[2],
+        "kind": next(kinds),
+        "why": why,
+    }

@@ -1,4 +1,4 @@
-"""What can be said about a port, from the Evidence.
+"""Decide from the Evidence what to say about a port.
 
 The words are in advice.toml. A new piece of advice takes two places: its words
 there, and a row here, in one of the functions that yield rows. A fact that it
@@ -12,22 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workshop.port.evidence import Evidence
+from workshop.port.causes import DRAWS
+from workshop.port.evidence import LARGE, Evidence
+from workshop.tracing import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 MANY = 8  # so much sent in one call is more than one step
 FEW = 4  # calls of one function are a loop; fewer operations do not matter
+HUNDREDS = 300  # operations on single values that are a loop over elements
 TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
 QUICK = 2e-3  # seconds that JAX may take to send it
-LARGE = 100_000  # bytes of constants
 SMALL = 1000  # values that a step computes
 NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
 NOTEBOOKS |= {6: "3_transform"}
-DRAWS = "a generator"
 EVENTS = "added", "repeated", "cast", "zero", "overflow", "bounds"
 # Whether it applies, its name in advice.toml, the seconds of a later call that
 # it may gain, and the values that its words need.
 Rows = Iterator[tuple[Any, str, float, dict[str, Any]]]
+Causes = Iterator[tuple[Any, str, dict[str, Any]]]
 
 
 def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
@@ -42,7 +44,7 @@ def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
 def at(line: str) -> str:
     """Return a line of the user's, for the end of a sentence."""
     path, _, number = line.rpartition(":")
-    if path in ("", "--call"):
+    if path in ("", CALL):
         return " --call.\n" if path else " a file of another folder.\n"
     text = linecache.getline(path, int(number)).strip()
     return f" {Path(path).name}, line {number}:\n    {text}\n"
@@ -50,8 +52,8 @@ def at(line: str) -> str:
 
 def advise(e: Evidence) -> list[dict[str, Any]]:
     """Return where a port stands and what to do, what gains most first."""
-    found = [row for rows in (tracing, sending, running) for row in rows(e)]
-    found = [row for row in found if row[0]]
+    kinds = tracing, sending, running, surrounding
+    found = [row for rows in kinds for row in rows(e) if row[0]]
     if not (e.is_jax or e.eager or e.calls or e.reads):
         found = [(True, "no_jax", 0, {})]
     findings = []
@@ -72,7 +74,9 @@ def function_of(e: Evidence) -> str:
     if not name:
         return "the function that does most of it"
     static = ", ".join(f'"{name}"' for name in names)
-    return f"`{name}`" + (f", static_argnames=({static},)" if names else "")
+    if len(names) > 1:
+        static = f"({static})"
+    return f"`{name}`" + (f", static_argnames={static}" if names else "")
 
 
 def tracing(e: Evidence) -> Rows:
@@ -106,6 +110,7 @@ def sending(e: Evidence) -> Rows:
     read, reads = next(iter(e.reads.items()), ("", 0))
     line, _ = next(iter(e.eager.items()), ("", 0))
     name = "one_by_one_read" if reads > 1 else "one_by_one"
+    name = "one_by_one_small" if e.small > max(HUNDREDS, eager / 2) else name
     name = "one_by_one_method" if e.function.get("method") else name
     values = {"number": eager, "line": line, "read": read}
     values["name"] = e.function.get("name", "")
@@ -120,24 +125,31 @@ def sending(e: Evidence) -> Rows:
 
 
 def running(e: Evidence) -> Rows:
-    """Yield what is slow or large in compiled code, and what surrounds it."""
-    running = e.later - e.compiling
-    sent = sum(e.eager.values()) + sum(e.calls.values())
-    slow = running > 0.9 * e.old and not e.compiling and sent <= MANY
-    gain = (e.first - e.later) / 10
+    """Yield what is slow in compiled code."""
+    gain, running = (e.first - e.later) / 10, e.later - e.compiling
     yield e.unrolled, "unrolled", gain, e.unrolled
     few, many = e.grows or (1, 1)
     grows = many > 1.5 * few and not e.unrolled
     yield grows, "unrolled_grows", gain, {"few": few, "many": many}
     for loop in e.loops:
         yield loop["copied"], "copied", running / 3, loop
-        yield slow and loop["size"] < SMALL, "slow_loop", running / 2, loop
+        tiny = loop["size"] < SMALL
+        yield tiny and is_slow(e), "slow_loop", running / 2, loop
     for line, number in [*e.scatters.items()][:1]:
         values = {"line": line, "number": number}
-        yield slow and number >= SMALL, "scatter", running / 2, values
-    spent = sum(e.outside.values())
-    total, line = spent + e.inside, next(iter(e.outside), "")
-    percent = round(100 * spent / total) if total else 0
+        many = number >= SMALL
+        yield many and is_slow(e), "scatter", running / 2, values
+
+
+def is_slow(e: Evidence) -> bool:
+    """Return whether compiled code is hardly faster than the old program."""
+    sent = sum(e.eager.values()) + sum(e.calls.values())
+    return not e.compiling and e.later > 0.9 * e.old and sent <= MANY
+
+
+def surrounding(e: Evidence) -> Rows:
+    """Yield what is slow around compiled code, and what it should not hold."""
+    running, (percent, line) = e.later - e.compiling, outside(e)
     away = e.calls and percent > 50 and sum(e.eager.values()) <= MANY
     values = {"line": line, "percent": percent}
     yield away, "outside", running * percent / 100, values
@@ -153,6 +165,22 @@ def running(e: Evidence) -> Rows:
         yield size >= LARGE, "constants", 0, values
 
 
+def outside(e: Evidence) -> tuple[int, str]:
+    """Return the percentage of time outside compiled functions, and a line.
+
+    The line is the one that takes most of that time. The time in which --call
+    hands over arguments and waits is left out: every port needs it.
+    """
+    lines = {
+        line: seconds
+        for line, seconds in e.outside.items()
+        if seconds > QUICK or not line.startswith(CALL)
+    }
+    spent = sum(lines.values())
+    percent = round(100 * spent / (spent + e.inside)) if spent else 0
+    return percent, next(iter(lines), "")
+
+
 def explain(e: Evidence) -> str:
     """Return what a difference comes from, and what to do about it."""
     for applies, name, values in causes(e):
@@ -161,38 +189,51 @@ def explain(e: Evidence) -> str:
     return ""
 
 
-def causes(e: Evidence) -> Iterator[tuple[Any, str, dict[str, Any]]]:
-    """Yield whether it is the cause, its name, and values: surest first."""
-    draws = any("random" in name for name in e.operations)
-    kind, detail = e.relation or ("", "")
+def causes(e: Evidence) -> Causes:
+    """Yield for each cause whether it applies, its name, and its values.
+
+    The surest come first.
+    """
+    yield e.dropped, "dropped", {"line": e.dropped}
+    yield e.without_jit, name_change(e), e.changed
+    random = any("random" in name for name in e.operations)
+    memory = e.uninitialized and not random
+    yield memory, "uninitialized", {"line": e.uninitialized}
+    yield e.at_second, "second", {}
+    yield e.rebound, "rebound", e.rebound
+    yield e.reused, "reused", {"line": e.reused}
+    old = not e.old_repeats
+    yield old and e.repeats and not random, "frozen", {}
+    yield old, "old_draws", {}
+    yield not e.repeats, "new_draws", {}
+    yield random, "draws", {}
+    yield from numbers(e)
+    tried = ", ".join(words("tried", name) for name in e.tried)
+    yield tried, "unknown", {"tried": tried}
+
+
+def numbers(e: Evidence) -> Causes:
+    """Yield the causes that show in the numbers of the results."""
     events = {
         name: {"line": line, "detail": what}
         for name, (line, what) in e.events.items()
     }
-    yield e.dropped, "dropped", {"line": e.dropped}
-    yield e.without_jit, name_change(e), e.changed
-    yield e.at_second, "second", {}
-    yield e.reused, "reused", {"line": e.reused}
-    old = not e.old_repeats
-    memory = old and e.uninitialized and not draws
-    yield memory, "uninitialized", {"line": e.uninitialized}
-    yield old and e.repeats and not draws, "frozen", {}
-    yield old, "old_draws", {}
-    yield not e.repeats, "new_draws", {}
-    yield draws, "draws", {}
     for name in ("overflow", "cast") if e.wide else ():
         yield name in events, f"{name}_wide", events.get(name, {})
-    allow = f" If 32 bits are enough: --rtol {e.allow}." if e.allow else ""
+    kind, detail = e.relation or ("", "")
+    yield kind == "wrapped", "wrapped", {"detail": detail}
+    allow = f" If 32 bits are enough: {e.allow}." if e.allow else ""
     values = dict(zip(("got", "want"), e.wide, strict=False), allow=allow)
     yield e.wide, "precision", values
+    allow = f" To allow for it: {e.allow}." if e.allow else ""
+    values = dict(zip(("before", "after"), e.shrinks, strict=False))
+    yield e.shrinks, "rounding", values | {"allow": allow}
     if "NaN" in e.differs["text"]:
         yield "nan" in events, "nan", events.get("nan", {})
     kind = "ties" if kind == "shuffled" and "sort" in e.operations else kind
     yield kind, kind, {"detail": detail}
     for name in EVENTS:
         yield name in events, name, events.get(name, {})
-    tried = ", ".join(words("tried", name) for name in e.tried)
-    yield tried, "unknown", {"tried": tried}
 
 
 def name_change(e: Evidence) -> str:

@@ -1,4 +1,4 @@
-"""What a difference comes from: the port runs again, one thing changed.
+"""Find what a difference comes from: run the port with one thing changed.
 
 The experiments run in the process of the port. What they find is Evidence.
 """
@@ -11,6 +11,7 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -19,11 +20,14 @@ import numpy as np
 from jax.extend.core import set_current_trace
 from jax.extend.source_info_util import current
 
-from workshop.port.evidence import Recorder, Value, is_own
 from workshop.port.results import Arrays, Difference, relate
+from workshop.tracing import Recorder, Value, is_own
 
 DRAWS = "a generator"  # how the state of one begins
 SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
+SUMS |= {"reduce_prod", "cumprod"}
+LIST_METHODS = {"append", "extend", "insert"}
+FAR_LESS = 1e-4
 NOTHING = np.zeros(0)
 
 
@@ -42,16 +46,19 @@ def experiment(
         for name, value in program.set_up().items()
         if hasattr(value, "dtype") and program.names.get(name) is not value
     }
+    yield {"rebound": find_rebound(program.path)}
     yield {"relation": relate(got[path], want[path], given)}
     tried: list[str] = []
     for run in EXPERIMENTS if index is not None else ():
         with contextlib.suppress(Exception):  # it may fail where jit does not
-            yield run(program, wants, path, index)
+            yield run(program, got, wants, path, index)
             tried.append(run.__name__)
     yield {"tried": tried}
 
 
-def without_jit(program: Any, wants: list[Arrays], *_: Any) -> dict[str, Any]:
+def without_jit(
+    program: Any, _: Arrays, wants: list[Arrays], *__: Any
+) -> dict[str, Any]:
     """Run the port twice, one operation at a time, and watch each."""
     program.load()
     walk, watch, right = Walk(), Watch(program), []
@@ -69,6 +76,7 @@ def without_jit(program: Any, wants: list[Arrays], *_: Any) -> dict[str, Any]:
             got = program.flatten(result)
             right.append(program.compare(got, want) is None)
     unused = [line for line, value in walk.made.items() if not value.used]
+    unused = unused if right else []  # unless the time was up before
     return {
         "without_jit": right == [True, True],
         "changed": watch.changed,
@@ -79,15 +87,21 @@ def without_jit(program: Any, wants: list[Arrays], *_: Any) -> dict[str, Any]:
 
 
 def with_64_bits(
-    program: Any, wants: list[Arrays], path: str, index: tuple
+    program: Any, got: Arrays, wants: list[Arrays], path: str, index: tuple
 ) -> dict[str, list[str]]:
-    """Run the port with 64 bits; return both values where they differed."""
+    """Run the port with 64 bits; return both values where they differed.
+
+    If the results still differ, but far less, return by how much.
+    """
     with jax.enable_x64(True):
         program.load()
-        got = program.flatten(program.call()[0])
-    right = program.compare(got, wants[0]) is None
-    values = got[path][index], wants[0][path][index]
-    return {"wide": list(map(str, values)) if right else []}
+        wide = program.flatten(program.call()[0])
+    want = wants[0][path]
+    if program.compare(wide, wants[0]) is None:
+        return {"wide": [str(wide[path][index]), str(want[index])]}
+    before, after = (np.abs(a[path] - want).max() for a in (got, wide))
+    shrinks = want.dtype.kind in "fc" and after < FAR_LESS * before
+    return {"shrinks": [f"{before:.1g}", f"{after:.1g}"] if shrinks else []}
 
 
 def reused_key(program: Any, *_: Any) -> dict[str, str]:
@@ -132,9 +146,28 @@ def find_statements(path: str) -> set[int]:
     return {
         line
         for node in ast.walk(ast.parse("".join(linecache.getlines(path))))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and getattr(node.value.func, "attr", "") not in LIST_METHODS
         for line in range(node.lineno, node.end_lineno + 1)
     }
+
+
+def find_rebound(path: Path) -> dict[str, str]:
+    """Return an argument that gets a new array which is not returned."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        inner = [*ast.walk(node)]
+        names = {argument.arg for argument in node.args.args}
+        if any(isinstance(part, ast.Return | ast.Yield) for part in inner):
+            continue
+        for part in inner:
+            if isinstance(part, ast.Assign) and ".at[" in ast.unparse(part):
+                name = ast.unparse(part.targets[0])
+                if name in names:
+                    return {"name": name, "line": f"{path}:{part.lineno}"}
+    return {}
 
 
 def as_numbers(array: Any) -> np.ndarray:
@@ -148,7 +181,24 @@ def find_events(
     primitive: Any, params: dict, values: list[np.ndarray], after: np.ndarray
 ) -> Iterator[tuple[str, str]]:
     """Yield what differs from NumPy, or hides a mistake, in an operation."""
-    kind, integer = primitive.name, after.dtype.kind in "iu"
+    kind = primitive.name
+    yield from find_index_events(kind, params, values)
+    if after.dtype.kind in "iu":
+        if kind == "convert_element_type" and values[0].dtype.kind == "f":
+            yield from find_casts(values[0], after.dtype)
+        if kind in ("div", "rem") and np.any(values[1] == 0):
+            yield "zero", ""
+        # Unsigned integers wrap around on purpose, but not in a sum.
+        if kind in SUMS and (after.dtype.kind == "i" or "sum" in kind):
+            yield from find_overflow(primitive, params, values, after.dtype)
+    if has_nan(after) and not any(map(has_nan, values)):
+        yield "nan", ""
+
+
+def find_index_events(
+    kind: str, params: dict, values: list[np.ndarray]
+) -> Iterator[tuple[str, str]]:
+    """Yield an index that is out of bounds, and one that is written twice."""
     index, limits = find_index(kind, params, values)
     for row in index[((index < 0) | (index > limits)).any(axis=1)][:1]:
         yield "bounds", ", ".join(map(str, row))
@@ -159,22 +209,25 @@ def find_events(
         for row in rows[counts > 1][:1]:
             name = "added" if kind == "scatter-add" else "repeated"
             yield name, ", ".join(map(str, row))
-    if kind == "convert_element_type" and integer:
-        info, before = np.iinfo(after.dtype), values[0]
-        fits = (before > info.min - 1) & (before < info.max + 1)
-        if before.dtype.kind == "f" and not fits.all():
-            yield "cast", f"{before[~fits].flat[0]:g} becomes {after.dtype}"
-    if kind in ("div", "rem") and integer and np.any(values[1] == 0):
-        yield "zero", ""
-    if kind in SUMS and integer and (after.dtype.kind == "i" or "sum" in kind):
-        floats = (jax.numpy.asarray(v, float) for v in values)
-        params = {k: v for k, v in params.items() if "element_type" not in k}
-        exact = primitive.bind(*floats, **params)
-        limits = np.iinfo(after.dtype)
-        if jax.numpy.any((exact < limits.min) | (exact > limits.max)):
-            yield "overflow", str(after.dtype)
-    if has_nan(after) and not any(map(has_nan, values)):
-        yield "nan", ""
+
+
+def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
+    """Yield a float that an integer dtype does not hold."""
+    info = np.iinfo(dtype)
+    fits = (before > info.min - 1) & (before < info.max + 1)
+    if not fits.all():
+        yield "cast", f"{before[~fits].flat[0]:g} becomes {dtype}"
+
+
+def find_overflow(
+    primitive: Any, params: dict, values: list[np.ndarray], dtype: Any
+) -> Iterator[tuple[str, str]]:
+    """Yield the dtype of a sum if, computed by floats, it does not fit."""
+    floats = (jax.numpy.asarray(value, float) for value in values)
+    params = {k: v for k, v in params.items() if "element_type" not in k}
+    exact, limits = primitive.bind(*floats, **params), np.iinfo(dtype)
+    if jax.numpy.any((exact < limits.min) | (exact > limits.max)):
+        yield "overflow", str(dtype)
 
 
 def has_nan(values: np.ndarray) -> bool:
@@ -194,14 +247,15 @@ def find_index(
         update = kind == "dynamic_update_slice"
         sizes = values[1].shape if update else params["slice_sizes"]
         return np.array([values[1 + update :]]).reshape(1, -1), shape - sizes
+    dims, limits = [], shape - 1
     if kind == "gather":
         dims = [*params["dimension_numbers"].start_index_map]
-        limits = (shape - params["slice_sizes"])[dims]
-        return values[1].reshape(-1, len(dims)), limits
+        limits = shape - params["slice_sizes"]
     if kind.startswith("scatter"):
         numbers = params["dimension_numbers"]
         dims = [*numbers.scatter_dims_to_operand_dims]
-        return values[1].reshape(-1, len(dims)), shape[dims] - 1
+    if dims:  # there are none in x.at[:].set(v)
+        return values[1].reshape(-1, len(dims)), limits[dims]
     return np.zeros((0, 1)), np.zeros(1)
 
 
@@ -222,12 +276,13 @@ class Watch:
         caller: FrameType | None = frame
         while caller and place_of(caller.f_code) not in self.traced:
             caller = caller.f_back
-        if caller is frame:
-            for name, value in [*frame.f_locals.items()]:
-                if isinstance(value, np.ndarray):
-                    frame.f_locals[name] = jax.numpy.asarray(value)
         for name, value in reads_of(frame) if caller else ():
             self.compare(frame.f_code, name, describe(value))
+        if caller is frame:  # last: before Python 3.13, f_locals is a copy
+            names = frame.f_locals
+            for name, value in [*names.items()]:
+                if isinstance(value, np.ndarray):
+                    names[name] = jax.numpy.asarray(value)
 
     def compare(self, code: CodeType, name: str, value: str) -> None:
         """Note the first name with another value than before.

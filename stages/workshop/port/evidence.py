@@ -1,4 +1,4 @@
-"""What a call of a port does, asked of JAX and Python while the call runs.
+"""Ask JAX and Python what a call of a port does, while it runs.
 
 Nothing of JAX or NumPy is replaced. The sources are a Trace, through which JAX
 runs every operation, JAX's log of cache misses, the programs that jit has
@@ -7,36 +7,41 @@ recorded, and Python's own trace function for the time of each line.
 
 import contextlib
 import dataclasses
-import functools
-import logging
-import os
 import re
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
-from jax.core import Trace, Tracer, eval_context
-from jax.extend.core import jaxpr_as_fun, jaxprs_in_params, set_current_trace
-from jax.extend.source_info_util import current
+from jax.core import Tracer
+from jax.extend.core import (
+    Literal,
+    jaxpr_as_fun,
+    jaxprs_in_params,
+    set_current_trace,
+)
 
-from workshop.tracing import LOOPS, equations, largest_value
+from workshop.tracing import (
+    CALL,
+    LOOPS,
+    PATIENCE,
+    Recorder,
+    equations,
+    is_own,
+    largest_value,
+    own_frame,
+    own_lines,
+)
 
-CALL = "--call"  # the file name of what that option holds
-PATIENCE = 20  # seconds that a call may take while it is watched
-AGAIN = 8  # operations that are repeated so often are an unrolled loop,
-LONG = 32  # or so often in a program that has a loop of its own
-READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
-READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
-MISSES = {  # reasons to trace again, by JAX's words for them
-    "fresh": "never seen function",
-    "form": "tuple of length|symmetric difference",
-    "types": "different input types",
-    "static": "",
-}
+# Operations that are repeated so often are an unrolled loop. A sum over a cell
+# and its eight neighbors repeats them 9 times, and is none.
+AGAIN = 10
+LONG = 32  # in a program that has a loop of its own
+LARGE = 100_000  # bytes that take time to copy, or memory to hold
 
 
 @dataclasses.dataclass
@@ -53,6 +58,7 @@ class Evidence:
     narrowed: list[str]  # lines that ask for 64 bits and get 32
     function: dict[str, Any]  # what --call calls: see LineTimer
     eager: dict[str, int]  # operations that are sent one by one, by line
+    small: int  # how many of them return only a few values
     eager_loop: str  # the line of a scan or while_loop outside jit
     calls: dict[str, int]  # calls of each jitted function
     chained: dict[str, int]  # calls of each with its own result
@@ -69,18 +75,20 @@ class Evidence:
     differs: dict[str, Any]  # see results.Difference
     repeats: bool  # whether two calls of the port return the same
     at_second: bool  # whether only the second call is wrong
-    allow: float  # the least --rtol that would do, 0 if none
+    allow: str  # the option that allows for the difference, "" if none
     relation: list[str]  # see results.relate
     without_jit: bool  # whether the port is right without jit
     changed: dict[str, str]  # what jit has fixed: see causes.Watch
     wide: list[str]  # the two values, if 64 bits make the port right
+    shrinks: list[str]  # the largest difference, and that with 64 bits
     dropped: str  # the line that makes an array which is not used
+    rebound: dict[str, str]  # see causes.find_rebound
     operations: list[str]  # the names of all
     reused: str  # the line that uses a random key once more
     events: dict[str, list[str]]  # see causes.find_events
     tried: list[str]  # the experiments that came to an end
     old_repeats: bool  # whether the old program repeats
-    uninitialized: str  # the line of its np.empty
+    uninitialized: str  # the line of its np.empty, if that is why it may not
 
 
 def make_evidence(facts: dict[str, Any]) -> Evidence:
@@ -89,140 +97,12 @@ def make_evidence(facts: dict[str, Any]) -> Evidence:
     return Evidence(*(facts.get(field.name, field.type()) for field in fields))
 
 
-def is_own(file: str, folder: str) -> bool:
-    """Return whether the user wrote a file; packages may be in the folder."""
-    inside = file.startswith(f"{folder}{os.sep}")
-    return (inside and "site-packages" not in file) or file == CALL
-
-
-def own_lines(traceback: Any, folder: str) -> list[str]:
-    """Return the user's lines that led to an operation, innermost first."""
-    return [
-        f"{frame.file_name}:{frame.line_num}"
-        for frame in getattr(traceback, "frames", ())
-        if is_own(frame.file_name, folder)
-    ]
-
-
-def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
-    """Return the innermost of the user's functions that led to a frame."""
-    while frame and not is_own(frame.f_code.co_filename, folder):
-        frame = frame.f_back
-    return frame
-
-
-class Value(Tracer):
-    """An array that notes which of the user's lines asks for its numbers."""
-
-    def __init__(self, trace: Any, array: Any) -> None:
-        """Wrap the array."""
-        super().__init__(trace, jax.typeof(array))
-        self.array, self.used = array, False
-
-    def to_concrete_value(self) -> Any:
-        """Return the array to JAX, which needs it for a shape for example."""
-        return self.array
-
-    def read(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Note a method, and let the array do it."""
-        self.used = True
-        self._trace.note_read(sys._getframe(1))
-        return getattr(self.array, name)(*args, **kwargs)
-
-
-for name in READS:
-    setattr(Value, name, functools.partialmethod(Value.read, name))
-
-
-class Recorder(Trace):
-    """Runs the operations of a call one by one, as JAX does outside jit.
-
-    It counts what Python sends to the device: operations, and calls of jitted
-    functions. `look` is given each operation with its values.
-    """
-
-    def __init__(self, folder: str, look: Callable | None = None) -> None:
-        """Begin to record what files in that folder do."""
-        super().__init__()
-        self.folder, self.look, self.line = folder, look, ""
-        self.end = time.monotonic() + PATIENCE
-        self.eager, self.calls, self.chained = Counter(), Counter(), Counter()
-        self.reads, self.seconds = Counter(), Counter()
-        self.programs: dict[str, Any] = {}
-        self.results: dict[str, set[int]] = {}
-        self.eager_loop = ""
-
-    def note_read(self, frame: FrameType | None) -> None:
-        """Count a read by the user's line itself, or through NumPy."""
-        while frame and f"{os.sep}numpy{os.sep}" in frame.f_code.co_filename:
-            frame = frame.f_back
-        if frame and is_own(frame.f_code.co_filename, self.folder):
-            self.reads[f"{frame.f_code.co_filename}:{frame.f_lineno}"] += 1
-
-    def lower(self, value: Any) -> Any:
-        """Return the array inside a Value, anything else as it is."""
-        if isinstance(value, Value):
-            value.used = True
-            return value.array
-        return value
-
-    def process_primitive(
-        self, primitive: Any, values: Any, params: dict[str, Any], /
-    ) -> Any:
-        """Run one operation, and note it. JAX calls this for each."""
-        if time.monotonic() > self.end:
-            raise TimeoutError
-        self.line = next(iter(own_lines(current().traceback, self.folder)), "")
-        arrays = [self.lower(value) for value in values]
-        start = time.perf_counter()
-        with eval_context():
-            found = primitive.bind(*arrays, **params)
-            jax.block_until_ready(found)
-        several = primitive.multiple_results
-        results = found if several else [found]
-        self.count(primitive.name, params, arrays, results, start)
-        lifted = [Value(self, result) for result in results]
-        if self.look:
-            with eval_context():
-                self.look(primitive, params, arrays, lifted, self.line)
-        return lifted if several else lifted[0]
-
-    def count(
-        self,
-        kind: str,
-        params: dict,
-        arrays: list,
-        results: list,
-        start: float,
-    ) -> None:
-        """Count an operation, or a call of a jitted function."""
-        program = getattr(params.get("jaxpr"), "jaxpr", None)
-        source = (program and program.debug_info.func_src_info) or ""
-        own = is_own(source.partition(" at ")[2], self.folder)
-        if not (own and "name" in params):
-            self.eager[self.line] += 1
-            self.eager_loop = self.line if kind in LOOPS else self.eager_loop
-            return
-        name = params["name"]
-        self.seconds[self.line] += time.perf_counter() - start
-        self.calls[name] += 1
-        before = {id(array) for array in self.results.get(name, ())}
-        self.chained[name] += any(id(array) in before for array in arrays)
-        self.results[name], self.programs[name] = results, params["jaxpr"]
-
-    def stage_value(self, value: Any) -> Value:
-        """Return a number or one of NumPy's arrays as a Value."""
-        with eval_context():
-            return Value(self, jax.numpy.asarray(self.lower(value)))
-
-    def process_custom_jvp_call(
-        self, _: Any, function: Any, *rest: Any, **__: Any
-    ) -> Any:
-        """Run a function that has a derivative of its own."""
-        with set_current_trace(self):
-            return function.call_wrapped(*rest[-1])
-
-    process_custom_vjp_call = process_custom_jvp_call
+def find_empty(path: Path) -> str:
+    """Return the line of a program that makes an array by np.empty, or ""."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if re.search(rb"\bempty(_like)?\(", line):
+            return f"{path}:{number}"
+    return ""
 
 
 class LineTimer:
@@ -268,40 +148,6 @@ class LineTimer:
         self.function["method"] = "self" in frame.f_code.co_varnames[:1]
 
 
-@contextlib.contextmanager
-def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
-    """List what JAX traces inside the block: the line, the name, and why."""
-    found: list[dict[str, str]] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
-        name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
-        if line and name and is_own(line[1], folder):
-            miss = {"line": line[1] + line[2], "name": name[1]}
-            kinds = (
-                k for k, words in MISSES.items() if re.search(words, text)
-            )
-            change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
-            values = change.groups() if change else ("", "", "")
-            why = "{0} was {2}, now {1}".format(*values)
-            found.append(
-                miss | {"made": name[2], "kind": next(kinds), "why": why}
-            )
-        return False
-
-    handler, logger = logging.Handler(), logging.getLogger("jax")
-    handler.addFilter(keep)
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        with jax.explain_cache_misses(True):
-            yield found
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-
-
 def observe(program: Any) -> dict[str, Any]:
     """Return what a later call of a program does, and where its time goes."""
     sent = Recorder(program.folder)
@@ -316,6 +162,7 @@ def observe(program: Any) -> dict[str, Any]:
     inside = sent.seconds & timer.seconds  # the smaller of the two
     outside = timer.seconds - inside
     facts = {"function": timer.function, "eager_loop": sent.eager_loop}
+    facts["small"] = sent.small
     facts |= {"calls": sent.calls, "chained": sent.chained}
     for name, count in ("eager", sent.eager), ("reads", sent.reads):
         facts[name] = dict(count.most_common())
@@ -349,12 +196,12 @@ def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def copied_buffer(program: Any, loop: Any) -> str:
-    """Return the buffer that a loop writes parts of, if XLA copies it."""
+    """Return the large buffer that a loop fills, if XLA copies it."""
     written = {
-        str(equation.outvars[0].aval.shape).strip("(,)").replace(" ", "")
+        str(array.shape).strip("(,)").replace(" ", "")
         for body in jaxprs_in_params(loop.params)
-        for equation in equations(body)
-        if re.match("scatter|dynamic_update", equation.primitive.name)
+        for array in written_at(body)
+        if array.size * array.dtype.itemsize >= LARGE
     }
     with contextlib.suppress(Exception):  # not every device has this text
         jitted = jax.jit(jaxpr_as_fun(program))
@@ -367,6 +214,25 @@ def copied_buffer(program: Any, loop: Any) -> str:
                 if shape in written:
                     return shape
     return ""
+
+
+def written_at(jaxpr: Any) -> Iterator[Any]:
+    """Yield the shapes of arrays that a program writes at a computed index.
+
+    What is written at a fixed index, such as a boundary, is no record.
+    """
+    fixed: set[Any] = set()
+    for equation in jaxpr.eqns:
+        kind, inputs = equation.primitive.name, equation.invars
+        if all(isinstance(v, Literal) or v in fixed for v in inputs):
+            fixed.update(equation.outvars)
+        index = inputs[1:2] if kind.startswith("scatter") else inputs[2:]
+        if re.match("scatter|dynamic_update", kind) and not all(
+            isinstance(v, Literal) or v in fixed for v in index
+        ):
+            yield equation.outvars[0].aval
+        for inner in jaxprs_in_params(equation.params):
+            yield from written_at(inner)
 
 
 def find_unrolled(jaxpr: Any, folder: str) -> dict[str, Any]:

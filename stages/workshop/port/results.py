@@ -68,7 +68,11 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
     names = getattr(getattr(leaf, "dtype", None), "names", None)
     if isinstance(leaf, Array) and not isinstance(leaf, Tracer):
         return np.asarray(leaf)
-    if isinstance(leaf, np.ma.MaskedArray):
+    kind = type(leaf).__name__
+    if getattr(getattr(leaf, "dtype", None), "kind", "") == "O":
+        kind += " of objects"
+        call = f"list({call})"
+    elif isinstance(leaf, np.ma.MaskedArray):
         call = f"np.ma.filled({call}, np.nan)"
     elif names:
         call = f"{call}[{names[0]!r}]"
@@ -82,7 +86,7 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
     else:
         call = f"{'list' if hasattr(leaf, '__iter__') else 'vars'}({call})"
     raise NotComparable(
-        f"{name} is a {type(leaf).__name__}. Only arrays, numbers and texts"
+        f"{name} is a {kind}. Only arrays, numbers and texts"
         " are compared, and tuples, lists, dicts and dataclasses of them."
         f' A call that may help: --call "{call}"'
     )
@@ -100,25 +104,44 @@ def stacked_shape(node: Any) -> tuple[int, ...] | None:
 
 
 def compare_results(
-    got: Arrays, want: Arrays, rtol: float | None = None
+    got: Arrays, want: Arrays, rtol: float | None = None, atol: float = 0
 ) -> Difference | None:
     """Return the first difference of two flat results, None if there is none.
 
-    Integers, booleans and texts have to be equal. Floats may differ by rtol
-    times the value, or times the mean of all values where that is larger. The
+    Integers, booleans and texts have to be equal. Floats may differ by atol,
+    or by rtol times the value or the mean of all values: the largest of these
+    counts. The
     default rtol is what the narrower of the two dtypes can hold after some
     operations. It is never below that of 32 bits: a Python float has 64 bits,
     and what it was made from may have had 32.
     """
     if got.keys() != want.keys():
         names = ", ".join(got), ", ".join(want)
-        return Difference("structure: got {}, want {}".format(*names))
-    found = (compare_arrays(p, got[p], want[p], rtol) for p in want)
+        return Difference(
+            "structure: got {}, want {}\nLet both programs return the same"
+            " structure, or make it the same in --call.".format(*names)
+        )
+    found = (compare_arrays(p, got[p], want[p], rtol, atol) for p in want)
     return next(filter(None, found), None)
 
 
+def find_tolerance(got: Arrays, want: Arrays) -> str:
+    """Return the option that allows for the differences, "" if none does."""
+    for rtol in 1e-4, 1e-3, 0.01, 0.1:
+        if compare_results(got, want, rtol) is None:
+            return f"--rtol {rtol:g}"
+    for atol in 1e-12, 1e-10, 1e-8, 1e-6, 1e-4:
+        if compare_results(got, want, atol=atol) is None:
+            return f"--atol {atol:g}"
+    return ""
+
+
 def compare_arrays(
-    path: str, got: np.ndarray, want: np.ndarray, rtol: float | None = None
+    path: str,
+    got: np.ndarray,
+    want: np.ndarray,
+    rtol: float | None = None,
+    atol: float = 0,
 ) -> Difference | None:
     """Return the first difference of two arrays, None if there is none."""
     kinds = [KINDS.get(a.dtype.kind, a.dtype.kind) for a in (got, want)]
@@ -129,26 +152,36 @@ def compare_arrays(
             return Difference(text, path)
     wrong, notes = got != want, ""
     if kinds[0] in "fc":
-        wrong, notes = compare_inexact(got, want, rtol)
+        wrong, notes = compare_inexact(got, want, rtol, atol)
     if not np.any(wrong):
         return None
     index = np.unravel_index(np.argmax(wrong), got.shape)
     index = tuple(map(int, index))
+    notes = f"; {np.sum(wrong)} of {got.size} differ{notes}"
+    text = show_difference(path, index, got, want, notes)
+    return Difference(text, path, index)
+
+
+def show_difference(
+    path: str,
+    index: tuple[int, ...],
+    got: np.ndarray,
+    want: np.ndarray,
+    notes: str,
+) -> str:
+    """Return both values, and the values around them on the last axis."""
     where = f"{path}[{', '.join(map(str, index))}]" if index else path
-    text = (
-        f"{where}: got {show(got[index])}, want {show(want[index])};"
-        f" {np.sum(wrong)} of {got.size} differ{notes}"
-    )
-    if index:  # the values around it, along the last axis
+    text = f"{where}: got {show(got[index])}, want {show(want[index])}{notes}"
+    if index:
         *row, i = index
         around = (*row, slice(max(0, i - 2), i + 3))
         for name, array in ("got ", got), ("want", want):
             text += f"\n    {name} {' '.join(map(show, array[around]))}"
-    return Difference(text, path, index)
+    return text
 
 
 def compare_inexact(
-    got: np.ndarray, want: np.ndarray, rtol: float | None
+    got: np.ndarray, want: np.ndarray, rtol: float | None, atol: float
 ) -> tuple[np.ndarray, str]:
     """Return which values differ, and a note on NaN; NaN equals NaN."""
     if rtol is None:
@@ -158,7 +191,7 @@ def compare_inexact(
     got, want = got.astype(wide, copy=False), want.astype(wide, copy=False)
     sizes = np.abs(want[np.isfinite(want)])
     mean = sizes.mean(dtype=float) if sizes.size else 0
-    allowed = rtol * np.maximum(np.abs(want), mean)
+    allowed = np.maximum(rtol * np.maximum(np.abs(want), mean), atol)
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.isfinite(want) & (np.abs(got - want) <= allowed)
     wrong = ~((got == want) | near | (np.isnan(got) & np.isnan(want)))
@@ -179,27 +212,64 @@ def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
 
     given: the arrays that the call was made with, by name.
     """
-
-    def same(a: np.ndarray, b: np.ndarray) -> bool:
-        return compare_arrays("", a, b) is None
-
-    if got.shape == want.shape and got.size > 1:
-        if want.dtype.kind in "ifc" and same(np.abs(got), np.abs(want)):
-            return ["negated" if same(-got, want) else "sign", ""]
-        if same(np.sort(got, axis=None), np.sort(want, axis=None)):
-            ways = {"rows and columns are exchanged": got.T}
-            for axis in range(got.ndim):
-                ways[f"axis {axis} is reversed"] = np.flip(got, axis)
-                for by in (1, -1, 2, -2):
-                    way = f"axis {axis} is moved by {-by}"
-                    ways[way] = np.roll(got, by, axis)
-            found = [way for way, array in ways.items() if same(array, want)]
-            return ["order", found[0]] if found else ["shuffled", ""]
-        for words, a, b in (
-            ("behind", got[1:], want[:-1]),
-            ("ahead of", got[:-1], want[1:]),
-        ):
-            if len(a) > 1 and same(a, b):
-                return ["steps", words]
+    if got.shape == want.shape:
+        found = find_wrapped(got, want)
+        if got.size > 1:
+            found = (
+                found
+                or find_sign(got, want)
+                or find_order(got, want)
+                or find_change(got, want)
+            )
+        if found:
+            return found
     names = [name for name, array in given.items() if same(got, array)]
     return ["unchanged", names[0]] if names else ["", ""]
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays are the same."""
+    return compare_arrays("", a, b) is None
+
+
+def find_wrapped(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return the dtype if integers differ only because they wrap around."""
+    integers = got.dtype.kind in "iu" and want.dtype.kind in "iu"
+    if integers and np.array_equal(want.astype(got.dtype), got):
+        return ["wrapped", str(got.dtype)]
+    return []
+
+
+def find_sign(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return whether all values, or only some, have the other sign."""
+    if want.dtype.kind not in "ifc" or not same(np.abs(got), np.abs(want)):
+        return []
+    return ["negated" if same(-got, want) else "sign", ""]
+
+
+def find_order(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return in which order an array has the values of the other one."""
+    if not same(np.sort(got, axis=None), np.sort(want, axis=None)):
+        return []
+    ways = {"rows and columns are exchanged": got.T}
+    for axis in range(got.ndim):
+        ways[f"axis {axis} is reversed"] = np.flip(got, axis)
+        for by in (1, -1, 2, -2):
+            way = f"axis {axis} is moved by {-by}"
+            ways[way] = np.roll(got, by, axis)
+    found = [way for way, array in ways.items() if same(array, want)]
+    return ["order", found[0]] if found else ["shuffled", ""]
+
+
+def find_change(got: np.ndarray, want: np.ndarray) -> list[str]:
+    """Return a factor, an offset or a step between two arrays."""
+    if want.dtype.kind in "if" and np.isfinite(got).all() and np.all(want):
+        factor, offset = got / want, got.astype(float) - want
+        for name, values in ("factor", factor), ("offset", offset):
+            if same(values, np.full(got.shape, values.mean())):
+                return [name, f"{values.mean():.6g}"]
+    if len(got) > 2 and same(got[1:], want[:-1]):
+        return ["steps", "behind"]
+    if len(got) > 2 and same(got[:-1], want[1:]):
+        return ["steps", "ahead of"]
+    return []

@@ -15,7 +15,7 @@ import time
 import tokenize
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,23 @@ from workshop.errors import explain_error
 from workshop.harness import time_call
 from workshop.port.advice import words
 from workshop.port.causes import experiment
-from workshop.port.evidence import CALL, cache_misses, observe, own_frame
-from workshop.port.results import Arrays, compare_results, flatten
+from workshop.port.evidence import find_empty, observe
+from workshop.port.results import (
+    Arrays,
+    compare_results,
+    find_tolerance,
+    flatten,
+)
 from workshop.sandbox import report
 from workshop.tracing import (
+    CALL,
+    cache_misses,
     count_compilations,
     count_equations,
     describe_compilation,
+    own_frame,
 )
 
-RTOLS = 1e-4, 1e-3, 0.01, 0.1
 SETUP = "--setup"
 MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
 Tell = Callable[..., None]
@@ -107,8 +114,9 @@ class Program:
         raise ValueError(words("nothing", "says"))
 
     def compare(self, got: Arrays, want: Arrays) -> Any:
-        """Return the first difference, as --rtol allows."""
-        return compare_results(got, want, self.request["rtol"])
+        """Return the first difference, as --rtol and --atol allow."""
+        tolerances = self.request["rtol"], self.request["atol"]
+        return compare_results(got, want, *tolerances)
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
@@ -139,32 +147,18 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
     del left
     got = program.flatten(program.call(names=names)[0])
     if compare_results(got, wants[0]):
-        tell(old_repeats=False)
-    for number, line in enumerate(program.path.read_bytes().splitlines(), 1):
-        if re.search(rb"\bempty(_like)?\(", line):
-            tell(uninitialized=f"{program.path}:{number}")
+        tell(old_repeats=False, uninitialized=find_empty(program.path))
 
 
 def run_new(program: Program, results: Path, tell: Tell) -> None:
     """Compare two calls with the old program, then watch the port."""
     wants, folder = pickle.loads(results.read_bytes()), program.folder
     tell(step="the port runs")
-    narrowed: list[str] = []
-
-    def note(message: Warning | str, *_: Any) -> None:
-        frame = own_frame(sys._getframe(), folder)
-        if frame and "requested dtype" in str(message):
-            narrowed.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
-
-    with cache_misses(folder) as misses, warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = note
+    with cache_misses(folder) as misses, narrowing(folder) as narrowed:
         result, first = program.call()
     program.misses = misses
-    tell(step="its result can be compared")
+    tell(step="its result can be compared", is_jax=has_jax(result))
     got = program.flatten(result)
-    leaves = jax.tree.leaves(result)
-    tell(is_jax=any(isinstance(leaf, jax.Array) for leaf in leaves))
     tell(step="same result", dtypes=changed_dtypes(got, wants[0]))
     difference = program.compare(got, wants[0])
     with cache_misses(folder) as again, count_compilations() as seconds:
@@ -177,15 +171,35 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
     if difference:
         repeats = compare_results(later_got, got) is None
         tell(differs=difference._asdict(), repeats=repeats)
-        rtols = (r for r in RTOLS if not compare_results(got, wants[0], r))
-        tell(allow=next(rtols, 0))
+        tell(allow=find_tolerance(got, wants[0]))
         for facts in experiment(program, difference, got, wants):
             tell(**facts)
         return
     tell(first=first, later=program.median(second))
     tell(misses=misses, again=again, compiling=sum(seconds))
-    tell(step="what JAX makes of it", narrowed=narrowed)
-    tell(**observe(program), grows=compare_sizes(program))
+    tell(narrowed=narrowed, grows=compare_sizes(program))
+    tell(**observe(program))
+
+
+@contextlib.contextmanager
+def narrowing(folder: str) -> Iterator[list[str]]:
+    """List the lines that ask for 64 bits inside the block, and get 32."""
+    lines: list[str] = []
+
+    def note(message: Warning | str, *_: Any) -> None:
+        frame = own_frame(sys._getframe(), folder)
+        if frame and "requested dtype" in str(message):
+            lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        yield lines
+
+
+def has_jax(result: Any) -> bool:
+    """Return whether a result holds an array of JAX's."""
+    return any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
 
 
 def changed_dtypes(got: Arrays, want: Arrays) -> str:
@@ -233,7 +247,8 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     text = f"In {files[-1]}: {text}\n"
     if isinstance(error, NameError):
         text += words("not_there", "says", values)
-    if isinstance(error, TypeError) and "argument" in str(error):
+    form = "missing|takes|unexpected keyword"
+    if isinstance(error, TypeError) and re.search(form, str(error)):
         text += words("not_given", "says", values)
     return text.rstrip()
 
