@@ -739,8 +739,8 @@ answers.check_lesson(solution_5)
 # 4. `jax.value_and_grad` needs floats. A lookup has a gradient with respect to
 #    its table, and none with respect to its indices.
 # 5. One gradient costs as much as a few runs, for any number of entries.
-# 6. `where` always computes both branches, and `cond` does so under vmap. A NaN
-#    in the branch that is not picked still reaches the gradient.
+# 6. `where` always computes both branches, and `cond` does so under vmap. A
+#    NaN in the branch that is not picked still reaches the gradient.
 # 7. An entry that the data never use cannot be learned from them: its gradient
 #    is 0.
 #
