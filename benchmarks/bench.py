@@ -33,7 +33,7 @@ from workshop.terminal import fail, parse, reader_may_leave, say, write_whole
 
 BUDGET = 90  # seconds, after which sizes shrink
 BUSY = 10  # percent
-PICTURE = ".github/bench.png"  # beside a README
+PICTURE = ".github/bench.png"  # relative to the README's folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Arguments:
     """The command line."""
 
     only: str = ",".join(name for name in SECTIONS if name != "peers")
-    """Sections to measure, separated by commas; one more is peers."""
+    """Sections to measure, separated by commas. By default all but peers."""
     device: str | None = None
     """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
     quick: bool = False
@@ -90,7 +90,7 @@ def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
         tables[name], seconds = time_call(report.show, name, lines)
         spent += seconds
     print()
-    say(f"Done in {spent:.0f} s. Every result was compared first.")
+    say(f"Done in {spent:.0f} s. Every result equals stage 0's.")
     return tables
 
 
@@ -101,20 +101,20 @@ def check_arguments(arguments: Arguments) -> list[str]:
     """
     asked = [name.strip() for name in arguments.only.split(",")]
     if not set(asked) <= set(SECTIONS):
-        fail(f"only must name some of {','.join(SECTIONS)}, got {asked}")
+        fail(f"--only must name some of {','.join(SECTIONS)}, got {asked}")
     for option in ("json", "plot", "readme"):
         if path := getattr(arguments, option):
             check_writable(option, path)
     if path := arguments.plot:
         if path.suffix.lower() != ".png":
-            fail(f"plot must be a file named .png, got {path}")
+            fail(f"--plot must end in .png, got {path}")
         if not {"small", "large"} & set(asked):
-            fail(f"plot needs the section small or large, got {asked}")
+            fail(f"--only must name small or large with --plot, got {asked}")
     if path := arguments.readme:
         try:
             report.rewrite(path.read_text(encoding="utf-8"), {}, "")
         except (OSError, ValueError) as error:
-            fail(f"readme must be a file with markers, got {path}: {error}")
+            fail(f"--readme must be a file with markers, got {path}: {error}")
     return [name for name in SECTIONS if name in asked]
 
 
@@ -124,11 +124,12 @@ def print_header(below: str, busy: int) -> None:
     if busy > BUSY:
         say("The machine is busy: times are longer, and vary more.")
     if stray := stray_variables():
-        say(f"Set from outside: {', '.join(stray)}")
+        say(f"Environment variables that configure JAX: {', '.join(stray)}")
     say(
         "first: trace, compile, run. later: the median of later calls."
-        " pays off: from that call on, all calls together took less time than"
-        " NumPy's. packed: a bit for each cell. ~: extrapolated from few rows."
+        " pays off: the first call after which all calls together took less"
+        " time than NumPy's. packed: a bit for each cell. ~: extrapolated from"
+        " few rows."
     )
 
 

@@ -1,4 +1,4 @@
-"""Measure a program: compare its result with stage 0's, then time it."""
+"""Measure a program: time its calls, and compare their results."""
 
 import dataclasses
 import sys
@@ -60,7 +60,7 @@ def check(label: str, states: Any, expected: np.ndarray) -> None:
 def measure(
     program: Program, inputs: tuple, expected: np.ndarray, wait: bool = True
 ) -> Row:
-    """Compare the result, then time the first call and later ones."""
+    """Time the first call and later ones; compare the first and last."""
     label, simulate, to_states = program
     if moves_cursor(sys.stdout):
         print(f"{label} ...", end="\r", flush=True)
@@ -84,7 +84,7 @@ def measure(
 def measure_each(
     programs: Iterable[Program], inputs: tuple, expected: np.ndarray
 ) -> Iterator[Row]:
-    """Yield the row of each program; beside an accelerator, also on a CPU."""
+    """Yield a row for each program, and with a GPU also one on the CPU."""
     for program in programs:
         yield measure(program, inputs, expected)
         is_jitted = hasattr(program.simulate, "lower")  # it runs anywhere

@@ -10,7 +10,7 @@ INK, GRAY = "#1f2328", "#59636e"
 
 
 def draw(table: Table, below: str) -> bytes:
-    """Return a picture for a slide, as PNG: a white card, for any page."""
+    """Return a PNG picture for a slide: a white card for any background."""
     from matplotlib import rc_context, rcParamsDefault  # slow to import
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
@@ -22,8 +22,8 @@ def draw(table: Table, below: str) -> bytes:
         figure.add_artist(card)
         panel = figure.add_axes((0.21, 0.2, 0.76, 0.7), facecolor="none")
         draw_rows(panel, table)
-        note = "hollow: extrapolated from few rows. call n: from that call on,"
-        note += " all calls together took less time than NumPy's."
+        note = "hollow: extrapolated from few rows. call n: after n calls, all"
+        note += " calls together took less time than NumPy's."
         text = f"{note}\n{textwrap.fill(below, 110)}"
         figure.text(0.02, 0.03, text, fontsize=12, color=GRAY)
         image = io.BytesIO()

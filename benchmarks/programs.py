@@ -94,7 +94,7 @@ def unpack(stage: ModuleType, width: int, num_devices: int = 1) -> Callable:
 
 
 def rule_programs(stages: Stages, width: int) -> Iterator[Program]:
-    """Yield programs that loop over all rules, and programs that map."""
+    """Yield programs that loop over all rules, and programs that use vmap."""
     for label in (next(iter(stages)), find_scan(stages)):
         run = partial(call_each, stages[label].simulate)
         yield Program(f"{label}, loop", run, join)
@@ -118,10 +118,10 @@ def join(states: Any) -> np.ndarray:
 
 
 def last_rows(stages: Stages, width: int) -> Iterator[Program]:
-    """Yield three programs that return only the words after num_steps steps.
+    """Yield programs that return only the words after num_steps steps.
 
-    These are the last stage with words on one device, the last stage on many
-    devices, and C.
+    These are the last stage that uses words on one device, the last one that
+    uses many devices, and C if there is a compiler.
     """
     on_words = [k for k, s in stages.items() if hasattr(s, "scan_words")]
     *_, one = [k for k in on_words if not takes_devices(stages[k])]
@@ -136,7 +136,7 @@ def last_rows(stages: Stages, width: int) -> Iterator[Program]:
 
 
 def keep_last(stage: ModuleType) -> Callable:
-    """Return the program of a stage on one device that records nothing."""
+    """Return a program that runs a one-device stage and records no rows."""
 
     def simulate_last(rule: Any, width: int, num_steps: int) -> jax.Array:
         return stage.scan_words(rule, width, num_steps, lambda *_: None)[0]
@@ -174,8 +174,8 @@ def installed() -> Iterator[Program]:
     for name, make_program in (("CAX", make_cax), ("Numba", make_numba)):
         try:
             yield make_program()
-        except Exception as error:  # also another version of it
-            say(f"{name} is missing: {error}")
+        except Exception as error:  # another version may raise anything
+            say(f"{name} cannot be measured: {error}")
 
 
 @functools.cache
@@ -188,7 +188,7 @@ def load_c() -> ctypes.CDLL | None:
             subprocess.run(command, capture_output=True, check=True)
             return ctypes.CDLL(library)
         except (OSError, subprocess.CalledProcessError) as error:
-            say(f"C is missing: {error}")
+            say(f"C cannot be measured: {error}")
             return None
 
 

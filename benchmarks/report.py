@@ -53,13 +53,14 @@ def show_spread(rows: list[Row]) -> None:
         worst = max(spreads, key=spreads.get)
         typical = np.median(list(spreads.values()))
         say(
-            f"The middle half of later calls spans {typical:.0%} of the median"
-            f" in a typical row, and {spreads[worst]:.0%} in {worst}."
+            "In a typical row, the middle half of the later calls spans"
+            f" {typical:.0%} of their median. The largest span is"
+            f" {spreads[worst]:.0%}, in row {worst}."
         )
 
 
 def summarize(table: Table) -> None:
-    """Print the summary that a room should remember: a line a stage."""
+    """Print the summary for the room to remember: a line for each stage."""
     first, *others = table.rows
     heads = {head: head for head in make_cells(first, first)}
     print()
@@ -85,7 +86,7 @@ def print_row(label: str, cells: dict[str, str], remark: str = "") -> None:
 
 def make_cells(row: Row, first: Row) -> dict[str, str]:
     """Return the cells of a row, by the name of their column."""
-    if "later" not in row.samples and row.num_cells:  # programs, by width
+    if "later" not in row.samples and row.num_cells:  # of the section scale
         speeds = {k: row.num_cells / row.seconds(k) for k in row.samples}
         return {k: f"{speed / 1e6:,.0f}" for k, speed in speeds.items()}
     mark = "~" if row.extrapolated else ""
@@ -110,7 +111,7 @@ def show_time(row: Row, name: str = "later") -> str:
 
 
 def speedup(row: Row, first: Row) -> float:
-    """Return how many times as fast as the first row a row is."""
+    """Return the time of the first row divided by that of a row."""
     return first.seconds() / row.seconds()
 
 
@@ -121,7 +122,7 @@ def show_ratio(ratio: float) -> str:
 
 
 def show_call(row: Row, first: Row) -> str:
-    """Return the call from which all calls so far took less than NumPy's."""
+    """Return the first call after which all took less time than NumPy's."""
     extra = row.seconds("first") - row.seconds()
     saved = first.seconds() - row.seconds()
     if saved <= 0 or extra > 99_000 * saved:

@@ -38,7 +38,7 @@ class Sizes:
     compile_steps: tuple[int, ...] = (20, 40, 80, 160)
     rules_shape: tuple[int, int] = (64, 96)
     waiting_shape: tuple[int, int] = (20_000, 200)
-    exponents: tuple[int, ...] = (13, 16, 18, 20, 22, 24)  # of 2: widths
+    exponents: tuple[int, ...] = (13, 16, 18, 20, 22, 24)  # width: 2**13
 
 
 QUICK = Sizes(40, 960, (20, 80), (10, 40), (16, 24), (10_000, 100), (13, 16))
@@ -94,7 +94,7 @@ def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
 
 def show_compile(stages: Stages, sizes: Sizes) -> Lines:
     """Yield the phases of a first call, for unrolled loops and for a scan."""
-    yield f"where a first call goes; {sizes.small} cells wide"
+    yield f"where the time of a first call goes; {sizes.small} cells wide"
     most, scan = sizes.compile_steps[-1], find_scan(stages)
     expected = load_reference().simulate(RULE, sizes.small, most)
     for label, stage in stages.items():
@@ -160,7 +160,8 @@ def show_scale(stages: Stages, sizes: Sizes) -> Lines:
 def measure_width(label: str, stages: Stages, width: int) -> Row:
     """Return the row of a width.
 
-    Simulate only the cells that the live cell can reach: the others stay dead.
+    The reference simulates only the cells that the live cell can reach. The
+    others stay dead.
     """
     num_steps = min(4096, max(256, 2**32 // width))  # a multiple of 256
     near = min(width, 2 * num_steps)

@@ -125,7 +125,7 @@ def check_move_right(rule: Any) -> str:
 check_rule_number = check_function(
     lambda rule_table: np.packbits(rule_table, bitorder="little")[0],
     TABLES,
-    "it is right for all 256 tables.",
+    "it works for all 256 tables.",
 )
 
 check_two_cells = check_function(
@@ -162,7 +162,7 @@ def check_num_programs(number: Any) -> str:
     expect.that(
         number == 4,
         f"got {number!r}. Which calls differ in a static value, in the type of"
-        " the rule, or in their form?",
+        " the rule, or in how the arguments are passed?",
     )
     return "rules of one type share a program."
 
@@ -230,8 +230,8 @@ def check_mappable(names: Any) -> str:
     """Examine the names of the arguments that vmap can map over."""
     expect.that(
         set(names) == {"rule", "state"},
-        f"got {names!r}. For each of the four, ask whether two values of it"
-        " give results of one shape, which fit into one array.",
+        f"got {names!r}. For each of the four, ask: do two values give results"
+        " of the same shape, so that both fit into one array?",
         "names",
     )
     return "data can be mapped; what decides a shape cannot."

@@ -88,7 +88,7 @@ def check_notebooks() -> None:
         notebook = make_notebook(source, address[1] if address else "")
         if text != nbformat.writes(notebook) + "\n":
             name = path.relative_to(ROOT)
-            fail(f"{name} differs from {source.name}: make notebooks", 1)
+            fail(f"{name} differs from {source.name}. Run: make notebooks", 1)
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -134,7 +134,7 @@ def write_pages(
     notebooks: dict[str, nbformat.NotebookNode],
     address: str = "",
 ) -> None:
-    """Write a page for each notebook, by name; each has been run before.
+    """Write a page for each notebook; `notebooks` holds them by name, run.
 
     No page needs the network. Also write each notebook without its outputs,
     for download.

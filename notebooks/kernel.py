@@ -36,7 +36,7 @@ BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 
 
 def check_kernel() -> None:
-    """End the cell with one sentence if the notebooks cannot run here.
+    """End the cell with a few sentences if the notebooks cannot run here.
 
     On a hosted Jupyter, first install missing packages. Elsewhere, other
     programs may use the same environment, so the reader decides.

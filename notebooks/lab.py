@@ -28,7 +28,7 @@ def copy_notebooks(folder: Path, *, again: bool = False) -> None:
     for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
         copy = folder / notebook.name
         if copy.exists() and again:
-            print(f"kept {folder.name}/{keep(copy).name}")
+            print(f"renamed your copy to {folder.name}/{keep(copy).name}")
         if not copy.exists():
             shutil.copyfile(notebook, copy)
             print(f"wrote {folder.name}/{copy.name}")

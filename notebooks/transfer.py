@@ -50,14 +50,13 @@ def check_is_same(is_same: Any) -> str:
     for number, (got, right, name) in enumerate(make_cases(want)):
         answer = is_same(got, want)
         expect.result(answer, f"is_same for {name}")
-        verb = "is" if right else "is not"
         if got.shape == want.shape:
             off = f"It differs by up to {np.abs(got - want).max():.0e}."
         else:
-            off = f"Its shape is {got.shape}, and that of want {want.shape}."
+            off = f"Its shape is {got.shape}, not {want.shape}."
         expect.that(
             bool(answer) == right,
-            f"{name} {verb} the same, but is_same says {bool(answer)}. {off}",
+            f"is_same should return {right} for {name}. {off}",
             f"case {number}",
         )
     return "it accepts rounding and refuses every mistake."
@@ -74,11 +73,11 @@ def make_cases(want: np.ndarray) -> list[tuple[np.ndarray, bool, str]]:
     one_nan[3, 5] = np.nan
     return [
         (want, True, "an array and itself"),
-        (rounded, True, "the program itself in 32 bits, after 100 steps,"),
+        (rounded, True, "the same program in 32 bits, after 100 steps"),
         (np.full_like(want, want.mean()), False, "an array full of its mean"),
-        (more_feed, False, "a feed that is too large by a thousandth"),
-        (one_cell, False, "one cell that is too large by 0.01"),
-        (one_nan, False, "one cell that is NaN"),
+        (more_feed, False, "a run whose feed is too large by a thousandth"),
+        (one_cell, False, "an array with one cell that is too large by 0.01"),
+        (one_nan, False, "an array with one cell that is NaN"),
         (want[:, :63], False, "an array with one column less"),
         (want[:, :1], False, "an array with only the first column"),
         (np.stack([want, want]), False, "an array of two copies"),
@@ -122,7 +121,7 @@ def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def require_distribution(u: np.ndarray, v: np.ndarray) -> None:
-    """Raise NotYet unless v is in a fifth of the squares, and both noisy."""
+    """Raise NotYet unless v is in a fifth of the squares, with noise."""
     squares = np.round(2 * v)
     alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
     expect.that(
@@ -286,7 +285,7 @@ def check_grow_all(grow_all: Any) -> str:
     expect.numbers(got, want, call, "kill, feed, row, column")
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
     expect.no_growth(grow_all, calls)
-    return "it is one program, no longer for 8 feeds than for 2."
+    return "it is one program, and 8 feeds make it no larger than 2."
 
 
 @answer_check

@@ -17,14 +17,14 @@ from workshop.stages import find_stages
 
 pytest.register_assert_rewrite("support")
 
-# The tests run in as many processes as there are cores: to XLA, each has one.
+# The tests run in one process per core, so XLA may use one core in each.
 os.environ["NPROC"] = "1"
 
 jax.config.update("jax_enable_x64", False)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Whichever test imports a stage first: its shapes and dtypes are checked.
+# Check the shapes and dtypes of a stage, whichever test imports it first.
 install_import_hook(
     [path.stem for path in find_stages().values()], "beartype.beartype"
 )
@@ -48,7 +48,7 @@ def run_here(monkeypatch, capsys):
     support = importlib.import_module("support")
 
     def find_no_cluster(*_, **__):
-        raise ValueError  # and not that JAX has been used: it has, here
+        raise ValueError  # JAX would complain that it is in use already
 
     monkeypatch.setattr(jax.distributed, "initialize", find_no_cluster)
     # The devices are there, and their number cannot be changed any more.
@@ -82,7 +82,7 @@ def run_notebook(tmp_path_factory):
     """Run a notebook once, for all tests in all processes."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # that of this process is in it
+        folder = folder.parent  # the folder that all processes share
     run_once = importlib.import_module("running").run_once
     return functools.partial(run_once, folder=folder)
 
@@ -122,10 +122,10 @@ def run_in_terminal():
 
 
 def read_terminal(terminal):
-    """Return what was written; nothing if all is closed, or hangs."""
+    """Return what was written; b"" if it is closed, or silent for long."""
     if not select.select([terminal], [], [], 60)[0]:
         return b""
     try:
         return os.read(terminal, 4096)
-    except OSError:  # Linux says so by an error
+    except OSError:  # on Linux, a closed terminal is an error
         return b""

@@ -79,7 +79,7 @@ def run_once(name: str, folder: Path) -> Run:
         try:
             run = run_watched(name)
         except CellExecutionError as error:
-            run = RuntimeError(str(error))  # theirs cannot be pickled
+            run = RuntimeError(str(error))  # nbclient's own cannot be pickled
         part = result.with_suffix(".part")
         part.write_bytes(pickle.dumps(run))
         part.replace(result)

@@ -46,7 +46,7 @@ def output_of(done: subprocess.CompletedProcess) -> str:
 def assert_refused(
     done: subprocess.CompletedProcess, said: str, status: int = 2
 ) -> None:
-    """Check that it ended with one line that says so, and that status."""
+    """Check that a command ended with that status and one line."""
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -70,7 +70,7 @@ def run_python(*args: Any, timeout: float = 120, **kwargs: Any) -> Any:
 
 
 def start_python(*args: Any, **kwargs: Any) -> subprocess.Popen:
-    """Start it, to read from it or end it while it runs."""
+    """Start Python, for a test that reads from it or ends it."""
     return subprocess.Popen(
         [sys.executable, *map(str, args)], **options(**kwargs)
     )
@@ -101,8 +101,8 @@ def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
 def plain_environment() -> dict[str, str]:
     """Return an environment that says only where programs are.
 
-    Without the variables by which the make that runs the tests would hand its
-    own arguments to another.
+    If make runs the tests, its variables would pass its own arguments on to
+    another make, so they are left out.
     """
     return {"PATH": os.environ["PATH"]}
 

@@ -32,7 +32,7 @@ HAS_C = shutil.which("cc") is not None
 
 @pytest.fixture(autouse=True)
 def few_calls(monkeypatch):
-    """Time each row for as short as possible."""
+    """Time each row for as short a time as possible."""
     monkeypatch.setattr(measuring, "ENOUGH", 0)
 
 
@@ -175,7 +175,7 @@ def test_c_has_the_words_of_stage_8(rule, width):
     np.testing.assert_array_equal(words, packed[-1])
 
 
-@pytest.mark.filterwarnings("default")  # those of a library are its own
+@pytest.mark.filterwarnings("default")  # a library may warn
 def test_peers_compute_the_states_or_are_missing(capsys):
     sizes = dataclasses.replace(TINY, large=32)
     labels = list(measure_section("peers", sizes=sizes))
@@ -183,7 +183,7 @@ def test_peers_compute_the_states_or_are_missing(capsys):
     out = capsys.readouterr().out
     for name in ("C", "CAX", "Numba"):
         there = any(re.match(rf"{name}\b", label) for label in labels)
-        assert there != (f"{name} is missing" in out)
+        assert there != (f"{name} cannot be measured" in out)
 
 
 def test_results_are_compared_and_only_one_row_does_not_wait(monkeypatch):
@@ -218,7 +218,7 @@ def test_the_spread_of_later_calls_is_shown(capsys):
     report.show("small", iter(["title", calm, wild, once]))
     shown = " ".join(capsys.readouterr().out.split())
     assert " 50% " in shown  # halfway between 0 and 100
-    assert " 100% in wild" in shown
+    assert " 100%, in row wild" in shown
 
 
 def test_after_the_budget_the_sizes_shrink(monkeypatch, capsys):
@@ -258,7 +258,7 @@ def test_bad_arguments_are_refused(monkeypatch, capsys):
     ):
         assert run_bench(monkeypatch, *arguments.split()) == 2
         out, err = capsys.readouterr()
-        assert err.startswith(name)
+        assert name in err
         assert (out, err.count("\n")) == ("", 1)
 
 

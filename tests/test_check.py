@@ -39,7 +39,7 @@ def read_stage(number):
 
 
 class Attempt(NamedTuple):
-    """An edited stage, the step of the check that fails, and for what."""
+    """An edited stage, the step of the check that fails, and the reason."""
 
     number: int
     name: str
@@ -70,7 +70,7 @@ def edit(source, lines):
     for old, new in re.findall(r"((?:^-.*\n)*)((?:^\+.*\n?)+)", text, re.M):
         old, new = (re.sub("^[-+] ?", "", x, flags=re.M) for x in (old, new))
         old, new = old.rstrip("\n"), new.rstrip("\n")
-        if not old:  # at its end
+        if not old:  # insert before the main guard
             old, new = "\n\nif __name__", f"\n\n{new}\n\nif __name__"
         assert source.count(old) == 1
         source = source.replace(old, new)
@@ -82,7 +82,7 @@ ATTEMPTS += [Attempt(n, "the stage", read_stage(n)) for n in TASKS]
 
 
 def examine_source(number, source, folder, cases=3):
-    """Return the step that a source fails, the reason's key, the reason."""
+    """Return the step that fails, the key of the reason, and the reason."""
     path, task, steps = folder / "attempt.py", TASKS[number], []
     path.write_text(source, encoding="utf-8")
     names = {shown: name for name, shown in task.checks.items()}
@@ -182,7 +182,7 @@ def test_a_mistake_is_named_where_it_is_told_from_others():
 
 @pytest.fixture
 def check_file(tmp_path, monkeypatch, capfd):
-    """Check a file for stage 5; the exit status, and what is printed."""
+    """Check a file for stage 5; return its exit status and its output."""
 
     def check_file(body, **limits):
         monkeypatch.chdir(tmp_path)
@@ -326,7 +326,7 @@ def test_between_two_exercises_there_is_one_that_fails(monkeypatch, capsys):
         ("3", "got 3"),
         ("99", "got 99"),
         ("5 no.py", "path .* got no.py"),
-        ("5 Makefile", r"path .* \.py, got Makefile"),
+        ("5 Makefile", r"path .*\.py.* got Makefile"),
         ("5 --seconds=nan", "--seconds .* 86400, got nan"),
         ("5 --gigabytes=0", "--gigabytes .* 86400, got 0"),
     ],

@@ -77,7 +77,7 @@ def test_bad_input_is_one_line_before_anything_starts(
     monkeypatch.setattr(cluster, "run_cluster", None)
     name, value = arguments.split()
     done = run_here("cluster", name, value)
-    assert_refused(done, f"got {value}\n")
+    assert_refused(done, f"got {value}")
     assert name.strip("-").replace("-", "_") in done.stderr
 
 

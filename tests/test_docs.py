@@ -1,4 +1,4 @@
-"""README's code and table match the stages; every command of a text works."""
+"""README's code and table match the stages; every command in a text works."""
 
 import ast
 import functools

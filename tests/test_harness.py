@@ -200,7 +200,7 @@ BAD_INPUT = [  # the number of a stage, its arguments, what the line names
     (9, f"{PROCESSES} 0 --num-processes 0", "num_processes 0"),
     (9, f"{PROCESSES} 2", "process_id 2"),
     (9, f"{PROCESSES} 0 --num-devices 16", "num_devices 2 80 16"),
-    *((n, "--rule 300", "rule 300") for n in STAGES),  # each has checks
+    *((n, "--rule 300", "rule 300") for n in STAGES),  # each stage checks
 ]
 
 
@@ -310,9 +310,9 @@ SLOW = [
     ["stage 5", *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW)],
 )
 def test_a_signal_ends_it_at_any_moment_without_a_page(command, stop):
-    """Check also that nothing that it has started is left.
+    """Also check that no process that it started is left.
 
-    After a second or more, it may be ending already.
+    After a second or more, the command may be ending by itself.
     """
     for seconds in (0, 0.4, 0.8, 2, 4)[: 5 if command in SLOW else 2]:
         process = start_python(DOOR, *command.split())
@@ -335,7 +335,7 @@ def runs(process):
 
 
 def has_started(pid):
-    """Return whether Python is up: until then Ctrl-C is a traceback."""
+    """Return whether Python is up: before, Ctrl-C gives a traceback."""
     return sum(psutil.Process(pid).cpu_times()[:2]) > 0.03
 
 
@@ -420,7 +420,7 @@ def test_one_function_reads_the_clock():
         for path in (ROOT / folder).rglob("*.py")
         if any(clock in path.read_text("utf-8") for clock in clocks)
     ]
-    # port measures single lines, which no call of a function can do.
+    # port times single lines, and time_call times calls of a function.
     harness_file, *others = reading
     assert harness_file == "stages/workshop/harness.py"
     assert others == ["stages/workshop/port/evidence.py"]

@@ -112,7 +112,8 @@ def test_without_a_network_and_after_an_interruption(make):
     make("wheelhouse", f"PYTHON={sys.executable}", **network)
     assert [p.name for p in (folder / "wheelhouse").iterdir()] == [wheel.name]
 
-    # Without it, the wheelhouse serves, also where pip was interrupted.
+    # Without the network, packages come from the wheelhouse, even after pip
+    # was interrupted.
     (packages,) = folder.glob(".venv/lib/*/site-packages")
     make(".venv/has-bench")
     (packages / "tiny.py").unlink()
@@ -121,7 +122,7 @@ def test_without_a_network_and_after_an_interruption(make):
     make(".venv/has-bench")
     assert (packages / "tiny.py").exists()
 
-    # A newer lock keeps the environment, another choice does not.
+    # A newer lock file keeps the environment, another LATEST does not.
     (folder / "requirements" / "lock.txt").touch()
     make("wheelhouse")
     assert (packages / "tiny.py").exists()

@@ -60,7 +60,7 @@ def test_in_a_wrong_place_the_set_up_names_the_remedy(tmp_path, monkeypatch):
 def test_a_notebook_that_its_source_does_not_make_is_noticed(
     tmp_path, monkeypatch, capsys
 ):
-    convert.check_notebooks()  # those that there are
+    convert.check_notebooks()  # the real ones pass
     source = tmp_path / "1_port.py"
     source.write_bytes((convert.FOLDER / "1_port.py").read_bytes())
     monkeypatch.setattr(convert, "SOURCES", [source])

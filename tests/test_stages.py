@@ -30,7 +30,7 @@ from workshop.stages import cut_function, diff_lines, stage_before
 RUNNING = [n for n in WORKING if n > 0]
 SHARDED = [n for n in RUNNING if "num_devices" in STAGES[n].read_text("utf-8")]
 ALL_RULES = np.arange(256, dtype=np.uint8)
-# (width, num_steps): one cell, primes, widths around a word; few, many rows.
+# (width, num_steps): one cell, primes, widths near 32; few rows and many.
 SIZES = [(1, 1), (1, 9), (2, 9), (3, 30), (31, 2), (32, 5), (33, 1), (80, 40)]
 SIZES += [
     tuple(size)
@@ -171,7 +171,7 @@ def observe(rules):
 
 
 def neighborhoods(cells):
-    """Return that of each cell, as a number 0 to 7."""
+    """Return the neighborhood of each cell, as a number from 0 to 7."""
     left, right = np.roll(cells, 1, axis=-1), np.roll(cells, -1, axis=-1)
     return 4 * left + 2 * cells + right
 
@@ -228,7 +228,7 @@ def program_of(function, *args, **kwargs):
 
 
 def count(jaxpr, name=None):
-    """Count the operations that run, in a scan as often as it repeats."""
+    """Count the operations that run, those of a scan at each iteration."""
     total = 0
     for equation in jaxpr.eqns:
         inner = list(jaxprs_in_params(equation.params))
@@ -241,7 +241,7 @@ def count(jaxpr, name=None):
 
 
 def watch_calls(monkeypatch, number, name):
-    """Return the calls of a function from now on; under jit, its traces."""
+    """Record the calls of a function. Under jit, only tracing calls it."""
     stage = import_stage(number)
     function = Mock(wraps=getattr(stage, name))
     monkeypatch.setattr(stage, name, function)
@@ -255,7 +255,7 @@ def test_stage_2_sends_hundreds_of_operations():
 
 
 def test_stage_3_calls_simulate_once_with_tracers():
-    # As a user gets it: the import hook would refuse the tracer first.
+    # Load it without the import hook, which would refuse the tracer first.
     stage = runpy.run_path(str(STAGES[3]))
     seen = []
     names = stage["simulate"].__wrapped__.__globals__
@@ -341,8 +341,8 @@ def test_cells_stay_on_their_device(number):
 
 # One idea a stage
 
-# The most code lines that may change, "+" and "-" where they are counted, and
-# the functions of the stage before that do change.
+# For each stage: exact counts of "+" and "-", or the most lines that may
+# change. Then the functions of the stage before that must change.
 CHANGES = {
     1: ("+9 -8", "make_rule_table make_initial_state step simulate"),
     2: ("+1 -2", "make_initial_state"),
@@ -359,7 +359,7 @@ MOST_LINES = {6: 70, 7: 90, 8: 105, 9: 115, 10: 125}  # 60 in the others
 
 
 def functions(number):
-    """Return name to source, decorators included, of a stage's functions."""
+    """Return the source of each function of a stage, by its name."""
     source = STAGES[number].read_text("utf-8")
     names = re.findall(r"^def (\w+)", source, flags=re.M)
     return {name: cut_function(source, name) for name in names}

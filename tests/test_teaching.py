@@ -49,7 +49,7 @@ def test_each_schedule_adds_up(minutes):
 
 @contextlib.contextmanager
 def watch(number, name):
-    """Record the calls of a stage's function: under jit, its traces."""
+    """Record the calls of a function. Under jit, only tracing calls it."""
     stage = import_stage(number)
     jax.clear_caches()
     function = mock.Mock(wraps=getattr(stage, name))
@@ -70,7 +70,7 @@ def count_messages(jaxpr, times=1):
 
 
 def messages_to_the_right(number, width):
-    """Return how many a device sends while it computes 80 rows."""
+    """Return how many messages a device sends to the right in 80 rows."""
     simulate = import_stage(number).simulate
     traced = simulate.trace(110, width, 80, num_devices=4)
     return count_messages(traced.jaxpr.jaxpr) // 2
@@ -138,8 +138,8 @@ def dtype_of_given_uint64():
     return jax.jit(lambda words: words)(np.zeros(1, np.uint64)).dtype.name
 
 
-# For each vote what is computed, and what it would be for A, B, C and D. None
-# stands for an error, or for something else.
+# For each vote: a function that computes the answer, then the answers A, B, C
+# and D. None stands for an error, or for something else.
 VOTES = {
     0: (calls_of_step_in_numpy, 1, 80, 6400),
     1: (the_old_name_after_an_increment, [1, 1], [0, 0], None),

@@ -1,4 +1,4 @@
-"""Notebook 5: its checks tell mistakes, and its two programs agree."""
+"""Notebook 5: its checks detect mistakes, and its two programs agree."""
 
 import re
 

@@ -1,8 +1,8 @@
 """Run one ring in several processes, and compare with the reference.
 
-All processes run on this machine, each with simulated devices of its own. On
-several machines, start one process on each: all with the same arguments, but
-each with its own --process-id.
+All processes run on this machine, each with simulated devices of its own. To
+use several machines, run the stage itself once on each, with the same
+arguments but a different --process-id.
 """
 
 import os

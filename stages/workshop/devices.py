@@ -15,9 +15,9 @@ from typing import Any
 
 from workshop.terminal import fail, say
 
-CONNECT_SECONDS = 30  # that a process waits for the others
+CONNECT_SECONDS = 30  # a process waits so long for the others
 HEARTBEAT_SECONDS = 20  # after which JAX takes a silent process for dead
-MAX_DEVICES = 256  # of one process; 1024 simulated ones take minutes
+MAX_DEVICES = 256  # in a process; 1024 simulated ones take minutes to start
 
 
 def stray_variables() -> list[str]:
@@ -34,7 +34,7 @@ class DeviceArguments:
     """The command line of a stage that runs on many devices."""
 
     num_devices: int | None = None
-    """Devices of this process; by default as many as divide the width."""
+    """Devices of this process; by default, the most that divide the width."""
     coordinator: str | None = None
     """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
     num_processes: int | None = None
@@ -90,8 +90,10 @@ def check_devices(arguments: Any) -> None:
             got = ", ".join(given)
             fail(f"{', '.join(names)} must be given together, got only {got}")
         num_processes, number = arguments.num_processes, arguments.process_id
+        if num_processes < 1:
+            fail(f"num_processes must be at least 1, got {num_processes}")
         if not 0 <= number < num_processes:
-            allowed = f"0 or more, less than num_processes, {num_processes}"
+            allowed = f"from 0 to {num_processes - 1}"
             fail(f"process_id must be {allowed}, got {number}")
     if arguments.num_devices is not None:
         check_share(arguments.num_devices, num_processes, arguments.width)
@@ -99,13 +101,14 @@ def check_devices(arguments: Any) -> None:
 
 def check_share(num_devices: int, num_processes: int, width: int) -> None:
     """End with one line and status 2 unless the devices divide the ring."""
-    what = "num_devices"
-    if num_processes > 1:
-        what = f"num_devices in each of {num_processes} processes"
     if not 1 <= num_devices <= MAX_DEVICES:
-        fail(f"{what} must be between 1 and {MAX_DEVICES}, got {num_devices}")
+        allowed = f"between 1 and {MAX_DEVICES}"
+        fail(f"num_devices must be {allowed}, got {num_devices}")
     if width % (num_devices * num_processes):
-        fail(f"{what} must divide the width, {width}, got {num_devices}")
+        what, got = "num_devices", f"{num_devices}"
+        if num_processes > 1:
+            what, got = f"{what} x num_processes", f"{got} x {num_processes}"
+        fail(f"{what} must divide the width ({width}), got {got}")
 
 
 def set_up_devices(arguments: Any) -> Any:

@@ -152,7 +152,7 @@ def check_gpu(devices: str) -> Iterator[Finding]:
     if "JAX_PLATFORMS" in os.environ:
         fix = forget(["JAX_PLATFORMS"])
     elif WINDOWS:
-        fix = "use WSL 2: JAX has no GPU on Windows"
+        fix = "use WSL 2: on Windows itself, JAX cannot use the GPU"
     elif done.returncode != 0:
         fix = "nvidia-smi"
     yield Finding("NOTE", "NVIDIA GPU", f"{details}, not seen by JAX", fix)
@@ -227,7 +227,7 @@ def doctor() -> int:
             failed += 1
     if failed:
         again = command("doctor")
-        print(f"not ready: {failed} to fix, then run {again} again")
+        print(f"not ready: fix the {failed} marked FAIL, then run {again}")
         return 1
     print("ready")
     return 0

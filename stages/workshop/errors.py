@@ -20,12 +20,12 @@ TABLE = STAGES_FOLDER.parent / "ERRORS.md"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 # Errors of code that is meant for the command line.
 SCRIPT_ERRORS = {
-    SystemExit: "The file ends Python here (SystemExit).",
+    SystemExit: "The program exits here (SystemExit).",
     EOFError: "The file asks for input here (EOFError), but there is none.",
 }
 MAIN_GUARD = (
-    'Put this line under `if __name__ == "__main__":`, and the code that'
-    " computes into a function."
+    'Put this line under `if __name__ == "__main__":`. Move the rest of the'
+    " code into a function."
 )
 
 

@@ -1,7 +1,7 @@
 """Run a stage as a script: check its arguments, time it, show what it made.
 
-`find_kind` reads from a stage what is special about it: from its docstring
-("Fails with: ...") and from the names of its functions.
+`find_kind` looks at a stage's docstring ("Fails with: ..."), its functions and
+its number to see what is special about it.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ from workshop.terminal import (
 COPIES = 4  # of the states: as computed, stacked, as pixels, in a file
 ALL_RULES = np.arange(256, dtype=np.uint8)
 MAX_LEARNING_CELLS = 2**24 - 1  # above, float32 cannot count single cells
-NARROW = 60  # columns; in fewer, most lines wrap once
+NARROW = 60  # columns; on a narrower terminal, most lines wrap once
 MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
 
 
@@ -73,7 +73,7 @@ class Arguments:
     """PNG file for --save-image."""
 
     num_diagrams = 1  # that the memory has to hold at once
-    other_lines = 4  # printed beside the picture
+    other_lines = 4  # lines printed in addition to the picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ def check_arguments(arguments: Arguments) -> None:
         if arguments.output.suffix.lower() != ".png":
             fail(f"output must end in .png, got {arguments.output}")
     elif arguments.output != Arguments.output:
-        fail(f"output needs --save-image, got {arguments.output}")
+        fail(f"output works only with --save-image, got {arguments.output}")
 
 
 def check_learning(arguments: LearningArguments) -> None:
@@ -186,8 +186,10 @@ def check_memory(arguments: Arguments) -> None:
     num_bytes = arguments.num_diagrams * arguments.num_steps * arguments.width
     limit = psutil.virtual_memory().available // COPIES
     if num_bytes > limit:
-        allowed = f"at most {limit:,} bytes, 1/{COPIES} of the free memory"
-        fail(f"num_steps x width must take {allowed}, got {num_bytes:,}")
+        fail(
+            f"num_steps x width must fit in {limit:,} bytes, 1/{COPIES} of the"
+            f" free memory, got {num_bytes:,} bytes"
+        )
 
 
 def check_writable(argument: str, path: Path) -> None:
@@ -200,7 +202,7 @@ def check_writable(argument: str, path: Path) -> None:
 
 
 def print_rule(arguments: Arguments) -> None:
-    """Print the rule in binary, and if asked as the table of a stage."""
+    """Print the rule in binary and, if asked, also as a rule table."""
     rule = arguments.rule
     print(f"rule: {rule:3d} (0b{rule:08b})")
     if arguments.print_rule:
@@ -217,8 +219,8 @@ def time_call(
     """Call a function; return its result and how many seconds it took.
 
     JAX returns before the result is computed, so this waits for the result.
-    wait=False is only there to show the mistake: it measures how long it takes
-    to ask.
+    wait=False shows a common mistake: it measures only the time to hand the
+    work to JAX.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
@@ -262,14 +264,14 @@ def show_states(stage: ModuleType, arguments: Arguments) -> Any:
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
         num_shares = getattr(arguments, "num_devices", 1)
-        print_states(states, None, lines_beside(arguments), num_shares)
+        print_states(states, None, count_other_lines(arguments), num_shares)
     if arguments.save_image and arguments.output != Path(os.devnull):
         save_image(states, arguments.output)
     return states
 
 
-def lines_beside(arguments: Arguments) -> int:
-    """Return how many lines are printed beside the picture, at most."""
+def count_other_lines(arguments: Arguments) -> int:
+    """Return how many lines are printed in addition to the picture."""
     columns, _ = terminal_size()
     other_lines = arguments.other_lines
     if columns < NARROW:
@@ -280,7 +282,10 @@ def lines_beside(arguments: Arguments) -> int:
 
 
 def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
-    """Show the failure that is the lesson; end with status 1 for another."""
+    """Show the failure that is the lesson.
+
+    End with status 1 if the error is another one.
+    """
     error_type, keyword = failure(inspect.getdoc(stage))
     expected = f'{error_type.__name__} and the word "{keyword}"'
     path = Path(stage.__file__)
@@ -324,7 +329,7 @@ def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
     states = simulate_and_time(stage.simulate_rules, ALL_RULES, arguments)
     states = np.asarray(states)
     if arguments.print_image:
-        print_sheet(states, arguments.rule, lines_beside(arguments))
+        print_sheet(states, arguments.rule, count_other_lines(arguments))
     if arguments.save_image:
         gaps = ((0, 0), (0, 1), (0, 1))
         framed = np.pad(states, gaps, constant_values=GRAY)

@@ -163,7 +163,7 @@ def compile_calls(names: list[str], asked: Call) -> list[Inspected]:
     """Trace and compile a call in each file."""
     paths = [find_file(str(name)) for name in names if name]
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        with contextlib.suppress(RuntimeError):  # a notebook has its devices
+        with contextlib.suppress(RuntimeError):  # JAX runs already
             jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
     start_jax()
     return [compile_call(path, asked) for path in paths]
@@ -210,7 +210,7 @@ def evaluate(asked: Call, names: dict[str, Any]) -> tuple:
 
 
 def write_trace(inspected: list[Inspected], file: Path) -> None:
-    """Write a trace of a call in each program, for the page that draws it."""
+    """Write a trace of one call of each program, for ui.perfetto.dev."""
     for one in inspected:
         jax.block_until_ready(one.run())  # compiles, outside the trace
     with tempfile.TemporaryDirectory() as folder:
@@ -233,7 +233,7 @@ def show_table(inspected: list[Inspected], asked: Call) -> None:
 
 
 def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
-    """Return a row for each count, then for the lines with most equations."""
+    """Return rows of counts, then rows of the lines with most equations."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
@@ -254,7 +254,7 @@ def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
 
 
 def print_rows(rows: list[list[Any]]) -> None:
-    """Print a table; its last column is cut at 80 or more characters."""
+    """Print a table, cut at the width of the screen but not below 80."""
     columns, _ = terminal_size()
     texts = [
         [f"{cell:,}" if isinstance(cell, int) else cell for cell in row]
@@ -327,7 +327,7 @@ def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
 
     XLA copies a buffer that a loop carries if it cannot update it in place.
     """
-    # Without comments, and without layouts: u8[2,3]{1,0} is u8[2,3].
+    # Remove comments and layouts: u8[2,3]{1,0} becomes u8[2,3].
     hlo = re.sub(r"/\*.*?\*/|(?<=\])\{[^ ]*?\}", "", hlo)
     pattern = r"^(?:ENTRY )?%(\S+) .*?\{\n(.*?)^\}"
     computations = dict(re.findall(pattern, hlo, re.M | re.S))

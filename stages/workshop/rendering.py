@@ -1,8 +1,8 @@
 """Draw states as pictures, on the terminal and in image files.
 
-If matthewplotlib is installed, it draws live cells dark on white on a terminal
-of 24-bit color. Everywhere else plain characters draw them in the terminal's
-text color. Both put two rows of cells on a line.
+If matthewplotlib is installed and the terminal has 24-bit color, live cells
+are dark on white. Everywhere else plain characters draw them in the terminal's
+text color. A line shows two rows of cells, or one without block characters.
 """
 
 import io
@@ -46,9 +46,8 @@ def print_states(
 ) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
-    On a terminal, only as many rows are printed as fit along with that number
-    of other lines. If there are several shares, a line above marks where each
-    begins.
+    On a terminal, print only as many rows as leave room for `other_lines` more
+    lines. If there are several shares, a line above marks where each begins.
     """
     stream = stream or sys.stdout
     columns, _ = terminal_size()
@@ -129,7 +128,7 @@ def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
 def print_sheet(
     states: np.ndarray, first: int = 0, other_lines: int = 0
 ) -> None:
-    """Print as many diagrams as fit the screen, beginning with that rule.
+    """Print as many diagrams as fit the screen, beginning with rule `first`.
 
     Each shows only its first rows, and in them only the cells that the live
     cell in the middle can reach.
@@ -140,7 +139,7 @@ def print_sheet(
     height = max(1, min(8, num_steps, columns // 2))
     start = max(0, width // 2 - height + 1)
     panels = states[:, :height, start : width // 2 + height]
-    gap = max(1, len("255 ") - panels.shape[2])  # its number is above it
+    gap = max(1, len("255 ") - panels.shape[2])  # room for the number
     panels = np.pad(panels, ((0, 0), (0, 0), (0, gap)))
     num_columns = max(1, columns // panels.shape[2])
     panel_lines = 1 + -(-height // rows_a_line)

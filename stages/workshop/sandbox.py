@@ -34,8 +34,9 @@ import psutil
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import command, fail, show_path, terminal_size
 
-LARGEST = 86_400  # of any limit; as seconds, this is a day
-REPORT, STOPPED = "report", "stopped"  # files: what it reports, a traceback
+LARGEST = 86_400  # the largest value of a limit; in seconds, it is a day
+REPORT = "report"  # the file to which the process reports
+STOPPED = "stopped"  # the file for its traceback, if it is stopped
 START = "from workshop.sandbox import start; start()"
 INTERVAL = 0.05  # seconds between two looks at time, memory and parent
 LINES_SHOWN, LINE_LENGTH = 5, 1000  # of what the file printed
@@ -81,7 +82,7 @@ def run_within(
     environment: dict[str, str],
     cwd: Path | None = None,
 ) -> Report:
-    """Run a module, which has to call `report`, to its end.
+    """Run a module until it ends. It has to call `report`.
 
     The module works on the file at path, and also gets the arguments. It
     reports into the folder, which is removed if this process is killed.
@@ -142,7 +143,7 @@ def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
 
 
 def end_session(process: subprocess.Popen) -> None:
-    """End a process; on POSIX also all that it started and that still run."""
+    """End a process and, on POSIX, every process that it started."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -150,9 +151,12 @@ def end_session(process: subprocess.Popen) -> None:
 
 
 def read_report(path: Path) -> Report:
-    """Return what a process has reported; end with one line if nothing."""
+    """Return what a process has reported.
+
+    End with one line if it has not even started.
+    """
     if not path.exists():
-        fail(f"It could not be started. To see why: {command('doctor')}", 1)
+        fail(f"Python could not start. To see why: {command('doctor')}", 1)
     found = Report()
     for line in path.read_text(encoding="utf-8").splitlines():
         for name, value in json.loads(line).items():
@@ -168,12 +172,12 @@ def read_report(path: Path) -> Report:
 def explain_end(
     found: Report, limits: Limits, status: int, traceback: str, path: Path
 ) -> None:
-    """Add why the process ended before its work did.
+    """Add the reason why the process ended before its work was done.
 
     A process that broke a limit has left a traceback.
     """
     if not traceback:
-        found.why = f"The file ended Python, status {status}."
+        found.why = f"The file made Python exit with status {status}."
         return
     found.printed = ""
     found.broken = found.broken or "seconds"
@@ -233,8 +237,8 @@ def report(
 
     The work gets a function `tell`, then the arguments and the path. `tell`
     reports its keywords at once: step=name when something begins, why=text if
-    it fails, and any other name for what is found. describe returns what the
-    process is busy with, for the note of one that breaks a limit.
+    it fails, and any other name for what is found. `describe` returns what the
+    process is busy with. This becomes the note if it breaks a limit.
     """
     *arguments, path, folder, seconds, gigabytes = sys.argv[1:]
     limits = Limits(float(seconds), float(gigabytes))
@@ -300,8 +304,8 @@ def check_path(path: Path, name: str = "path") -> None:
     if not path.is_file():
         fail(f"{name} must be a file, got {path}")
     if path.suffix != ".py":
-        copy = "copy its code into one"
-        fail(f"{name} must be a Python file, .py, got {path}: {copy}")
+        copy = "Copy its code into a .py file."
+        fail(f"{name} must be a Python file (.py), got {path}. {copy}")
 
 
 def check_code(name: str, code: str, mode: str) -> None:
@@ -316,7 +320,7 @@ def check_code(name: str, code: str, mode: str) -> None:
 def import_file(path: Path) -> ModuleType:
     """Return the file as a module; its main guard is not run."""
     sys.path.insert(0, str(path.parent))
-    sys.dont_write_bytecode = True  # after two saves in a second it is stale
+    sys.dont_write_bytecode = True  # bytecode may be stale
     spec = importlib.util.spec_from_file_location("exercise", path)
     module = sys.modules["exercise"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

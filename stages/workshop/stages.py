@@ -26,8 +26,8 @@ RESET = "\x1b[0m"
 def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
     """Return each `stage<number>_<name>.py`, in order, by its number.
 
-    Files with other names are left out. Two files of one number end the
-    program with one line and status 2.
+    Files with other names are left out. If two files have the same number, the
+    program ends with one line and status 2.
     """
     stages = {}
     for path in sorted(folder.glob("stage*.py")):
@@ -60,7 +60,7 @@ def stage_before(number: int) -> int:
 
 
 def failure(docstring: str) -> tuple[type[Exception], str] | None:
-    """Return the error that a stage raises on purpose: its type and a word.
+    """Return the type and a word of the error that a stage raises on purpose.
 
     The docstring declares it: "Fails with: TypeError, immutable". Return None
     if the docstring declares none.
@@ -169,7 +169,7 @@ def diff(n: int, /, only: str | None = None) -> None:
         fail(f"N must be between {numbers[0]} and {numbers[-1]}, got {n}")
     lines = diff_lines(n, only)
     if not lines:
-        fail(f"only must be a function that stage {n} changes, got {only}")
+        fail(f"--only must name a function that stage {n} changes, got {only}")
     if shows_color(sys.stdout):
         names, changes = lines[:2], lines[2:]
         lines = [*map(bold, names), *map(colored, changes)]

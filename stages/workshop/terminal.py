@@ -129,15 +129,15 @@ def reader_may_leave() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the last: Windows
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # Windows: EINVAL
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
-    """Print one line on standard error and end with that exit status.
+    """Print a message on standard error and end with that exit status.
 
-    Only on a terminal is it wrapped.
+    The message is wrapped only on a terminal.
     """
     if sys.stderr.isatty():
         say(message, sys.stderr)
@@ -181,7 +181,7 @@ def parse(
 
     Returns the function with these arguments, not yet called, or the instance
     of the dataclass. A command line that does not fit ends the program with
-    tyro's explanation and status 2; --help prints, and ends it with status 0.
+    tyro's explanation and status 2. --help prints the help and ends it.
     """
     import tyro
 
@@ -203,7 +203,7 @@ def parse(
 
 
 def defer(function: Callable) -> Callable:
-    """Return a function of the same signature that does not call it yet."""
+    """Return a function with the same signature that returns the call."""
 
     @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable:

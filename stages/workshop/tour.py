@@ -16,7 +16,7 @@ from workshop.terminal import (
     wrap,
 )
 
-FIRST_LINES = 4  # beside the first picture: three of the stage, the question
+FIRST_LINES = 4  # with the first picture: three of the stage, the question
 LATER_LINES = 12  # that a later stage may print; its picture is cut to fit
 MOST_ROWS = 80
 
@@ -39,7 +39,8 @@ def tour() -> int:
         left = [later for later in stages if later > number]
         if waits and left and not goes_on(left):
             break
-    say(f"That was the tour. What a stage changes: {command('diff', 1)}")
+    say("That was the tour.")
+    say(f"To see what a stage changes: {command('diff', 1)}")
     say(f"Your turn: {command('exercise', 2)}")
     return 0
 

@@ -26,7 +26,8 @@ from jax.extend.source_info_util import current
 
 from workshop.harness import time_call
 
-LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}  # and where the body is
+# The primitives that loop, and the parameter that holds the body.
+LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COMPILING = "XLA is compiling"
 CALL = "--call"  # the file name of what that option holds
@@ -70,7 +71,7 @@ def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
 def largest_compiled(
     function: Callable, *args: Any, **kwargs: Any
 ) -> ClosedJaxpr | None:
-    """Return the largest program that this call compiles, None for none."""
+    """Return the largest program that this call compiles, or None."""
     programs: list[ClosedJaxpr] = []
     with count_compilations(programs):
         jax.block_until_ready(function(*args, **kwargs))
@@ -181,7 +182,7 @@ def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
 
 
 def describe_compilation() -> str:
-    """Return a note if the main thread waits for XLA on a long program."""
+    """Return a note if the main thread waits for XLA to compile much."""
     frame = sys._current_frames()[threading.main_thread().ident]
     while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back

@@ -1,8 +1,8 @@
 """Check an attendee's file, and show the first thing that is not right.
 
 A check runs in two processes. This module starts one for the attendee's file,
-with limits of time and memory (sandbox.py), and prints what it reports. There,
-checks.py imports the file and looks at what it does.
+with limits of time and memory (sandbox.py), and prints what it reports. In
+the other process, checks.py imports the file and looks at what it does.
 """
 
 import os
@@ -72,7 +72,7 @@ def examine_own(task: Task, limits: Limits | None = None) -> Report:
 
 
 def examine(task: Task, path: Path, limits: Limits) -> Report:
-    """Run the checks on a file: on CPU devices, without settings of JAX."""
+    """Run the checks on a file, on CPU devices and without JAX variables."""
     environment = dict(os.environ)
     for name in stray_variables():
         del environment[name]
@@ -128,5 +128,5 @@ def congratulate(task: Task) -> None:
         return
     for number in find_stages():
         if task.number < number < later[0]:
-            say(f"Next, to see it fail: {command('stage', number)}")
+            say(f"Next, run a stage that fails: {command('stage', number)}")
     say(f"The next exercise: {command('exercise', later[0])}")

@@ -2,8 +2,8 @@
 
 check.py starts this module in a process of its own: `work` imports the
 attendee's file and runs the checks of the exercise, which tasks.toml names. A
-check is a function that gets the attendee's module. It raises NotYet for what
-is missing; some return in words what they counted.
+check is a function that gets the attendee's module. It raises NotYet if
+something is missing. Some checks return a sentence with what they counted.
 
 The checks call the attendee's functions as the harness does, and compare the
 results with stage 0. For the rest they ask JAX what the program does, so an
@@ -41,7 +41,7 @@ REASONS, MISTAKES = read_texts()["reasons"], read_texts()["mistakes"]
 
 
 class Failed(Exception):
-    """The call in which the attendee's code raised an error, its cause."""
+    """The call that failed; the attendee's error is its __cause__."""
 
 
 # How a check runs.
@@ -110,7 +110,7 @@ def get_function(module: ModuleType, name: str) -> Callable:
 
 @contextlib.contextmanager
 def in_call(name: str, *arguments: Any) -> Iterator[str]:
-    """Put the call in front of what goes wrong in the block."""
+    """Put the call in front of the message of an error in the block."""
     call = f"{name}({', '.join(map(str, arguments))})"
     try:
         yield call

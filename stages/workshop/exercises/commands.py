@@ -47,10 +47,10 @@ def exercise(n: int, /, force: bool = False) -> None:
         FOLDER.mkdir(exist_ok=True)
         write_whole(new, make_exercise(task))
         if task.path.exists():
-            say(f"kept {show_path(keep_backup(task.path))}")
+            say(f"renamed your file to {show_path(keep_backup(task.path))}")
         new.replace(task.path)
     except OSError as error:
-        fail(f"exercises must be a writable folder, got {error}")
+        fail(f"exercises/ cannot be written: {error}")
     remember(n, hints=0, passed=None)
     say(f"wrote {show_path(task.path)}")
     print()

@@ -1,7 +1,7 @@
 """Raise NotYet for a wrong result, or for a function compiled in a wrong way.
 
 The checks of the exercises and of the notebooks use these functions. Each one
-gets what was returned, or a function and its calls by name.
+gets a returned value, or a function and a dict of named calls to make.
 """
 
 from collections.abc import Callable
@@ -132,7 +132,7 @@ def shares(array: Any, num_devices: int) -> None:
     that(
         used == num_devices and largest * num_devices <= array.nbytes,
         f"The result has {array.nbytes} bytes, on {used} devices, with up to"
-        f" {largest} bytes on one. Want it on {num_devices} devices, each with"
-        " its own share only.",
+        f" {largest} bytes on one. It should be on {num_devices} devices, and"
+        " each should hold only its own share.",
         "shares",
     )

@@ -64,7 +64,7 @@ def find_task(number: int) -> Task:
     tasks = find_tasks()
     if number not in tasks:
         numbers = ", ".join(map(str, tasks))
-        fail(f"N must be a stage with an exercise, {numbers}, got {number}")
+        fail(f"N must be a stage with an exercise ({numbers}), got {number}")
     return tasks[number]
 
 
