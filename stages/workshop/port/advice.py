@@ -1,8 +1,8 @@
 """Decide from the Evidence what to say about a port.
 
-The words are in advice.toml. A new piece of advice takes two places: its words
-there, and a row here, in one of the functions that yield rows. A fact that it
-needs and that nobody has asked for yet is a new field of Evidence.
+The words are in advice.toml. New advice needs two entries: its words there,
+and a row in one of the functions here that yield rows. If it needs a fact that
+is not collected yet, add a field to Evidence.
 """
 
 import linecache
@@ -17,17 +17,17 @@ from workshop.port.evidence import LARGE, Evidence
 from workshop.tracing import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-MANY = 8  # so much sent in one call is more than one step
-FEW = 4  # calls of one function are a loop; fewer operations do not matter
-HUNDREDS = 300  # operations on single values that are a loop over elements
-TINY = 1e-4  # seconds that NumPy takes for what is too small for JAX
-QUICK = 2e-3  # seconds that JAX may take to send it
+MANY = 8  # operations; more than these in one call are more than one step
+FEW = 4  # this many calls of a function count as a loop
+HUNDREDS = 300  # this many operations on few values loop over elements
+TINY = 1e-4  # seconds; a call that NumPy ends sooner is too small for JAX
+QUICK = 2e-3  # seconds that JAX may need to send such a call
 SMALL = 1000  # values that a step computes
 NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
 NOTEBOOKS |= {6: "3_transform"}
 EVENTS = "added", "repeated", "cast", "zero", "overflow", "bounds"
-# Whether it applies, its name in advice.toml, the seconds of a later call that
-# it may gain, and the values that its words need.
+# A row: whether the advice applies, its name in advice.toml, the seconds of a
+# later call that it may save, and the values for its words.
 Rows = Iterator[tuple[Any, str, float, dict[str, Any]]]
 Causes = Iterator[tuple[Any, str, dict[str, Any]]]
 
@@ -42,16 +42,16 @@ def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
 
 
 def at(line: str) -> str:
-    """Return a line of the user's, for the end of a sentence."""
+    """Return the place and text of a user's line, to end a sentence."""
     path, _, number = line.rpartition(":")
     if path in ("", CALL):
-        return " --call.\n" if path else " a file of another folder.\n"
+        return " --call.\n" if path else " a file in another folder.\n"
     text = linecache.getline(path, int(number)).strip()
     return f" {Path(path).name}, line {number}:\n    {text}\n"
 
 
 def advise(e: Evidence) -> list[dict[str, Any]]:
-    """Return where a port stands and what to do, what gains most first."""
+    """Return where a port stands and what to do, largest gain first."""
     kinds = tracing, sending, running, surrounding
     found = [row for rows in kinds for row in rows(e) if row[0]]
     if not (e.is_jax or e.eager or e.calls or e.reads):
@@ -72,11 +72,11 @@ def function_of(e: Evidence) -> str:
     """Return the function to put jit on, with the arguments to be static."""
     name, names = e.function.get("name"), e.function.get("static")
     if not name:
-        return "the function that does most of it"
+        return "the function that does most of the work"
     static = ", ".join(f'"{name}"' for name in names)
     if len(names) > 1:
         static = f"({static})"
-    return f"`{name}`" + (f", static_argnames={static}" if names else "")
+    return f"`{name}`" + (f" (with static_argnames={static})" if names else "")
 
 
 def tracing(e: Evidence) -> Rows:
@@ -102,7 +102,7 @@ def explain_miss(miss: dict[str, str], misses: list) -> dict[str, Any]:
 
 
 def sending(e: Evidence) -> Rows:
-    """Yield too little work, or too many operations or calls for it."""
+    """Yield advice for too little work, or too many operations or calls."""
     eager, running = sum(e.eager.values()), e.later - e.compiling
     sent = eager + sum(e.calls.values())
     tiny = sent <= MANY and e.old < min(TINY, e.later) and running < QUICK
@@ -237,7 +237,7 @@ def numbers(e: Evidence) -> Causes:
 
 
 def name_change(e: Evidence) -> str:
-    """Return the name of the words for what jit has fixed."""
+    """Return the name of the text for a value that jit has kept."""
     if not e.changed:
         return "fixed"
     if e.changed["before"].startswith(DRAWS):

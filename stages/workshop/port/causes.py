@@ -23,7 +23,7 @@ from jax.extend.source_info_util import current
 from workshop.port.results import Arrays, Difference, relate
 from workshop.tracing import Recorder, Value, is_own
 
-DRAWS = "a generator"  # how the state of one begins
+DRAWS = "a generator"  # the descriptions of random generators begin so
 SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
 SUMS |= {"reduce_prod", "cumprod"}
 LIST_METHODS = {"append", "extend", "insert"}
@@ -76,7 +76,7 @@ def without_jit(
             got = program.flatten(result)
             right.append(program.compare(got, want) is None)
     unused = [line for line, value in walk.made.items() if not value.used]
-    unused = unused if right else []  # unless the time was up before
+    unused = unused if right else []  # unknown if the time ran out
     return {
         "without_jit": right == [True, True],
         "changed": watch.changed,
@@ -105,7 +105,7 @@ def with_64_bits(
 
 
 def reused_key(program: Any, *_: Any) -> dict[str, str]:
-    """Return the line in which a key is used that has been used before."""
+    """Return the line that uses a random key for the second time."""
     program.load()
     try:
         with jax.debug_key_reuse(True), jax.disable_jit():
@@ -118,7 +118,7 @@ def reused_key(program: Any, *_: Any) -> dict[str, str]:
 
 
 class Walk:
-    """Notes what may surprise in the values of each operation."""
+    """Notes surprising values in each operation."""
 
     def __init__(self) -> None:
         """Begin with nothing seen."""
@@ -129,7 +129,7 @@ class Walk:
     def look(
         self, primitive: Any, params: dict, arrays: list, made: list, line: str
     ) -> None:
-        """Keep the first line of each event, and what a statement makes."""
+        """Keep the first line of each event, and what a bare call makes."""
         self.operations.add(primitive.name)
         path, _, number = line.rpartition(":")
         if path and int(number) in find_statements(path):
@@ -142,7 +142,7 @@ class Walk:
 
 @functools.cache
 def find_statements(path: str) -> set[int]:
-    """Return the lines of calls whose result no statement takes."""
+    """Return the lines of calls whose result is not used."""
     return {
         line
         for node in ast.walk(ast.parse("".join(linecache.getlines(path))))
@@ -171,7 +171,7 @@ def find_rebound(path: Path) -> dict[str, str]:
 
 
 def as_numbers(array: Any) -> np.ndarray:
-    """Return an array as one of NumPy's; an empty one for random keys."""
+    """Return an array as a NumPy array; an empty one for random keys."""
     dtype = getattr(array, "dtype", jax.dtypes.extended)
     key = jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
     return NOTHING if key else np.asarray(array)
@@ -216,13 +216,13 @@ def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
     info = np.iinfo(dtype)
     fits = (before > info.min - 1) & (before < info.max + 1)
     if not fits.all():
-        yield "cast", f"{before[~fits].flat[0]:g} becomes {dtype}"
+        yield "cast", f"The value {before[~fits].flat[0]:g} becomes {dtype},"
 
 
 def find_overflow(
     primitive: Any, params: dict, values: list[np.ndarray], dtype: Any
 ) -> Iterator[tuple[str, str]]:
-    """Yield the dtype of a sum if, computed by floats, it does not fit."""
+    """Yield the dtype of a sum that, computed with floats, is too large."""
     floats = (jax.numpy.asarray(value, float) for value in values)
     params = {k: v for k, v in params.items() if "element_type" not in k}
     exact, limits = primitive.bind(*floats, **params), np.iinfo(dtype)
@@ -270,7 +270,7 @@ class Watch:
         self.changed: dict[str, str] = {}
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        """Make the arguments JAX's, as jit does; compare what else is read."""
+        """Make arguments JAX arrays, as jit does; compare all else read."""
         if not is_own(frame.f_code.co_filename, self.folder):
             return
         caller: FrameType | None = frame
@@ -278,14 +278,14 @@ class Watch:
             caller = caller.f_back
         for name, value in reads_of(frame) if caller else ():
             self.compare(frame.f_code, name, describe(value))
-        if caller is frame:  # last: before Python 3.13, f_locals is a copy
+        if caller is frame:  # last: before 3.13 f_locals is a copy
             names = frame.f_locals
             for name, value in [*names.items()]:
                 if isinstance(value, np.ndarray):
                     names[name] = jax.numpy.asarray(value)
 
     def compare(self, code: CodeType, name: str, value: str) -> None:
-        """Note the first name with another value than before.
+        """Note the first name whose value has changed.
 
         An attribute of `self` counts less, as it may be an argument.
         """
@@ -318,7 +318,7 @@ def reads_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
 
 
 def describe(value: Any) -> str:
-    """Return what tells a value from another; "" if that is not known."""
+    """Return a text that differs if the value does; "" if unknown."""
     if value is random:
         return f"{DRAWS} {hash(random.getstate())}"
     if value is np.random or isinstance(value, np.random.RandomState):

@@ -1,8 +1,9 @@
 """Ask JAX and Python what a call of a port does, while it runs.
 
-Nothing of JAX or NumPy is replaced. The sources are a Trace, through which JAX
-runs every operation, JAX's log of cache misses, the programs that jit has
-recorded, and Python's own trace function for the time of each line.
+No part of JAX or NumPy is replaced. There are four sources: the Trace through
+which JAX runs every operation; JAX's log of cache misses; the programs that
+jit has recorded; and Python's trace function, which gives the time of each
+line.
 """
 
 import contextlib
@@ -37,10 +38,10 @@ from workshop.tracing import (
     own_lines,
 )
 
-# Operations that are repeated so often are an unrolled loop. A sum over a cell
-# and its eight neighbors repeats them 9 times, and is none.
+# Operations that are repeated this often count as an unrolled loop. A sum over
+# a cell and its eight neighbors repeats them 9 times, and is not a loop.
 AGAIN = 10
-LONG = 32  # in a program that has a loop of its own
+LONG = 32  # the same, for a program that contains a loop
 LARGE = 100_000  # bytes that take time to copy, or memory to hold
 
 
@@ -51,7 +52,7 @@ class Evidence:
     old: float  # the seconds of a call of the old program
     first: float  # the seconds of the first call of the port
     later: float  # the seconds of a later call
-    is_jax: bool  # whether the result has arrays of JAX's
+    is_jax: bool  # whether the result contains JAX arrays
     misses: list[dict]  # what the first call traces, and why
     again: list[dict]  # what the second call traces, and why
     compiling: float  # the seconds that the second call spends on it
@@ -61,15 +62,15 @@ class Evidence:
     small: int  # how many of them return only a few values
     eager_loop: str  # the line of a scan or while_loop outside jit
     calls: dict[str, int]  # calls of each jitted function
-    chained: dict[str, int]  # calls of each with its own result
-    reads: dict[str, int]  # values that are brought to Python, by line
+    chained: dict[str, int]  # calls of each that take its last result
+    reads: dict[str, int]  # values that Python waits for, by line
     inside: float  # the seconds of a call inside compiled functions
     outside: dict[str, float]  # the other seconds, by line
     unrolled: dict[str, Any]  # the operations that are repeated most
     grows: list[int]  # the operations of --call, and of --larger
     callbacks: list[str]  # the names of operations that call Python
     constants: dict[str, int]  # bytes in each jitted function
-    loops: list[dict]  # the line and size of each, a buffer that it copies
+    loops: list[dict]  # of each: its line, its size, the buffer it copies
     scatters: dict[str, int]  # values that are written by index, by line
     # If the result differs:
     differs: dict[str, Any]  # see results.Difference
@@ -78,21 +79,21 @@ class Evidence:
     allow: str  # the option that allows for the difference, "" if none
     relation: list[str]  # see results.relate
     without_jit: bool  # whether the port is right without jit
-    changed: dict[str, str]  # what jit has fixed: see causes.Watch
+    changed: dict[str, str]  # what jit has kept: see causes.Watch
     wide: list[str]  # the two values, if 64 bits make the port right
-    shrinks: list[str]  # the largest difference, and that with 64 bits
+    shrinks: list[str]  # the largest difference with 32 and 64 bits
     dropped: str  # the line that makes an array which is not used
     rebound: dict[str, str]  # see causes.find_rebound
-    operations: list[str]  # the names of all
+    operations: list[str]  # the names of all operations
     reused: str  # the line that uses a random key once more
     events: dict[str, list[str]]  # see causes.find_events
     tried: list[str]  # the experiments that came to an end
-    old_repeats: bool  # whether the old program repeats
-    uninitialized: str  # the line of its np.empty, if that is why it may not
+    old_repeats: bool  # whether two old calls are the same
+    uninitialized: str  # the line of np.empty, if that may differ
 
 
 def make_evidence(facts: dict[str, Any]) -> Evidence:
-    """Return what was reported as Evidence; 0 or empty where nothing was."""
+    """Make Evidence of the reported facts; a missing one is 0 or empty."""
     fields = dataclasses.fields(Evidence)
     return Evidence(*(facts.get(field.name, field.type()) for field in fields))
 
@@ -119,7 +120,8 @@ class LineTimer:
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
         """Charge the time since the last event to the line before it.
 
-        The arrays of a function are waited for: a line pays for what it asks.
+        It waits for the arrays of the function, so that each line is charged
+        for its own work.
         """
         if not is_own(frame.f_code.co_filename, self.folder):
             return None
@@ -196,7 +198,7 @@ def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def copied_buffer(program: Any, loop: Any) -> str:
-    """Return the large buffer that a loop fills, if XLA copies it."""
+    """Return the shape of the large buffer of a loop, if XLA copies it."""
     written = {
         str(array.shape).strip("(,)").replace(" ", "")
         for body in jaxprs_in_params(loop.params)
@@ -236,9 +238,9 @@ def written_at(jaxpr: Any) -> Iterator[Any]:
 
 
 def find_unrolled(jaxpr: Any, folder: str) -> dict[str, Any]:
-    """Return how often operations are repeated that are half of a program.
+    """Return how often operations are repeated, if they are half a program.
 
-    Operations are the same if they come through the same of the user's lines.
+    Operations are the same if they come from the same lines of the user.
     """
     inner = [*equations(jaxpr)]
     least = LONG if any(e.primitive.name in LOOPS for e in inner) else AGAIN

@@ -65,11 +65,11 @@ def port(
         new: Its port to JAX. Neither file is changed.
         call: What to evaluate in both: "simulate(x, 0.1, steps=500)".
         setup: Statements that make its arguments. They run before each
-            call, and see NumPy as np and the names of the program.
+            call, and can use np and the names of the program.
         larger: The same call with more steps. It shows whether a loop
             is unrolled.
         rtol: How far floats may differ, relative to the value or to the
-            mean of all values. Without it, what their dtype holds.
+            mean of all values. The default depends on their dtype.
         atol: How far floats may differ in any case, such as 1e-8.
         json: Write all that was found to this file.
         seconds: How long each program may run.
@@ -125,7 +125,7 @@ def run_program(
 
 
 def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
-    """Print the report; return what it says, "same" among it."""
+    """Print the report; return its facts, which include "same"."""
     before = run("old", old)
     show_steps(before)
     if before.why:
@@ -143,7 +143,7 @@ def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
         facts |= run("again", old).facts
         facts["same"] = facts["old_repeats"]
         if not facts["same"]:
-            show_item("FAIL", "the old program repeats in another process")
+            show_item("FAIL", "another process returns the same")
     if not (facts["same"] or facts["why"]):
         facts["verdict"] = explain(make_evidence(facts))
         show_text(facts["verdict"] and f"\n{facts['verdict']}")
@@ -174,8 +174,8 @@ def show_steps(report: Report) -> None:
         say(f"The result has {size:.3g} GB. Allow more: --gigabytes {least}")
     if report.broken == "seconds":
         say(
-            "Allow more, with --seconds, or call it with less work. If no line"
-            " is at work, does each jax.lax.while_loop come to its end?"
+            "Allow more time with --seconds, or make a smaller call. If no"
+            " line is named, check that each jax.lax.while_loop ends."
         )
     if report.why and report.printed:
         print("\nThe last lines that were printed:")
@@ -206,7 +206,7 @@ def show_verdict(call: str, findings: list[dict], e: Evidence) -> None:
 
 
 def show_gain(e: Evidence) -> None:
-    """Print what the calls took, and from which on the port pays off."""
+    """Print how long calls took, and after how many the port pays off."""
     print("\nWhat is gained?")
     ratio = max(e.old, e.later) / min(e.old, e.later)
     times = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
@@ -222,4 +222,4 @@ def show_gain(e: Evidence) -> None:
     show_item("", f"port, first call: {first} (trace, compile, run)")
     show_item("", f"port, later: {later}, {faster}")
     show_item("", f"pays off: {pays}")
-    say("Every result was compared before, and every call waited for.")
+    say("Each time includes the wait for the result.")

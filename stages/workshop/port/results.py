@@ -1,7 +1,7 @@
 """Compare what two programs return: integers exactly, floats nearly.
 
-A result is an array, a number or a text, or a tuple, list, dict, NamedTuple or
-dataclass of them.
+A result is an array, a number or a string, or a tuple, list, dict, NamedTuple
+or dataclass of these.
 """
 
 import numbers
@@ -27,7 +27,7 @@ class Difference(NamedTuple):
 
 
 class NotComparable(TypeError):
-    """A result that is not compared, with a call whose result is."""
+    """A result cannot be compared; the message suggests another call."""
 
 
 def flatten(result: Any, call: str = "f(x)") -> Arrays:
@@ -35,7 +35,7 @@ def flatten(result: Any, call: str = "f(x)") -> Arrays:
 
     NumPy's arrays are copied, since a program may change them later. A list
     of arrays or numbers of one shape is stacked, as a scan stacks them. Raises
-    NotComparable for anything else than arrays, numbers and texts.
+    NotComparable for anything but arrays, numbers and strings.
     """
     leaves, _ = tree_util.tree_flatten_with_path(
         unpack(result),
@@ -86,14 +86,14 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
     else:
         call = f"{'list' if hasattr(leaf, '__iter__') else 'vars'}({call})"
     raise NotComparable(
-        f"{name} is a {kind}. Only arrays, numbers and texts"
-        " are compared, and tuples, lists, dicts and dataclasses of them."
+        f"{name} is a {kind}. port can compare arrays, numbers and strings,"
+        " and tuples, lists, dicts and dataclasses of these."
         f' A call that may help: --call "{call}"'
     )
 
 
 def stacked_shape(node: Any) -> tuple[int, ...] | None:
-    """Return the shape of an array, a number, a text or a list of them."""
+    """Return the shape of an array, number, string or a list of these."""
     if isinstance(node, list):
         shapes = {stacked_shape(item) for item in node}
         if len(shapes) != 1 or None in shapes:
@@ -108,12 +108,11 @@ def compare_results(
 ) -> Difference | None:
     """Return the first difference of two flat results, None if there is none.
 
-    Integers, booleans and texts have to be equal. Floats may differ by atol,
+    Integers, booleans and strings have to be equal. Floats may differ by atol,
     or by rtol times the value or the mean of all values: the largest of these
-    counts. The
-    default rtol is what the narrower of the two dtypes can hold after some
-    operations. It is never below that of 32 bits: a Python float has 64 bits,
-    and what it was made from may have had 32.
+    counts. The default rtol is the error to expect of the narrower of the two
+    dtypes after some operations. It is at least that of 32 bits, because a
+    Python float may come from a 32-bit value.
     """
     if got.keys() != want.keys():
         names = ", ".join(got), ", ".join(want)
@@ -208,7 +207,7 @@ def show(value: Any) -> str:
 
 
 def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
-    """Return what two different arrays have in common: its name, a detail.
+    """Return the name of the relation of two arrays, and a detail.
 
     given: the arrays that the call was made with, by name.
     """

@@ -52,7 +52,7 @@ class Program:
     """A file, and the call to make in it."""
 
     def __init__(self, request: dict[str, Any], path: Path) -> None:
-        """Import the file as `python FILE` does, except for its main guard."""
+        """Import the file as `python FILE` runs it, but not its main guard."""
         self.request, self.path, self.folder = request, path, str(path.parent)
         self.misses: list[dict] = []
         self.names: dict[str, Any] = {}
@@ -83,7 +83,7 @@ class Program:
         """Run --setup; return the names that the call sees.
 
         It runs before each call, since the program may change its arguments.
-        `np` is NumPy, whatever the program calls so.
+        `np` is NumPy, even if the program uses that name otherwise.
         """
         names = self.names | {"np": np}
         exec(compile(self.request["setup"], SETUP, "exec"), names)
@@ -114,13 +114,13 @@ class Program:
         raise ValueError(words("nothing", "says"))
 
     def compare(self, got: Arrays, want: Arrays) -> Any:
-        """Return the first difference, as --rtol and --atol allow."""
+        """Return the first difference that --rtol and --atol do not allow."""
         tolerances = self.request["rtol"], self.request["atol"]
         return compare_results(got, want, *tolerances)
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
-    """Keep the result of a call, compare it with a second, and time some."""
+    """Keep the result of a call, compare it with a second, time more."""
     tell(step="the old program runs")
     result, first = program.call()
     tell(step="its result can be compared")
@@ -140,7 +140,7 @@ def run_old(program: Program, results: Path, tell: Tell) -> None:
 def run_again(program: Program, results: Path, tell: Tell) -> None:
     """Compare the old program with what it returned in another process.
 
-    Here the memory that NumPy hands out is not 0, but what was left in it.
+    Here NumPy hands out memory that still holds old values, not zeros.
     """
     wants, names = pickle.loads(results.read_bytes()), program.set_up()
     left = [np.full(i // 7, 255, np.uint8) for i in range(7, 7175)]
@@ -198,7 +198,7 @@ def narrowing(folder: str) -> Iterator[list[str]]:
 
 
 def has_jax(result: Any) -> bool:
-    """Return whether a result holds an array of JAX's."""
+    """Return whether a result contains a JAX array."""
     return any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
 
 
@@ -209,7 +209,7 @@ def changed_dtypes(got: Arrays, want: Arrays) -> str:
 
 
 def compare_sizes(program: Program) -> list[int]:
-    """Return the operations in the programs of --call and of --larger."""
+    """Return how many operations --call and --larger have."""
     sizes = []
     with contextlib.suppress(Exception):  # a call that reads values fails
         for what in ("call", "larger") if program.request["larger"] else ():
