@@ -81,10 +81,17 @@ def test_every_stage_at_40_columns(number, tmp_path, monkeypatch, run_here):
 
 def test_nothing_but_text_unless_asked(tmp_path, monkeypatch, run_here):
     monkeypatch.chdir(tmp_path)
-    out = output_of(run_here(5, "--no-print-image", "--print-rule"))
+    out = output_of(run_here(5, "--no-print-image", "--rule", 30))
     assert not set("▀▄█") & set(out)
-    assert "rule_table[1,1,0] = 1" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rule_is_printed_as_the_table_of_a_stage(run_here):
+    options = "--no-print-image", "--print-rule", "--rule", 25
+    out = output_of(run_here(5, *options))
+    entries = re.findall(r"rule_table\[(\d),(\d),(\d)\] = (\d)", out)
+    shown = {tuple(map(int, entry[:3])): int(entry[3]) for entry in entries}
+    assert shown == dict(np.ndenumerate(REFERENCE.make_rule_table(25)))
 
 
 def test_shares_are_counted_and_marked(run_here):
