@@ -387,9 +387,9 @@ with show_error():
 #
 # `prediction_error(rule_table, states)` says how wrong a table is: the table
 # predicts each row from the row before, and the result is the mean of the
-# squared errors. `jax.value_and_grad` returns this error together with its
-# gradient, which says for each entry how fast the error rises when the entry
-# rises.
+# squared errors. `jax.value_and_grad` turns it into a function that returns
+# this error together with its gradient, which says for each entry how fast the
+# error rises when the entry rises.
 #
 # **Predict.** The states below are those of rule 110, and the table is 0.5
 # everywhere. For which entries will the gradient be negative?

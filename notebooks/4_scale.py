@@ -380,7 +380,7 @@ print(f"two devices take {by_two / alone:.0f} times as long as one")
 #
 # ## Stage 10: a halo
 #
-# A message of many words takes hardly longer than a message of one word. So
+# A message of many words takes barely longer than a message of one word. So
 # each device asks for more words at a time. Copies of `k` words from each
 # neighbor are the **halo**, and one halo is enough for several steps. In each
 # step, one more word at each end becomes wrong, because its neighbor is

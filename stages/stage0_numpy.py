@@ -6,8 +6,8 @@ eight bits: the rule.
 
 What changes: nothing yet. The later stages must return these same states.
 What to notice: `states` has `num_steps` rows, the initial state included.
-Try --rule 90 --num-steps 40: it draws Pascal's triangle modulo 2, until the
-pattern meets itself on the other side of the ring.
+Try --rule 90 --num-steps 40: it draws Pascal's triangle modulo 2. With more
+rows, the pattern meets itself on the other side of the ring.
 
     python stages/stage0_numpy.py --num-steps 80
 """

@@ -5,8 +5,9 @@ These k words are the halo. At each step one more word of the halo becomes
 wrong, from its outer end inward. After k steps the next message is due.
 What to notice: the states are the same, but with several devices this stage is
 many times faster than stage 9. Most of the cost of a message is the wait,
-however large the message is. k is the largest divisor of num_steps that the
-share and MAX_HALO allow. If num_steps is a large prime, k is 1.
+however large the message is. k is the largest divisor of num_steps that
+exceeds neither MAX_HALO nor the words in a share. If num_steps is a large
+prime, k is 1.
 
     python stages/stage10_halo.py --num-devices 4
 """
@@ -44,7 +45,7 @@ def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells as bytes; the lanes in order are the state."""
+    """Return the cells as bytes; the lanes, joined in order, are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -75,7 +76,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def scan_words(words, rule_table, num_lanes, num_steps, record):
-    """Return the words at the end, and the record made before each step."""
+    """Return the final words, and the record made before each step."""
     halos = range(1, min(MAX_HALO, len(words)) + 1)
     halo = max(k for k in halos if num_steps % k == 0)
 

@@ -1,6 +1,6 @@
 """Stage 5: the loop becomes part of the program, with `jax.lax.scan`.
 
-What changes: the Python loop becomes a function of one iteration. It takes
+What changes: the body of the Python loop becomes a function. It takes
 the carry (the state). It returns the next carry, and what to record: the state
 before the step. scan stacks the records.
 What to notice: compiling takes as long for 8000 rows as for 80, because `step`

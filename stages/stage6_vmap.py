@@ -57,7 +57,7 @@ def simulate(
 def simulate_rules(
     rules: UInt8[Array, " num_rules"], width: int, num_steps: int
 ) -> UInt8[Array, "num_rules {num_steps} {width}"]:
-    """Map `simulate` over the rules; vmap runs once, while jit traces."""
+    """Map `simulate` over the rules; vmap runs only when jit traces."""
     simulate_each = jax.vmap(simulate, in_axes=(0, None, None))
     return simulate_each(rules, width, num_steps)
 

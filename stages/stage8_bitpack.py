@@ -2,12 +2,12 @@
 
 What changes, from stage 5: a state is an array of words, and each cell is one
 bit of a word. Bitwise logic replaces the table lookup: one operation serves
-all cells of a word. The left neighbor of a cell is the same bit of the word
-before, the right neighbor the same bit of the word after. Only where the first
-and the last word meet do the bits move, by one lane.
+all cells of a word. The left neighbor of a cell is the same bit of the
+previous word, and the right neighbor is the same bit of the next word. Where
+the last word meets the first, the bits also move by one lane (bit position).
 What to notice: the states equal stage 0's. `simulate_packed` keeps them as
-words. A word holds gcd(width, 32) cells, so it is fast if 32 divides the
-width. If the width is odd, a word holds only one cell.
+words. A word holds gcd(width, 32) cells, so this stage is fast if 32
+divides the width. If the width is odd, a word holds only one cell.
 
     python stages/stage8_bitpack.py --width 8000 --num-steps 8000
 """
@@ -41,7 +41,7 @@ def make_initial_state(width: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells as bytes; the lanes in order are the state."""
+    """Return the cells as bytes; the lanes, joined in order, are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -67,7 +67,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def scan_words(rule: ArrayLike, width: int, num_steps: int, record):
-    """Return the words at the end, and the record made before each step."""
+    """Return the final words, and the record made before each step."""
     num_lanes = math.gcd(width, 32)
     all_lanes = jnp.uint32(2**num_lanes - 1)
     rule_table = jnp.where(make_rule_table(rule), all_lanes, 0)

@@ -44,7 +44,7 @@ def make_initial_state(width: int, num_devices: int, num_lanes: int) -> Words:
 
 
 def unpack(words: Words, num_lanes: int) -> UInt8[Array, "lanes words"]:
-    """Return the cells as bytes; the lanes in order are the state."""
+    """Return the cells as bytes; the lanes, joined in order, are the state."""
     lanes = jnp.arange(num_lanes, dtype=jnp.uint32)[:, None]
     return (words >> lanes & 1).astype(jnp.uint8)
 
@@ -75,7 +75,7 @@ def step(padded: Array, rule_table: UInt32[Array, "2 2 2"]) -> Words:
 
 
 def scan_words(words, rule_table, num_lanes, num_steps, record):
-    """Return the words at the end, and the record made before each step."""
+    """Return the final words, and the record made before each step."""
 
     def advance(words, _):
         padded = pad(words, num_lanes)
