@@ -5,7 +5,7 @@ These k words are the halo. At each step one more word of the halo becomes
 wrong, from its outer end inward. After k steps the next message is due.
 What to notice: the states are the same, but with several devices this stage is
 many times faster than stage 9. Most of the cost of a message is the wait,
-however large the message is. k is the largest divisor of num_steps that
+which hardly depends on its size. k is the largest divisor of num_steps that
 exceeds neither MAX_HALO nor the words in a share. If num_steps is a large
 prime, k is 1.
 

@@ -4,7 +4,7 @@ What changes, from stage 5: a state is an array of words, and each cell is one
 bit of a word. Bitwise logic replaces the table lookup: one operation serves
 all cells of a word. The left neighbor of a cell is the same bit of the
 previous word, and the right neighbor is the same bit of the next word. Where
-the last word meets the first, the bits also move by one lane (bit position).
+the last word meets the first, the neighbor is one lane (bit position) away.
 What to notice: the states equal stage 0's. `simulate_packed` keeps them as
 words. A word holds gcd(width, 32) cells, so this stage is fast if 32
 divides the width. If the width is odd, a word holds only one cell.
