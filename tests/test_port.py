@@ -1,7 +1,9 @@
 """Port names what is wrong, what is slow and what comes next."""
 
 import json
+import numbers
 import tomllib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 
 from support import ROOT, assert_refused, plain_environment, run_python
 from workshop import tracing
+from workshop.errors import STANDARD_LIBRARY
 from workshop.port.advice import advise
 from workshop.port.causes import find_rebound, find_statements
 from workshop.port.evidence import copied_buffer, make_evidence
@@ -179,6 +182,9 @@ def test_only_the_users_files_count_as_the_users():
     assert is_own(str(ROOT / "stages" / "mine.py"), folder)
     assert not is_own(str(WORKSHOP / "port" / "evidence.py"), folder)
     assert not is_own(str(ROOT / ".venv/site-packages/jax/jit.py"), folder)
+    home = str(Path(STANDARD_LIBRARY).parents[1])  # Python itself is below it
+    assert not is_own(numbers.__file__, home)
+    assert is_own(str(Path(home, "program.py")), home)
 
 
 STEP_BY_STEP = {

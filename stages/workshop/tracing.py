@@ -24,6 +24,7 @@ from jax.extend.core import (
 )
 from jax.extend.source_info_util import current
 
+from workshop.errors import STANDARD_LIBRARY
 from workshop.harness import time_call
 
 # The primitives that loop, and the parameter that holds the body.
@@ -223,12 +224,14 @@ def count_compilations(
 def is_own(file: str, folder: str) -> bool:
     """Return whether the user, who works in a folder, wrote a file.
 
-    The folder may hold packages, and it may hold this workshop.
+    The folder may hold Python, packages and this workshop, too.
     """
+    if file == CALL:
+        return True
     inside = file.startswith(f"{folder}{os.sep}")
-    ours = file.startswith(f"{WORKSHOP}{os.sep}")
-    return (inside and not ours and "site-packages" not in file) or (
-        file == CALL
+    others = (f"{STANDARD_LIBRARY}{os.sep}", f"{WORKSHOP}{os.sep}")
+    return (
+        inside and not file.startswith(others) and "site-packages" not in file
     )
 
 
