@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -20,6 +21,7 @@ from support import (
     DOOR,
     FAILING,
     NOT_ON_WINDOWS,
+    ON_LINUX,
     REFERENCE,
     ROOT,
     STAGES,
@@ -350,6 +352,7 @@ def has_started(pid):
     "command",
     [
         (STAGES[0], "--num-steps", "3000"),
+        (DOOR, "stage", "0"),
         (DOOR, "diff", "8"),
         (ROOT / "benchmarks" / "bench.py", "--help"),
     ],
@@ -359,6 +362,16 @@ def test_a_closed_pipe_gives_no_traceback(command):
     process.stdout.close()
     with process:
         assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@ON_LINUX
+@pytest.mark.parametrize("command", [(STAGES[0],), (DOOR, "diff", "8")])
+def test_an_output_without_space_is_one_line(command):
+    with Path("/dev/full").open("w") as full:
+        done = run_python(*command, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
 
 
 @NOT_ON_WINDOWS

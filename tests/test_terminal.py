@@ -1,5 +1,6 @@
 """Test pictures, by reading the cells back; pager, files and commands."""
 
+import errno
 import io
 import os
 import shutil
@@ -195,6 +196,46 @@ def test_a_file_keeps_its_mode_and_its_link(tmp_path):
     os.umask(umask)
     write_whole(tmp_path / "fresh", "new")
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+# What is printed
+
+
+def test_what_the_output_cannot_encode_is_escaped(monkeypatch):
+    stream = Stream("cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with terminal.reader_may_leave():
+        print("λ = 1")
+    assert stream.text() == "\\u03bb = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("platform", "error", "status"),
+    [
+        ("linux", OSError(errno.EPIPE, "left"), 1),
+        ("win32", OSError(errno.EINVAL, "left"), 1),
+        ("linux", OSError(errno.EINVAL, "seek"), None),
+        ("win32", OSError(errno.EINVAL, "name", "a?"), None),
+        ("linux", OSError(errno.ENOSPC, "full", "file"), None),
+    ],
+)
+def test_only_an_error_of_the_output_ends_the_program(
+    platform, error, status, monkeypatch
+):
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(
+        sys,
+        "stdout",
+        SimpleNamespace(
+            flush=lambda: None, fileno=lambda: os.open(os.devnull, os.O_WRONLY)
+        ),
+    )
+    with (
+        pytest.raises((SystemExit, OSError)) as end,
+        terminal.reader_may_leave(),
+    ):
+        raise error
+    assert getattr(end.value, "code", None) == status
 
 
 # The pager, and how commands are named

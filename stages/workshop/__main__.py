@@ -125,15 +125,11 @@ def call(name: str, arguments: list[str]) -> int | None:
 
 
 def main() -> int | None:
-    """Call the command that the arguments name; return the exit status.
-
-    The status is 1 if the reader of the output left before the end.
-    """
+    """Call the command that the arguments name; return the exit status."""
     name, *arguments = sys.argv[1:] or ["--help"]
-    status: int | None = 1
     with reader_may_leave():
         try:
-            status = call(name, arguments)
+            return call(name, arguments)
         except ModuleNotFoundError as error:
             if name == "run":  # the attendee's own file
                 raise
@@ -143,7 +139,6 @@ def main() -> int | None:
             if not stopped_importing_jax():
                 raise
             fail(f"JAX cannot be imported: {error}")
-    return status
 
 
 def stopped_importing_jax() -> bool:

@@ -117,21 +117,35 @@ def interrupts_raise() -> Iterator[None]:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End without a traceback if the reader of our output has left.
+    """End with status 1 and no traceback if the output cannot be written.
 
-    That happens in `make bench | head`, for example.
+    In `make bench | head`, for example, the reader leaves before the end. A
+    character that the output cannot encode is written as an escape.
     """
     if sys.stdout is None:
         fail("standard output is closed: there is nowhere to write", status=1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EINVAL):  # Windows: EINVAL
+        is_full = error.errno == errno.ENOSPC
+        if error.filename is not None or not (is_full or has_left(error)):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if is_full:
+            fail(f"the output cannot be written: {error.strerror}", status=1)
+        sys.exit(1)
+
+
+def has_left(error: OSError) -> bool:
+    """Return whether an error means that the reader of a pipe has left."""
+    if sys.platform == "win32" and error.errno == errno.EINVAL:
+        return True
+    return error.errno == errno.EPIPE
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
