@@ -28,7 +28,7 @@ def fail(n): return range(n)
 @pytest.fixture
 def own(tmp_path):
     path = tmp_path / "own.py"
-    path.write_text(OWN)
+    path.write_text(f"# coding: latin-1, Größe{OWN}", encoding="latin-1")
     return path
 
 
@@ -42,7 +42,7 @@ def read_rows(done):
 
 
 def line_with(path, code):
-    before, _ = path.read_text(encoding="utf-8").split(code)
+    before, _ = path.read_text(encoding="latin-1").split(code)
     return f"jaxpr of line {before.count(chr(10)) + 1}"
 
 

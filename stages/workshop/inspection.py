@@ -6,6 +6,7 @@ import ast
 import contextlib
 import functools
 import inspect as reflection
+import linecache
 import math
 import os
 import re
@@ -244,12 +245,12 @@ def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
             rows.append([name, *values, meaning])
     room = (terminal_size()[1] - 3 - len(rows)) // len(inspected)
     for i, one in enumerate(inspected):
-        source = one.path.read_text(encoding="utf-8").splitlines()
         lines = count_lines(one.jaxpr, one.path).most_common(room)
         for line, count in lines:
             values = [""] * len(inspected)
             values[i] = count
-            rows.append([f"jaxpr of line {line}", *values, source[line - 1]])
+            code = linecache.getline(str(one.path), line)
+            rows.append([f"jaxpr of line {line}", *values, code])
     return rows
 
 
