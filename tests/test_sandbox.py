@@ -47,8 +47,8 @@ def folder(tmp_path):
 def run_file(folder, tmp_path):
     """Run a file of that text within limits; return the report."""
 
-    def run_file(text, **limits):
-        path = tmp_path / "attempt.py"
+    def run_file(text, name="attempt.py", **limits):
+        path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return run_within(
             Limits(**limits),
@@ -112,6 +112,12 @@ def test_a_broken_limit_is_named_with_the_line_of_the_file(
     assert report.facts == {}
     for part in shown:
         assert part in report.why
+
+
+@pytest.mark.parametrize("name", ["größe.py", "sandbox.py"])
+def test_the_line_is_found_whatever_the_file_is_called(name, run_file):
+    report = run_file("while True: pass\n", name, seconds=0.5)
+    assert f"{name}, line 1" in report.why
 
 
 def test_a_report_does_not_hold_what_the_last_one_did(

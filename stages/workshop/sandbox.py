@@ -191,9 +191,13 @@ def explain_end(
 
 
 def find_line(traceback: str, path: Path) -> str:
-    """Return the line of the file that a traceback names, "" for none."""
+    """Return the line of the file that a traceback names, "" for none.
+
+    The traceback is in ASCII, with escapes.
+    """
+    escaped = str(path.resolve()).encode("ascii", "backslashreplace").decode()
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
-        if Path(match[1]).name == path.name:
+        if match[1] == escaped:
             line = linecache.getline(str(path), int(match[2])).strip()
             where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
             return f"{where}:\n    {line}"
