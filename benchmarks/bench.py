@@ -29,7 +29,7 @@ from sections import QUICK, SECTIONS, Sizes
 from workshop.devices import stray_variables
 from workshop.harness import check_writable, time_call
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import fail, parse, reader_may_leave, say, write_whole
+from workshop.terminal import fail, parse, reader_may_leave, say, write_asked
 
 BUDGET = 90  # seconds, after which sizes shrink
 BUSY = 10  # percent
@@ -71,10 +71,7 @@ def main() -> None:
     if table := tables.get("large") or tables.get("small"):
         report.summarize(table)
     for path, content in make_files(arguments, tables, below):
-        try:
-            write_whole(path, content)
-        except OSError as error:
-            fail(f"{path} cannot be written: {error}", status=1)
+        write_asked(path, content)
         print(f"wrote {path}")
 
 

@@ -161,13 +161,16 @@ def test_a_saved_picture_has_live_cells_black(shape, tmp_path):
 # Files
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
     path = tmp_path / "file"
     path.write_text("old")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", raise_full)
         with pytest.raises(OSError, match="full"):
             write_whole(path, "new")
+        with pytest.raises(SystemExit):
+            terminal.write_asked(path, "new")
+    assert capsys.readouterr().err.count("\n") == 1
     assert path.read_text() == "old"
     write_whole(path, "new")
     assert path.read_text() == "new"

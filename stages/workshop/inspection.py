@@ -25,7 +25,7 @@ from workshop.errors import explain_error
 from workshop.harness import check_writable, time_call
 from workshop.sandbox import check_code, check_path, import_file
 from workshop.stages import find_stages
-from workshop.terminal import fail, page, say, terminal_size, write_whole
+from workshop.terminal import fail, page, say, terminal_size, write_asked
 from workshop.tracing import count_equations, equations
 
 EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # JAX's names
@@ -219,7 +219,7 @@ def write_trace(inspected: list[Inspected], file: Path) -> None:
             for one in inspected:
                 jax.block_until_ready(one.run())
         (trace,) = Path(folder).rglob("perfetto_trace.json.gz")
-        write_whole(file, trace.read_bytes())
+        write_asked(file, trace.read_bytes())
     say(f"wrote {file}: open it at https://ui.perfetto.dev")
 
 

@@ -15,12 +15,11 @@ import numpy as np
 from PIL import Image
 
 from workshop.terminal import (
-    fail,
     say,
     shows_blocks,
     shows_true_color,
     terminal_size,
-    write_whole,
+    write_asked,
 )
 
 try:
@@ -171,8 +170,5 @@ def save_image(states: np.ndarray, output: Path) -> None:
         pixels = pixels > 0  # one bit a pixel
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
-    try:
-        write_whole(output, encoded.getvalue())
-    except OSError as error:
-        fail(f"output {output} cannot be written: {error}", status=1)
+    write_asked(output, encoded.getvalue())
     say(f"wrote {output} ({width} x {num_rows} pixels)")

@@ -185,6 +185,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_asked(path: Path, content: str | bytes) -> None:
+    """Write a file that an option names; end with one line if that fails."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        reason = error.strerror or error
+        fail(f"{path} cannot be written: {reason}", status=1)
+
+
 def parse(
     command: Callable,
     description: str | None = None,

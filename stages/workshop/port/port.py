@@ -35,7 +35,7 @@ from workshop.terminal import (
     say,
     show_item,
     show_text,
-    write_whole,
+    write_asked,
 )
 
 Run = Callable[[str, Path], Report]  # mode, path
@@ -91,7 +91,7 @@ def port(
         run = functools.partial(run_program, request, Path(folder), limits)
         facts = compare_programs(call, old.resolve(), new.resolve(), run)
     if json is not None:
-        write_whole(json, json_format.dumps(facts, indent=1) + "\n")
+        write_asked(json, json_format.dumps(facts, indent=1) + "\n")
     return 0 if facts["same"] else 1
 
 
