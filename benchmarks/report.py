@@ -128,7 +128,9 @@ def show_call(row: Row, first: Row) -> str:
     if saved <= 0 or extra > 99_000 * saved:
         return "never"
     call = max(1, math.ceil(extra / saved))
-    return f"call {call}" if call < 1000 else f"call {call // 1000}k"
+    if call < 1000:
+        return f"call {call}"
+    return f"call {math.ceil(call / 1000)}k"
 
 
 def rewrite(text: str, tables: dict[str, Table], below: str) -> str:

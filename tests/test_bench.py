@@ -203,7 +203,12 @@ def test_results_are_compared_and_only_one_row_does_not_wait(monkeypatch):
 
 def test_it_pays_off_at_the_first_call_that_is_not_later():
     numpy = Row("0 numpy", {"first": [9.0], "later": [1.5]})
-    for first, text in ((0.5, "call 1"), (2, "call 2"), (1e9, "never")):
+    for first, text in (
+        (0.5, "call 1"),
+        (2, "call 2"),
+        (1999, "call 2k"),
+        (1e9, "never"),
+    ):
         row = Row("row", {"first": [first], "later": [0.5]})
         cells = report.make_cells(row, numpy)
         assert (cells["vs NumPy"], cells["pays off"]) == ("3.0x", text)
