@@ -63,6 +63,14 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     pytest.fail("it took too long")
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended; a zombie has."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def run_python(*args: Any, timeout: float = 120, **kwargs: Any) -> Any:
     """Run this Python on a script of the repository, as a user does."""
     command = [sys.executable, *map(str, args)]

@@ -17,6 +17,7 @@ from support import (
     STAGES,
     WORKING,
     assert_refused,
+    has_ended,
     start_python,
     wait_for,
 )
@@ -26,7 +27,6 @@ from workshop.exercises import check, checks
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.expect import NotYet
 from workshop.exercises.tasks import find_tasks
-from workshop.sandbox import is_running
 from workshop.stages import failure, stage_before
 from workshop.tracing import count_runs
 
@@ -223,7 +223,7 @@ def test_a_check_can_be_ended_at_once(name, tmp_path):
     _, errors = process.communicate()
     assert errors == ""
     assert process.returncode == -getattr(signal, name)
-    wait_for(lambda: not is_running(child.pid))
+    wait_for(lambda: has_ended(child.pid))
     wait_for(lambda: not list(tmp_path.iterdir()))
 
 

@@ -1,10 +1,18 @@
 """The sandbox: a file runs within its limits, and leaves nothing running."""
 
 import os
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from support import DOOR, NOT_ON_WINDOWS, start_python, wait_for
+from support import (
+    DOOR,
+    NOT_ON_WINDOWS,
+    has_ended,
+    start_python,
+    wait_for,
+)
 from workshop.sandbox import Limits, is_running, run_within
 
 # The sandbox runs a module, which works on a file: this one imports it.
@@ -145,7 +153,29 @@ def test_what_the_file_has_started_ends_with_it(run_file, tmp_path):
         f"subprocess.run([sys.executable, '-c', {script!r}])\n"
     )
     pid = int((tmp_path / "pid").read_text())
-    wait_for(lambda: not is_running(pid))
+    wait_for(lambda: has_ended(pid))
+
+
+@pytest.mark.parametrize(
+    ("status", "is_same", "runs"),
+    [
+        (psutil.STATUS_RUNNING, True, True),
+        (psutil.STATUS_RUNNING, False, False),
+        (psutil.STATUS_ZOMBIE, True, False),
+        (psutil.AccessDenied(1), True, True),
+        (psutil.NoSuchProcess(1), True, False),
+    ],
+)
+def test_a_number_that_another_process_has_got_does_not_count(
+    status, is_same, runs
+):
+    def look():
+        if isinstance(status, Exception):
+            raise status
+        return status
+
+    process = SimpleNamespace(status=look, is_running=lambda: is_same)
+    assert is_running(process) == runs
 
 
 def start_parent(module, path, folder):
@@ -171,7 +201,7 @@ def test_a_process_ends_with_its_parent_even_while_it_imports(
     pid = int(wait_for(lambda: (tmp_path / "pid").read_text()))
     process.kill()
     process.communicate()
-    wait_for(lambda: not is_running(pid))
+    wait_for(lambda: has_ended(pid))
     assert not folder.exists()
 
 
@@ -190,4 +220,4 @@ def test_what_the_file_has_started_ends_with_the_parent(folder, tmp_path):
     pids = wait_for(lambda: (tmp_path / "pids").read_text().split())
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(map(is_running, map(int, pids))))
+    wait_for(lambda: all(map(has_ended, map(int, pids))))

@@ -220,18 +220,27 @@ def start() -> None:
 
 def end_with_parent(parent: int, folder: Path) -> None:
     """Wait until the parent has ended; remove the folder, and end too."""
-    while is_running(parent):
-        time.sleep(INTERVAL)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(parent)
+        while is_running(process):
+            time.sleep(INTERVAL)
     shutil.rmtree(folder, ignore_errors=True)
     end_with_children()
 
 
-def is_running(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
+def is_running(process: psutil.Process) -> bool:
+    """Return whether a process runs.
+
+    A zombie does not run, nor does a process that has ended and whose number
+    another one has got since.
+    """
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        return process.is_running() and not is_zombie
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True
 
 
 def report(
