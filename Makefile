@@ -13,8 +13,8 @@ GROUPS := notebooks bench tests
 ALL := $(GROUPS:%=.venv/has-%)
 WORKSHOP := .venv/bin/python stages/workshop
 
-# Recipes read these from the environment, "$$N", so that they may hold any
-# character. The override keeps make from expanding a $ in them.
+# Recipes read these from the environment, "$$N": they may hold any character.
+# The shell splits $(ARGS). The override keeps make from expanding a $ in them.
 TEXTS := N OLD NEW CALL SETUP LARGER RTOL ARGS
 $(foreach text,$(TEXTS),$(eval override $(text) := $$(value $(text))))
 export $(TEXTS)
@@ -44,10 +44,10 @@ tour progress cluster: $(CORE)
 stage diff exercise check hint watch run: $(CORE)
 	@$(WORKSHOP) $@ "$$N" $(if $(FORCE),--force) $(ARGS)
 inspect: $(CORE)  ## show what XLA makes of a stage or a file: make inspect N=5
-	@$(WORKSHOP) inspect "$$N" $(CODE) $$ARGS
+	@$(WORKSHOP) inspect "$$N" $(CODE) $(ARGS)
 port: $(CORE)  ## your own program: OLD=old.py NEW=new.py CALL="f(x)" (SETUP=)
 	@$(WORKSHOP) port $(if $(OLD),"$$OLD") $(if $(NEW),"$$NEW") $(CODE) \
-	  $(if $(LARGER),--larger "$$LARGER") $(if $(RTOL),--rtol "$$RTOL") $$ARGS
+	  $(if $(LARGER),--larger "$$LARGER") $(if $(RTOL),--rtol "$$RTOL") $(ARGS)
 doctor:  ## check whether this machine is ready
 	@$(MAKE) --no-print-directory $(CORE) || true
 	@$$(command -v .venv/bin/python || echo $(PYTHON)) stages/workshop doctor
