@@ -61,7 +61,7 @@ def test_an_exercise_is_the_stage_before_with_a_task_on_top(
     docstring = exercise.split('"""')[1]
     assert failure(docstring) is None
     assert TASKS[number].task in " ".join(docstring.split())
-    for command in ("check", "hint"):
+    for command in ("check", "hint", "run"):
         assert f"    make {command} N={number}\n" in docstring
     assert max(map(len, exercise.splitlines())) <= 79
     monkeypatch.delenv("MAKELEVEL")

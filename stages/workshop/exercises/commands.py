@@ -66,11 +66,9 @@ def make_exercise(task: Task) -> str:
     stages = find_stages()
     before = stages[stage_before(task.number)].read_text(encoding="utf-8")
     text = textwrap.fill(task.task, width=78)
-    docstring = (
-        f"Exercise {task.number}: {task.title}\n\n{text}\n\n"
-        f"    {command('check', task.number)}\n"
-        f"    {command('hint', task.number)}\n"
-    )
+    docstring = f"Exercise {task.number}: {task.title}\n\n{text}\n\n"
+    for name in ("check", "hint", "run"):
+        docstring += f"    {command(name, task.number)}\n"
     return f'"""{docstring}"""\n\n{strip_docstring(before)}'
 
 
