@@ -47,7 +47,9 @@ def line_with(path, code):
 
 
 def test_two_stages_side_by_side(run_here):
-    rows = read_rows(run_here("inspect", 4, 5))
+    done = run_here("inspect", 4, 5)
+    assert "simulate(110, 80, 80)" in done.stdout
+    rows = read_rows(done)
     assert rows["gather"][:2] == ["80", "1"]
     assert rows["while"][:2] == ["0", "1"]
     assert rows["iterations"][0] == "80"
@@ -89,6 +91,18 @@ def test_the_call_of_an_own_file_and_its_constants(own, run_here):
     call = "Model.__call__(Model(), np.ones(3))"
     rows = read_rows(run_here("inspect", own, "--call", call))
     assert rows["jaxpr equations"][0] == "1"
+
+
+def test_a_call_is_shown_as_it_was_given(own, run_here):
+    call = "look_up(a.width[:width])"
+    setup = (
+        "import types\n"
+        "a = types.SimpleNamespace(width=np.ones(999, np.float32))"
+    )
+    options = "--call", call, "--setup", setup, "--width", 100
+    done = run_here("inspect", own, *options)
+    assert call in done.stdout
+    assert read_rows(done)["memory: argument"][0] == "400"
 
 
 def test_the_trace_of_a_call(tmp_path, run_here):

@@ -81,7 +81,7 @@ def inspect(
     jaxpr: bool = False,
     hlo: bool = False,
     profile: Path | None = None,
-    call: str = "simulate(110, width, num_steps)",
+    call: str = "",
     setup: str = "",
     width: int = 80,
     num_steps: int = 80,
@@ -94,12 +94,14 @@ def inspect(
         jaxpr: Print everything that JAX recorded.
         hlo: Print everything that XLA made of it, the optimized HLO.
         profile: Write a trace of the call to this file, .json.gz.
-        call: A call of a jitted function of the file.
+        call: A call of a jitted function of the file; by default
+            "simulate(110, width, num_steps)".
         setup: Code to run first, to make the arguments.
         width: Number of cells, for the call.
         num_steps: Number of rows, for the call.
     """
-    asked = Call(call, setup, {"width": width, "num_steps": num_steps})
+    code = call or f"simulate(110, {width}, {num_steps})"
+    asked = Call(code, setup, {"width": width, "num_steps": num_steps})
     check_call(asked, profile)
     inspected = compile_calls([n, other], asked)
     show(inspected, asked, jaxpr, hlo, profile)
@@ -226,10 +228,8 @@ def write_trace(inspected: list[Inspected], file: Path) -> None:
 def show_table(inspected: list[Inspected], asked: Call) -> None:
     """Print a table that fits the screen, with a column for each program."""
     files = " and ".join(one.path.name for one in inspected)
-    call = asked.code
-    for name, size in asked.sizes.items():
-        call = re.sub(rf"\b{name}\b(?!\s*=)", str(size), call)
-    say(f"{files}: {call}; jax {jax.__version__}, {jax.default_backend()}")
+    versions = f"jax {jax.__version__}, {jax.default_backend()}"
+    say(f"{files}: {asked.code}; {versions}")
     print_rows(make_rows(inspected))
 
 
