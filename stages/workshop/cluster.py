@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,15 @@ def run_together(commands: list[list[str]]) -> None:
     """Run the commands at once; show what they print only if one fails."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     options["env"] = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    processes = []
+    processes, printed = [], []
+    end = time.monotonic() + RUN_SECONDS
     try:
         for command in commands:
             processes.append(subprocess.Popen(command, text=True, **options))
-        printed = [p.communicate(timeout=RUN_SECONDS)[0] for p in processes]
+        for process in processes:
+            left = max(0, end - time.monotonic())
+            output, _ = process.communicate(timeout=left)
+            printed.append(output)
     except subprocess.TimeoutExpired:
         fail(f"not done within {RUN_SECONDS} seconds", status=1)
     finally:
