@@ -14,6 +14,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import urllib.parse
 from pathlib import Path
 from typing import Literal
 
@@ -46,10 +47,23 @@ def find_address() -> str:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
         return ""  # git is not installed
-    # A remote may be git@host:path. Leave out a user's name or password.
-    pattern = r"(?:\w+://)?(?:.*@)?([\w-]+(?:\.[\w-]+)+)[:/](.+?)(?:\.git)?/?"
-    remote = re.fullmatch(pattern, done.stdout.strip())
-    return f"https://{remote[1]}/{remote[2]}" if remote else ""
+    return make_address(done.stdout.strip())
+
+
+def make_address(remote: str) -> str:
+    """Return the web address of a git remote, "" if it is not on the web.
+
+    A user's name or password is left out, and so is the port of ssh.
+    """
+    if "://" not in remote:  # git@host:path
+        remote = "ssh://" + remote.replace(":", "/", 1)
+    url = urllib.parse.urlsplit(remote)
+    _, _, host = url.netloc.rpartition("@")
+    if not url.scheme.startswith("http"):
+        host = host.partition(":")[0]
+    path = url.path.strip("/").removesuffix(".git")
+    is_host = re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", host)
+    return f"https://{host}/{path}" if is_host and path else ""
 
 
 def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:

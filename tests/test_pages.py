@@ -74,6 +74,26 @@ def test_a_notebook_that_its_source_does_not_make_is_noticed(
     assert "make notebooks" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://example.org/o/r.git", "https://example.org/o/r"),
+        ("https://me:word@example.org/o/r/", "https://example.org/o/r"),
+        ("https://example.org:8443/o/r", "https://example.org:8443/o/r"),
+        ("git@example.org:o/r.git", "https://example.org/o/r"),
+        ("example.org:2222/r", "https://example.org/2222/r"),
+        ("ssh://git@example.org:2222/o/r", "https://example.org/o/r"),
+        ("/srv/git/r.git", ""),
+        ("../r.git", ""),
+        ("r.git", ""),
+        ("file:///srv/r.git", ""),
+        ("", ""),
+    ],
+)
+def test_a_remote_has_an_address_if_it_is_on_the_web(remote, address):
+    assert convert.make_address(remote) == address
+
+
 def test_the_handout_shows_the_address(tmp_path):
     convert.write_pages(tmp_path, {}, "https://example.org/workshop")
     handout = (tmp_path / "handout.html").read_text(encoding="utf-8")
