@@ -7,6 +7,7 @@ them. With --force, the command makes new copies, and renames the old ones. You
 can add options of JupyterLab: `jupyter lab --help` lists them.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,7 +61,8 @@ def start_lab(options: list[str]) -> None:
         """Stop at once; a busy kernel would print a traceback first."""
         received.append(number)
         for kernel in psutil.Process().children(recursive=True):
-            kernel.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                kernel.kill()
         server.stop(from_signal=True)
 
     signal.signal(signal.SIGINT, end)
