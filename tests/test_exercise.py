@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import pytest
+import watchfiles
 
 from support import (
     NOT_ON_WINDOWS,
@@ -203,6 +204,21 @@ def test_watch_checks_every_save(run, workshop):
     assert process.returncode in (130, -signal.SIGINT)
 
 
+def test_watch_waits_while_an_editor_replaces_the_file(here, monkeypatch):
+    checked = []
+
+    def check_what_has_gone(task, _):
+        checked.append(task.number)
+        task.path.unlink()
+        return tasks.fingerprint(task.path)
+
+    commands.exercise(5)
+    monkeypatch.setattr(watchfiles, "watch", lambda *_, **__: range(3))
+    monkeypatch.setattr(commands, "check_save", check_what_has_gone)
+    commands.watch(5)
+    assert checked == [5]
+
+
 def test_a_verdict_is_compared_with_the_one_before(here, monkeypatch, capsys):
     commands.exercise(5)
     wrong = Report(steps=["imports"], why="no")
@@ -225,9 +241,10 @@ def test_a_verdict_is_compared_with_the_one_before(here, monkeypatch, capsys):
 
 def test_a_broken_file_of_progress_is_none(here, capsys):
     commands.exercise(5)
-    tasks.PROGRESS.write_text('{"5": {"hin', encoding="utf-8")
-    commands.progress()
-    assert " 0 of " in capsys.readouterr().out
+    for text in ('{"5": {"hin', "[]", '{"5": 3}'):
+        tasks.PROGRESS.write_text(text, encoding="utf-8")
+        commands.progress()
+        assert " 0 of " in capsys.readouterr().out
     for number in (1, 2):
         commands.hint(5)
         assert f" {number} of 3" in capsys.readouterr().out

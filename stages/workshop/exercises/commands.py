@@ -1,5 +1,6 @@
 """The commands for an exercise, except for the check itself."""
 
+import contextlib
 import sys
 import textwrap
 import time
@@ -124,9 +125,12 @@ def watch(n: int, /) -> None:
     )
     seen, before = None, ""  # the first time-out brings the first check
     for _ in saves:
-        if path.is_file() and path.stat().st_mtime_ns != seen:
-            seen = path.stat().st_mtime_ns
-            before = check_save(task, before)
+        # While an editor replaces the file, it may be missing or locked.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            saved = path.stat().st_mtime_ns
+            if saved != seen:
+                seen = saved
+                before = check_save(task, before)
 
 
 def check_save(task: Task, before: str) -> str:

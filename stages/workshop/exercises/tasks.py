@@ -84,8 +84,9 @@ def fingerprint(path: Path) -> str:
 def read_progress() -> dict[str, dict[str, Any]]:
     """Return what is known of each exercise; nothing if it cannot be read."""
     try:
-        return json.loads(PROGRESS.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads(PROGRESS.read_text(encoding="utf-8"))
+        return {number: dict(facts) for number, facts in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
