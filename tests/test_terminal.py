@@ -269,6 +269,13 @@ def test_another_pager_gets_the_diff_in_color(run_in_terminal):
     assert second.startswith("\x1b[1m+++ stage8")
 
 
+def test_a_pager_that_cannot_be_read_is_not_used(run_in_terminal):
+    command = [sys.executable, DOOR, "diff", 8]
+    output, status = run_in_terminal(command, {"PAGER": 'less "'})
+    assert status == 0
+    assert "return states" in output
+
+
 def test_a_command_is_named_in_the_form_that_was_typed(monkeypatch):
     named = terminal.command("check", 5)
     assert named == "python stages/workshop check 5"

@@ -83,7 +83,10 @@ def page(text: str) -> None:
     """Print a text; on a terminal through the user's pager, as git does."""
     import subprocess
 
-    pager = shlex.split(os.environ.get("PAGER", "less"))
+    try:
+        pager = shlex.split(os.environ.get("PAGER", "less"))
+    except ValueError:  # a quotation mark that is never closed
+        pager = []
     if not (sys.stdout.isatty() and pager and shutil.which(pager[0])):
         print(text)
         return
