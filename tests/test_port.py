@@ -2,6 +2,7 @@
 
 import json
 import numbers
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from workshop import tracing
 from workshop.errors import STANDARD_LIBRARY
 from workshop.port.advice import advise
 from workshop.port.causes import find_rebound, find_statements
-from workshop.port.evidence import copied_buffer, make_evidence
+from workshop.port.evidence import copied_buffer
+from workshop.port.facts import make_evidence
 from workshop.port.results import compare_results, flatten, relate
 from workshop.tracing import is_own
 
@@ -328,3 +330,12 @@ def test_only_what_the_tolerance_allows_may_differ():
 def test_bad_input_is_one_line(arguments, said):
     done = run_python(WORKSHOP, "port", *arguments, cwd=ROOT / "stages")
     assert_refused(done, said)
+
+
+def test_bad_input_is_refused_before_jax_is_imported():
+    arguments = "no.py", "no.py", "--call", "f()"
+    done = run_python("-X", "importtime", WORKSHOP, "port", *arguments)
+    assert done.returncode == 2
+    imported = re.findall(r"\| +([\w.]+)$", done.stderr, re.M)
+    assert "workshop.port.advice" in imported
+    assert "jax" not in imported

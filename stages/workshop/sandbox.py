@@ -34,6 +34,7 @@ import psutil
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import command, fail, show_path, terminal_size
 
+CALL = "--call"  # the file name of the code that this option holds
 LARGEST = 86_400  # the largest value of a limit; in seconds, it is a day
 REPORT = "report"  # the file to which the process reports
 STOPPED = "stopped"  # the file for its traceback, if it is stopped

@@ -26,12 +26,12 @@ from jax.extend.source_info_util import current
 
 from workshop.errors import STANDARD_LIBRARY
 from workshop.harness import time_call
+from workshop.sandbox import CALL
 
 # The primitives that loop, and the parameter that holds the body.
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COMPILING = "XLA is compiling"
-CALL = "--call"  # the file name of what that option holds
 WORKSHOP = Path(__file__).parent
 PATIENCE = 20  # seconds that a call may take while it is watched
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workshop.port.causes import DRAWS
-from workshop.port.evidence import LARGE, Evidence
-from workshop.tracing import CALL
+from workshop.port.facts import DRAWS, LARGE, Evidence
+from workshop.sandbox import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 MANY = 8  # operations; more than these in one call are more than one step

@@ -20,7 +20,7 @@ from workshop.port.advice import (
     show_seconds,
     words,
 )
-from workshop.port.evidence import Evidence, find_empty, make_evidence
+from workshop.port.facts import Evidence, find_empty, make_evidence
 from workshop.sandbox import (
     Limits,
     Report,

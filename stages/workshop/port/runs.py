@@ -26,16 +26,16 @@ from workshop.errors import explain_error
 from workshop.harness import time_call
 from workshop.port.advice import words
 from workshop.port.causes import experiment
-from workshop.port.evidence import find_empty, observe
+from workshop.port.evidence import observe
+from workshop.port.facts import find_empty
 from workshop.port.results import (
     Arrays,
     compare_results,
     find_tolerance,
     flatten,
 )
-from workshop.sandbox import report
+from workshop.sandbox import CALL, report
 from workshop.tracing import (
-    CALL,
     cache_misses,
     count_compilations,
     count_equations,
