@@ -39,8 +39,16 @@ from workshop.terminal import (
 )
 
 Run = Callable[[str, Path], Report]  # mode, path
-SHOWN = "the old program runs", "the port runs", "same result"
-SHOWN += ("same at the second call",)
+# The steps that runs.py reports, and what the screen calls them.
+STEPS = {
+    "imports": "imports",
+    "old_runs": "the old program runs",
+    "new_runs": "the port runs",
+    "comparable": "its result can be compared",
+    "same_result": "same result",
+    "same_again": "same at the second call",
+}
+QUIET = "imports", "comparable"  # shown only if they fail
 
 
 def port(
@@ -158,12 +166,15 @@ def show_steps(report: Report) -> None:
     """Print what went well, then how it failed."""
     facts, (*done, last) = report.facts, report.steps
     wrong = report.why or facts.get("differs", {}).get("text", "")
-    for step in filter(SHOWN.__contains__, done if wrong else report.steps):
-        dtypes = facts.get("dtypes") if step == "same result" else ""
-        show_item("OK", step + (f" ({dtypes})" if dtypes else ""))
+    for step in done if wrong else report.steps:
+        text = STEPS[step]
+        if step == "same_result" and facts["dtypes"]:
+            text += f" ({facts['dtypes']})"
+        if step not in QUIET:
+            show_item("OK", text)
     if not wrong:
         return
-    show_item("FAIL", last)
+    show_item("FAIL", STEPS[last])
     print()
     show_text(wrong)
     if "differs" in facts:

@@ -121,9 +121,9 @@ class Program:
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
     """Keep the result of a call, compare it with a second, time more."""
-    tell(step="the old program runs")
+    tell(step="old_runs")
     result, first = program.call()
-    tell(step="its result can be compared")
+    tell(step="comparable")
     arrays = program.flatten(result)
     tell(bytes=sum(array.nbytes for array in arrays.values()))
     results.write_bytes(pickle.dumps([arrays]))
@@ -153,19 +153,19 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
 def run_new(program: Program, results: Path, tell: Tell) -> None:
     """Compare two calls with the old program, then watch the port."""
     wants, folder = pickle.loads(results.read_bytes()), program.folder
-    tell(step="the port runs")
+    tell(step="new_runs")
     with cache_misses(folder) as misses, narrowing(folder) as narrowed:
         result, first = program.call()
     program.misses = misses
-    tell(step="its result can be compared", is_jax=has_jax(result))
+    tell(step="comparable", is_jax=has_jax(result))
     got = program.flatten(result)
-    tell(step="same result", dtypes=changed_dtypes(got, wants[0]))
+    tell(step="same_result", dtypes=changed_dtypes(got, wants[0]))
     difference = program.compare(got, wants[0])
     with cache_misses(folder) as again, count_compilations() as seconds:
         result, second = program.call()
     later_got = program.flatten(result)
     if difference is None:
-        tell(step="same at the second call")
+        tell(step="same_again")
         difference = program.compare(later_got, wants[-1])
         tell(at_second=difference is not None)
     if difference:
