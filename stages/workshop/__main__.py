@@ -17,7 +17,10 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import ast
 import importlib
 import sys
+from functools import partial
+from inspect import signature
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -32,24 +35,33 @@ from workshop.terminal import (
     show_item,
 )
 
-# The module of each command, in the order in which they are met.
+
+class Command(NamedTuple):
+    """Where a command is, and how its command line begins."""
+
+    module: str
+    takes_number: bool = False
+    """Whether the first argument is N."""
+    runs_stage: bool = False
+    """Whether all that follows N is for a stage."""
+
+
+# In the order in which they are met.
 COMMANDS = {
-    "tour": "tour",
-    "stage": "stages",
-    "diff": "stages",
-    "inspect": "inspection",
-    "exercise": "exercises.commands",
-    "check": "exercises.check",
-    "hint": "exercises.commands",
-    "watch": "exercises.commands",
-    "run": "exercises.commands",
-    "progress": "exercises.commands",
-    "doctor": "doctor",
-    "cluster": "cluster",
-    "port": "port.port",
+    "tour": Command("tour"),
+    "stage": Command("stages", takes_number=True, runs_stage=True),
+    "diff": Command("stages", takes_number=True),
+    "inspect": Command("inspection"),
+    "exercise": Command("exercises.commands", takes_number=True),
+    "check": Command("exercises.check", takes_number=True),
+    "hint": Command("exercises.commands", takes_number=True),
+    "watch": Command("exercises.commands", takes_number=True),
+    "run": Command("exercises.commands", takes_number=True, runs_stage=True),
+    "progress": Command("exercises.commands"),
+    "doctor": Command("doctor"),
+    "cluster": Command("cluster"),
+    "port": Command("port.port"),
 }
-# Their first argument is N, and all that follows is for a stage.
-STAGE_COMMANDS = ("stage", "run")
 # Commands that are scripts of their own: path, arguments, and what they do.
 SCRIPTS = {
     "bench": (["benchmarks/bench.py"], "Measure what each stage gains."),
@@ -62,7 +74,9 @@ def summarize(name: str) -> str:
     """Return what a command does, without importing it."""
     if name in SCRIPTS:
         return SCRIPTS[name][1]
-    path = FOLDER.joinpath(*COMMANDS[name].split(".")).with_suffix(".py")
+    path = FOLDER.joinpath(*COMMANDS[name].module.split(".")).with_suffix(
+        ".py"
+    )
     (function,) = (
         node
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -87,19 +101,21 @@ def call_script(name: str, arguments: list[str]) -> None:
 
 def call_command(name: str, arguments: list[str]) -> int | None:
     """Import a command, call it with those arguments; return its status."""
-    module = importlib.import_module(f"workshop.{COMMANDS[name]}")
+    asked = COMMANDS[name]
+    module = importlib.import_module(f"workshop.{asked.module}")
     function = getattr(module, name)
     rest: list[str] = []
-    if name in STAGE_COMMANDS:
+    if asked.runs_stage:
         arguments, rest = arguments[:1], arguments[1:]
-    parameters = function.__annotations__.keys() - {"return"}
-    if function.__annotations__.get("n") is int:
+    if asked.takes_number:
         check_number(name, arguments)
-        if len(arguments) == 1 and arguments[0].isdecimal():
-            return function(int(arguments[0]), *rest)  # tyro is slow to import
-    if arguments or parameters:
-        return parse(function, arguments=arguments, prog=name)(*rest)
-    return function()
+    is_number = len(arguments) == 1 and arguments[0].isdecimal()
+    # The parser is slow to import, and most calls do not need it.
+    if asked.takes_number and is_number:
+        function = partial(function, int(arguments[0]))
+    elif arguments or signature(function).parameters:
+        function = parse(function, arguments=arguments, prog=name)
+    return function(*rest)
 
 
 def check_number(name: str, arguments: list[str]) -> None:
