@@ -74,9 +74,8 @@ def summarize(name: str) -> str:
     """Return what a command does, without importing it."""
     if name in SCRIPTS:
         return SCRIPTS[name][1]
-    path = FOLDER.joinpath(*COMMANDS[name].module.split(".")).with_suffix(
-        ".py"
-    )
+    parts = COMMANDS[name].module.split(".")
+    path = FOLDER.joinpath(*parts).with_suffix(".py")
     (function,) = (
         node
         for node in ast.parse(path.read_text(encoding="utf-8")).body

@@ -96,7 +96,7 @@ def run_within(
         env=add_variables(environment),
         cwd=cwd,
     )
-    found = read_report(folder / REPORT)
+    found = read_report(folder / REPORT, printed)
     found.printed = printed
     if not found.facts.pop("ended", False):
         traceback = (folder / STOPPED).read_text(encoding="utf-8")
@@ -151,13 +151,16 @@ def end_session(process: subprocess.Popen) -> None:
     process.kill()
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path, printed: str) -> Report:
     """Return what a process has reported.
 
-    End with one line if it has not even started.
+    If it has ended before it could report anything, show what it printed, and
+    end with status 1.
     """
     if not path.exists():
-        fail(f"Python could not start. To see why: {command('doctor')}", 1)
+        print(printed, end="", file=sys.stderr)
+        how = command("doctor")
+        fail(f"Python could not run the file. To check this machine: {how}", 1)
     found = Report()
     for line in path.read_text(encoding="utf-8").splitlines():
         for name, value in json.loads(line).items():

@@ -59,13 +59,14 @@ def stage_before(number: int) -> int:
     return number - 1 if named is None else int(named[1])
 
 
-def failure(docstring: str) -> tuple[type[Exception], str] | None:
+def failure(text: str) -> tuple[type[Exception], str] | None:
     """Return the type and a word of the error that a stage raises on purpose.
 
-    The docstring declares it: "Fails with: TypeError, immutable". Return None
-    if the docstring declares none.
+    text: the stage's docstring, or all of its source. A line of the docstring
+    declares the error: "Fails with: TypeError, immutable". Return None if
+    there is no such line.
     """
-    found = re.search(r"^Fails with: (\w+), (.+)$", docstring, flags=re.M)
+    found = re.search(r"^Fails with: (\w+), (.+)$", text, flags=re.M)
     return found and (getattr(builtins, found[1]), found[2])
 
 

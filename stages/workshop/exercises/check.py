@@ -54,7 +54,7 @@ def check(
     check_limits(limits)
     if path is None:
         say(f"{show_path(require_file(task))}, stage {n}")
-        report = examine_own(task, limits)
+        report = examine_and_remember(task, limits)
     else:
         check_path(path)
         say(f"{show_path(path)}, stage {n}")
@@ -63,7 +63,7 @@ def check(
     return 1 if report.why else 0
 
 
-def examine_own(task: Task, limits: Limits | None = None) -> Report:
+def examine_and_remember(task: Task, limits: Limits | None = None) -> Report:
     """Examine the attendee's exercise, and remember whether it passes."""
     mark = fingerprint(task.path)
     report = examine(task, task.path, limits or Limits())

@@ -68,7 +68,7 @@ def run_checks(task: Task, path: Path, begin: Callable[[str], None]) -> str:
         simulate(*CASES[0])
     for name, shown in task.checks.items():
         begin(shown)
-        check = globals()[name]  # one of the functions below
+        check = globals()[name]  # a function below, named in tasks.toml
         found = check(module)
     return found or ""
 
@@ -118,6 +118,10 @@ def in_call(name: str, *arguments: Any) -> Iterator[str]:
         raise NotYet(f"{call}\n{reason}", reason.key) from None
     except Exception as error:
         raise Failed(call) from error
+
+
+# Below are the checks, and the functions that they use. No code here calls a
+# check by its name: tasks.toml names the checks of each exercise.
 
 
 # All exercises: the same result as stage 0.

@@ -138,12 +138,16 @@ def check_save(task: Task, before: str) -> str:
 
     before: the verdict of the previous check; "" if this is the first.
     """
-    from workshop.exercises.check import examine_own, show_report, verdict
+    from workshop.exercises.check import (
+        examine_and_remember,
+        show_report,
+        verdict,
+    )
 
     saved = "saved " if before else ""
     now = time.strftime("%H:%M:%S")
     print(f"---- {saved}{now}, checking ...", flush=True)
-    report = examine_own(task)
+    report = examine_and_remember(task)
     found = verdict(report)
     print()
     if before == found:

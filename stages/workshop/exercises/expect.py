@@ -18,10 +18,14 @@ Calls = dict[str, tuple]  # the name of a call, and its arguments
 
 
 class NotYet(Exception):
-    """What is missing, in words for the attendee or learner."""
+    """What is missing, in words for the attendee or learner.
+
+    The key names the kind of reason. Tests compare keys, so that the words can
+    be changed.
+    """
 
     def __init__(self, reason: str, key: str = "") -> None:
-        """Keep the reason; the key names its kind."""
+        """Keep the reason and its key."""
         super().__init__(reason)
         self.key = key
 
