@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +54,8 @@ def read_ascii(picture):
 )
 def test_every_cell_is_shown(size, stream, read):
     states, stream = REFERENCE.simulate(30, *size), Stream(*stream)
-    rendering.print_states(states, stream)
+    with redirect_stdout(stream):
+        rendering.print_states(states)
     lines = stream.text().splitlines()
     if stream.isatty() and size[1] > 23:  # only as many rows as fit
         assert "22 of 40" in lines.pop()
@@ -90,7 +92,8 @@ def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
 
     monkeypatch.setattr(rendering, "mp", SimpleNamespace(image=draw))
     stream, states = Stream(*stream), REFERENCE.simulate(30, 40, 8)
-    rendering.print_states(states, stream)
+    with redirect_stdout(stream):
+        rendering.print_states(states)
     assert ("\x1b" in stream.text()) == drawn == (images != [])
     for image in images:
         np.testing.assert_array_equal(image < 0.5, states)
@@ -99,7 +102,8 @@ def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
 @pytest.mark.skipif(rendering.mp is None, reason="it is not installed here")
 def test_the_real_matthewplotlib_draws():
     stream = Stream(terminal=True)
-    rendering.print_states(REFERENCE.simulate(30, 40, 8), stream)
+    with redirect_stdout(stream):
+        rendering.print_states(REFERENCE.simulate(30, 40, 8))
     assert "\x1b" in stream.text()
 
 
@@ -113,7 +117,8 @@ def test_nothing_is_wider_than_the_terminal(
     monkeypatch.setenv("COLUMNS", str(columns))
     stream = Stream(encoding)
     states = REFERENCE.simulate(110, width, 60)
-    rendering.print_states(states, stream, num_shares=3)
+    with redirect_stdout(stream):
+        rendering.print_states(states, num_shares=3)
     factor = -(-width // columns)
     assert f"{factor} x {factor}" in " ".join(stream.text().split())
     assert max(map(len, stream.text().splitlines())) <= columns
@@ -124,7 +129,8 @@ def test_nothing_is_wider_than_the_terminal(
 def test_a_picture_and_its_note_fit_what_is_left(columns, size, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     stream = Stream(terminal=True)
-    rendering.print_states(REFERENCE.simulate(30, *size), stream, 5)
+    with redirect_stdout(stream):
+        rendering.print_states(REFERENCE.simulate(30, *size), 5)
     assert 6 < stream.text().count("\n") <= 24 - 5 - 1
 
 
@@ -135,7 +141,8 @@ def test_scaling_keeps_the_mean_of_every_block(shape):
     for row, column in np.ndindex(density.shape):
         block = states[3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
         np.testing.assert_allclose(density[row, column], block.mean())
-    drawn = rendering.draw(density, Stream("ascii")).splitlines()
+    with redirect_stdout(Stream("ascii")):
+        drawn = rendering.draw(density).splitlines()
     dense = (density >= density.mean()) & (density > 0)
     np.testing.assert_array_equal(read_ascii(drawn), dense)
 

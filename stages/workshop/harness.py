@@ -264,7 +264,7 @@ def show_states(stage: ModuleType, arguments: Arguments) -> Any:
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
         num_shares = getattr(arguments, "num_devices", 1)
-        print_states(states, None, count_other_lines(arguments), num_shares)
+        print_states(states, count_other_lines(arguments), num_shares)
     if arguments.save_image and arguments.output != Path(os.devnull):
         save_image(states, arguments.output)
     return states

@@ -9,7 +9,6 @@ import io
 import math
 import sys
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from PIL import Image
@@ -38,44 +37,40 @@ ASCII_CELLS = np.array([".", "#"])
 
 
 def print_states(
-    states: np.ndarray,
-    stream: TextIO | None = None,
-    other_lines: int = 0,
-    num_shares: int = 1,
+    states: np.ndarray, other_lines: int = 0, num_shares: int = 1
 ) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
     On a terminal, print only as many rows as leave room for `other_lines` more
     lines. If there are several shares, a line above marks where each begins.
     """
-    stream = stream or sys.stdout
     columns, _ = terminal_size()
     num_rows, width = states.shape
     factor = -(-width // columns)
-    states = cut_to_screen(states, stream, factor, other_lines)
+    states = cut_to_screen(states, factor, other_lines)
     if 1 < num_shares <= width / factor / len("|255"):
-        print(mark_shares(num_shares, width / factor), file=stream)
-    print(draw(scale_down(states, factor), stream), file=stream)
+        print(mark_shares(num_shares, width / factor))
+    print(draw(scale_down(states, factor)))
     notes = []
     if factor > 1:
         notes.append(f"a point is {factor} x {factor} cells")
     if len(states) < num_rows:
         notes.append(f"the first {len(states)} of {num_rows} rows")
-        if shows_blocks(stream):
+        if shows_blocks(sys.stdout):
             notes.append("two rows on a line")
     if notes:
-        say(", ".join(notes), stream)
+        say(", ".join(notes))
 
 
 def cut_to_screen(
-    states: np.ndarray, stream: TextIO, factor: int, other_lines: int
+    states: np.ndarray, factor: int, other_lines: int
 ) -> np.ndarray:
-    """Return the rows that fit a terminal, or all rows for another stream."""
-    if not stream.isatty():
+    """Return the rows that fit a terminal, or all rows for another output."""
+    if not sys.stdout.isatty():
         return states
     columns, lines = terminal_size()
     room = lines - other_lines - 1  # the prompt needs a line
-    rows_a_line = factor * (2 if shows_blocks(stream) else 1)
+    rows_a_line = factor * (2 if shows_blocks(sys.stdout) else 1)
     if factor > 1 or len(states) > room * rows_a_line:
         room -= math.ceil(NOTE_LENGTH / columns)
     return states[: max(1, room) * rows_a_line]
@@ -91,19 +86,20 @@ def mark_shares(num_shares: int, columns: float) -> str:
     return line
 
 
-def draw(density: np.ndarray, stream: TextIO) -> str:
-    """Return the picture of a (rows, columns) array, as text for a stream.
+def draw(density: np.ndarray) -> str:
+    """Return the picture of a (rows, columns) array, as text for the output.
 
     Entries are 0 or 1, or anything between in a picture that is scaled down.
     Plain characters show such an entry as live if it is at least the picture's
     mean.
     """
-    if mp is not None and shows_true_color(stream) and shows_blocks(stream):
+    blocks = shows_blocks(sys.stdout)
+    if mp is not None and shows_true_color(sys.stdout) and blocks:
         return str(mp.image((1.2 - density) / 1.2))
     threshold = density.mean() if density.dtype.kind == "f" else 1
     cells = ((density >= threshold) & (density > 0)).astype(np.uint8)
     characters = ASCII_CELLS[cells]
-    if shows_blocks(stream):  # two rows to a line; a missing last one is dead
+    if blocks:  # two rows to a line; a missing last one is dead
         even = np.pad(cells, ((0, len(cells) % 2), (0, 0)))
         characters = HALF_BLOCKS[even[0::2] + 2 * even[1::2]]
     return "\n".join("".join(row) for row in characters)
@@ -146,7 +142,7 @@ def print_sheet(
     rules = (first + np.arange(num_columns * num_rows)) % num_rules
     for row in rules.reshape(num_rows, num_columns):
         print("".join(f"{rule:<{panels.shape[2]}}" for rule in row).rstrip())
-        print(draw(np.hstack(panels[row]), sys.stdout))
+        print(draw(np.hstack(panels[row])))
 
 
 def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:

@@ -78,16 +78,16 @@ def find_function(source: str, name: str) -> ast.FunctionDef | None:
     return None
 
 
-def sharded_stages() -> dict[int, Path]:
-    """Return the stages whose `simulate` takes num_devices.
+def sharded_stages() -> list[int]:
+    """Return the numbers of the stages whose `simulate` takes num_devices.
 
     They are not imported.
     """
-    sharded = {}
+    sharded = []
     for number, path in find_stages().items():
         simulate = find_function(path.read_text(encoding="utf-8"), "simulate")
         if any(arg.arg == "num_devices" for arg in simulate.args.args):
-            sharded[number] = path
+            sharded.append(number)
     return sharded
 
 
