@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import psutil
 import pytest
@@ -339,3 +340,17 @@ def test_bad_input_is_refused(
     done = run_here("check", *arguments.split())
     assert_refused(done, "")
     assert re.search(words, done.stderr, re.I)
+
+
+def test_a_jax_that_hides_its_programs_is_not_the_attendees_mistake(
+    monkeypatch,
+):
+    def double(x):  # one operation, which JAX compiles by itself
+        return x * 2
+
+    x = jnp.ones(1013)
+    assert tracing.largest_compiled(double, x) is not None
+    assert tracing.largest_compiled(double, x) is None  # nothing to compile
+    monkeypatch.setattr(tracing, "find_program", lambda frame: None)
+    with pytest.raises(RuntimeError, match=re.escape(jax.__version__)):
+        tracing.largest_compiled(jax.jit(double), x)

@@ -72,10 +72,19 @@ def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
 def largest_compiled(
     function: Callable, *args: Any, **kwargs: Any
 ) -> ClosedJaxpr | None:
-    """Return the largest program that this call compiles, or None."""
+    """Return the largest program that this call compiles, or None.
+
+    Raise RuntimeError if JAX compiles, but no program can be found.
+    """
     programs: list[ClosedJaxpr] = []
-    with count_compilations(programs):
+    with count_compilations(programs) as seconds:
         jax.block_until_ready(function(*args, **kwargs))
+    if seconds and not programs:
+        raise RuntimeError(
+            "The workshop cannot find the programs that jax"
+            f" {jax.__version__} compiles. This is no mistake of yours:"
+            " install the version of jax that requirements/lock.txt names."
+        )
     return max(programs, key=count_equations, default=None)
 
 
