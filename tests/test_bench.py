@@ -206,6 +206,7 @@ def test_it_pays_off_at_the_first_call_that_is_not_later():
     for first, text in (
         (0.5, "call 1"),
         (2, "call 2"),
+        (999, "call 999"),
         (1999, "call 2k"),
         (1e9, "never"),
     ):

@@ -119,6 +119,7 @@ PROVOKE = [
     lambda: jax.jit(lambda i: {1: 2}[i])(1),
     lambda: jnp.random,
     lambda: jnp.matrix,
+    lambda: jnp.clip(ONES, 0, 1, out=ONES),
     lambda: jnp.clip(ONES, a_min=0),
     lambda: jax.random.normal(jax.random.key(0), size=3),
     lambda: jax.jit(lambda n: [*range(n)])(3),

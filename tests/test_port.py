@@ -14,10 +14,10 @@ import pytest
 from support import ROOT, assert_refused, plain_environment, run_python
 from workshop import tracing
 from workshop.errors import STANDARD_LIBRARY
-from workshop.port.advice import advise
+from workshop.port.advice import WORDS, advise, explain
 from workshop.port.causes import find_rebound, find_statements
 from workshop.port.evidence import copied_buffer
-from workshop.port.facts import make_evidence
+from workshop.port.facts import DRAWS, make_evidence
 from workshop.port.results import compare_results, flatten, relate
 from workshop.tracing import is_own
 
@@ -213,6 +213,8 @@ WRITES = {"scatters": {"": 10_000}, "loops": []}
         ({"eager": {"": 1000}, "small": 900}, "one_by_one_small"),
         ({"calls": {"f": 100}, "chained": {"f": 99}}, "calls_chained"),
         ({"calls": {"f": 100}}, "calls"),
+        ({"later": 0.2, "grows": [100, 160]}, "unrolled_grows"),
+        ({"later": 0.2, "grows": [100, 140]}, ""),
         (WRITES, "scatter"),
         (WRITES | {"later": 0.2}, ""),
         ({"later": 0.2, "outside": {"a.py:1": 0.7}, "inside": 0.3}, "outside"),
@@ -223,6 +225,28 @@ WRITES = {"scatters": {"": 10_000}, "loops": []}
 def test_the_first_advice_follows_from_times_and_counts(changed, name):
     findings = advise(make_evidence(STEP_BY_STEP | changed))
     assert [finding["name"] for finding in findings][:1] == [name] * bool(name)
+
+
+def test_a_run_that_came_to_no_end_excludes_nothing():
+    """What changed is named, and only what was tried is excluded."""
+    facts = {"differs": {"text": ""}, "repeats": True, "old_repeats": True}
+    facts |= {"tried": ["with_64_bits"]}
+    changed = {"name": "RNG", "function": "step", "line": "old.py:1"}
+    changed |= {"before": f"{DRAWS} 1", "after": f"{DRAWS} 2"}
+    named = explain(make_evidence(facts | {"changed": changed}))
+    assert "`RNG`" in named
+    unknown = explain(make_evidence(facts))
+    assert WORDS["tried"]["with_64_bits"] in unknown
+    assert WORDS["tried"]["without_jit"][:10] not in unknown
+    assert "fewer steps" in unknown
+
+
+def test_wrong_counts_and_shapes_come_before_floats():
+    want = {"result[0]": np.ones(3), "result[1]": np.array(5)}
+    got = {"result[0]": np.zeros(3), "result[1]": np.array(4)}
+    assert compare_results(got, want).path == "result[1]"
+    got["result[1]"] = np.zeros((2, 2))
+    assert "(2, 2)" in compare_results(got, want).text
 
 
 def fill(i, carry):

@@ -155,7 +155,7 @@ def surrounding(e: Evidence) -> Rows:
     for line, number in [*e.reads.items()][:1]:
         values = {"line": line, "number": number}
         yield number > 2, "reads", running / 20, values
-        yield number <= 2, "reads_once", 0, values
+        yield number <= 2 and percent > 10, "reads_once", 0, values
     names = ", ".join(e.callbacks)
     yield names, "callbacks", running / 20, {"names": names}
     yield e.narrowed, "narrowed", 0, {"line": "".join(e.narrowed[:1])}
@@ -194,7 +194,7 @@ def causes(e: Evidence) -> Causes:
     The surest come first.
     """
     yield e.dropped, "dropped", {"line": e.dropped}
-    yield e.without_jit, name_change(e), e.changed
+    yield from kept_values(e)
     random = any("random" in name for name in e.operations)
     memory = e.uninitialized and not random
     yield memory, "uninitialized", {"line": e.uninitialized}
@@ -208,7 +208,24 @@ def causes(e: Evidence) -> Causes:
     yield random, "draws", {}
     yield from numbers(e)
     tried = ", ".join(words("tried", name) for name in e.tried)
-    yield tried, "unknown", {"tried": tried}
+    hint = f" {words('unknown', 'hint')}" if is_unsure(e) else ""
+    yield tried, "unknown", {"tried": tried, "hint": hint}
+
+
+def is_unsure(e: Evidence) -> bool:
+    """Return whether the run without jit did not come to its end."""
+    return "without_jit" not in e.tried
+
+
+def kept_values(e: Evidence) -> Causes:
+    """Yield the value that jit has kept from tracing.
+
+    If the run without jit took too long, it is only probably the cause.
+    """
+    proof = "proven" if e.without_jit else "probable"
+    applies = e.without_jit or (e.changed and is_unsure(e))
+    values = e.changed | {"proof": words("proofs", proof)}
+    yield applies, name_change(e), values
 
 
 def numbers(e: Evidence) -> Causes:

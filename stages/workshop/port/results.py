@@ -120,7 +120,12 @@ def compare_results(
             "structure: got {}, want {}\nLet both programs return the same"
             " structure, or make it the same in --call.".format(*names)
         )
-    found = (compare_arrays(p, got[p], want[p], rtol, atol) for p in want)
+    for path in want:
+        if unlike := compare_kinds(path, got[path], want[path]):
+            return unlike
+    # Exact values come first, because a wrong count says most.
+    paths = sorted(want, key=lambda path: want[path].dtype.kind in "fc")
+    found = (compare_values(p, got[p], want[p], rtol, atol) for p in paths)
     return next(filter(None, found), None)
 
 
@@ -135,22 +140,29 @@ def find_tolerance(got: Arrays, want: Arrays) -> str:
     return ""
 
 
-def compare_arrays(
-    path: str,
-    got: np.ndarray,
-    want: np.ndarray,
-    rtol: float | None = None,
-    atol: float = 0,
+def compare_kinds(
+    path: str, got: np.ndarray, want: np.ndarray
 ) -> Difference | None:
-    """Return the first difference of two arrays, None if there is none."""
+    """Return how shape or dtype differ, None if they do not."""
     kinds = [KINDS.get(a.dtype.kind, a.dtype.kind) for a in (got, want)]
     for what, pair in ("shape", (got.shape, want.shape)), ("dtype", kinds):
         if pair[0] != pair[1]:
             pair = getattr(got, what), getattr(want, what)
             text = f"{path}, {what}: got {pair[0]}, want {pair[1]}"
             return Difference(text, path)
+    return None
+
+
+def compare_values(
+    path: str,
+    got: np.ndarray,
+    want: np.ndarray,
+    rtol: float | None,
+    atol: float,
+) -> Difference | None:
+    """Return the first difference of two arrays of one shape and kind."""
     wrong, notes = got != want, ""
-    if kinds[0] in "fc":
+    if want.dtype.kind in "fc":
         wrong, notes = compare_inexact(got, want, rtol, atol)
     if not np.any(wrong):
         return None
@@ -228,7 +240,7 @@ def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Return whether two arrays are the same."""
-    return compare_arrays("", a, b) is None
+    return compare_results({"": a}, {"": b}) is None
 
 
 def find_wrapped(got: np.ndarray, want: np.ndarray) -> list[str]:
