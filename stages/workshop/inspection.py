@@ -103,8 +103,7 @@ def inspect(
     code = call or f"simulate(110, {width}, {num_steps})"
     asked = Call(code, setup, {"width": width, "num_steps": num_steps})
     check_call(asked, profile)
-    inspected = compile_calls([n, other], asked)
-    show(inspected, asked, jaxpr, hlo, profile)
+    show(compile_calls([n, other], asked), asked, jaxpr, hlo, profile)
 
 
 def check_call(asked: Call, profile: Path | None) -> None:
