@@ -213,6 +213,8 @@ def test_it_pays_off_at_the_first_call_that_is_not_later():
         row = Row("row", {"first": [first], "later": [0.5]})
         cells = report.make_cells(row, numpy)
         assert (cells["vs NumPy"], cells["pays off"]) == ("3.0x", text)
+    same = dataclasses.replace(numpy, label="as fast as NumPy")
+    assert report.make_cells(same, numpy)["pays off"] == "never"
     cells = report.make_cells(numpy, row)
     assert (cells["vs NumPy"], cells["pays off"]) == ("3.0x slower", "never")
 

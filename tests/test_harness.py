@@ -35,6 +35,7 @@ from support import (
     wait_for,
 )
 from workshop import devices, harness, tour
+from workshop.stages import find_stages
 
 BLOCKS = set(" ▀▄█")
 
@@ -68,6 +69,7 @@ def test_every_stage_at_40_columns(number, tmp_path, monkeypatch, run_here):
     assert ("rule_table[" in out) == (number == 0)
     times = re.findall(r"\d\.\d+\s+seconds", out)
     assert len(times) == {0: 1, 7: 3}.get(number, 2)
+    assert ("(trace, compile," in " ".join(out.split())) == (number > 2)
     with Image.open("output.png") as image:
         pixels = np.asarray(image.convert("L"))
     if number == 6:  # all rules, 16 in a row, with gray lines between
@@ -86,6 +88,14 @@ def test_nothing_but_text_unless_asked(tmp_path, monkeypatch, run_here):
     out = output_of(run_here(5, "--no-print-image", "--rule", 30))
     assert not set("▀▄█") & set(out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_files_of_one_number_are_refused(tmp_path, capsys):
+    for name in ("stage1_one.py", "stage1_two.py"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit, match="2"):
+        find_stages(tmp_path)
+    assert "stage1_two.py" in capsys.readouterr().err
 
 
 def test_the_rule_is_printed_as_the_table_of_a_stage(run_here):
