@@ -82,7 +82,7 @@ def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
         sizes = QUICK if quick else Sizes()
         if spent > BUDGET and not quick:
             sizes = QUICK
-            say(f"{BUDGET} seconds are over: the next section is smaller.")
+            say(f"{BUDGET} seconds are up: the next section is smaller.")
         lines = SECTIONS[name](stages, sizes)
         tables[name], seconds = time_call(report.show, name, lines)
         spent += seconds

@@ -122,7 +122,7 @@ def show_ratio(ratio: float) -> str:
 
 
 def show_call(row: Row, first: Row) -> str:
-    """Return the first call after which all took less time than NumPy's."""
+    """Return from which call on the total time is less than NumPy's."""
     extra = row.seconds("first") - row.seconds()
     saved = first.seconds() - row.seconds()
     if saved <= 0 or extra > 99_000 * saved:

@@ -121,7 +121,7 @@ def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def require_distribution(u: np.ndarray, v: np.ndarray) -> None:
-    """Raise NotYet unless v is in a fifth of the squares, with noise."""
+    """Raise NotYet unless v is 0.5 in a fifth of the squares, plus noise."""
     squares = np.round(2 * v)
     alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
     expect.that(

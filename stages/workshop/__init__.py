@@ -1,1 +1,1 @@
-"""Provide what every stage shares and what is not part of the lesson."""
+"""Provide the code that all stages share, which no lesson is about."""

@@ -34,7 +34,7 @@ def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
     """Return what is wrong with (num_steps, width) states, None if nothing.
 
     Only one thing is reported: first the shape, then the dtype, then the first
-    wrong cell in reading order, with the rows around it in both diagrams.
+    wrong cell in reading order, with the rows around it, got beside want.
     """
     states, expected = np.asarray(states), np.asarray(expected)
     if states.shape != expected.shape:

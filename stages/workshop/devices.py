@@ -34,7 +34,7 @@ class DeviceArguments:
     """The command line of a stage that runs on many devices."""
 
     num_devices: int | None = None
-    """Devices of this process; by default, the most that divide the width."""
+    """Devices of this process; by default, as many as divide the width."""
     coordinator: str | None = None
     """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
     num_processes: int | None = None

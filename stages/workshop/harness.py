@@ -117,7 +117,7 @@ class ShardedArguments(DeviceArguments, Arguments):
 
 
 def find_kind(stage: ModuleType) -> tuple[type[Arguments], Callable]:
-    """Return the command line of a stage, and the function that shows it."""
+    """Return the class of a stage's arguments, and what shows the stage."""
     if failure(inspect.getdoc(stage) or ""):
         return FailingArguments, show_failure
     if hasattr(stage, "simulate_rules"):

@@ -145,7 +145,7 @@ def find_file(name: str) -> Path:
         return stages[int(name)]
     if not Path(name).is_file():
         numbers = f"{min(stages)} to {max(stages)}"
-        fail(f"N must be a stage, {numbers}, or a file, got {name!r}")
+        fail(f"N must be a stage ({numbers}) or a file, got {name!r}")
     check_path(Path(name), "N")
     return Path(name).resolve()
 

@@ -49,7 +49,7 @@ LONG = 1000  # equations: no program is so long without an unrolled loop
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
     """Return the program of this call, None if it cannot be traced.
 
-    A function that looks at values, to print a loss for example, cannot.
+    A function that looks at values, for example to print a loss, cannot be.
     """
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
@@ -302,7 +302,7 @@ class Recorder(Trace):
         self.eager_loop, self.small = "", 0
 
     def note_read(self, frame: FrameType | None) -> None:
-        """Count a read by the user's line itself, or through NumPy."""
+        """Count a read that a line of the user makes, directly or in NumPy."""
         while frame and f"{os.sep}numpy{os.sep}" in frame.f_code.co_filename:
             frame = frame.f_back
         if frame and is_own(frame.f_code.co_filename, self.folder):

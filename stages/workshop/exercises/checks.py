@@ -290,7 +290,7 @@ def one_call_for_all_rules(module: ModuleType) -> None:
 
 # Exercise 7: a rule that a gradient finds.
 def learned_by_a_gradient(module: ModuleType) -> None:
-    """Require that learn_rule finds two rules, by a gradient of JAX."""
+    """Require that learn_rule finds two rules, with a gradient from JAX."""
     get_function(module, "learn_rule")
     for case in LEARNED:
         require_learned(module, case)

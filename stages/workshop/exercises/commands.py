@@ -162,7 +162,7 @@ def check_save(task: Task, before: str) -> str:
 
 
 def progress() -> None:
-    """Print how many exercises pass, in one line for the chat."""
+    """Print how many exercises pass, in one line to paste into the chat."""
     known, tasks = read_progress(), find_tasks()
     passing, begun = [], []
     for number, task in tasks.items():

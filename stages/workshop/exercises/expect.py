@@ -76,7 +76,7 @@ def states(got: Any, want: np.ndarray, call: str) -> None:
 def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
     """Raise NotYet with the first wrong number.
 
-    index: what the axes count, for the message.
+    index: the word before the position in the message, such as "step".
     """
     result(got, call)
     got, want = np.asarray(got), np.asarray(want)

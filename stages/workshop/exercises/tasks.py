@@ -93,7 +93,7 @@ def read_progress() -> dict[str, dict[str, Any]]:
 def remember(number: int, **facts: Any) -> None:
     """Add facts to what is known of an exercise.
 
-    If they cannot be written, one line says so, and nothing else is lost.
+    If they cannot be written, print one line that says so, and go on.
     """
     progress = read_progress()
     progress[str(number)] = progress.get(str(number), {}) | facts

@@ -160,7 +160,7 @@ def find_statements(path: str) -> set[int]:
 
 
 def find_rebound(path: Path) -> dict[str, str]:
-    """Return an argument that gets a new array which is not returned."""
+    """Return an argument set to a new array, in a function without return."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if not isinstance(node, ast.FunctionDef):
             continue

@@ -175,9 +175,9 @@ def written_at(jaxpr: Any) -> Iterator[Any]:
 
 
 def find_unrolled(jaxpr: Any, folder: str) -> dict[str, Any]:
-    """Return how often operations are repeated, if they are half a program.
+    """Return how often operations repeat, if they make up half a program.
 
-    Operations are the same if they come from the same lines of the user.
+    Operations are the same if they come from the same lines of user code.
     """
     inner = [*equations(jaxpr)]
     least = LONG if any(e.primitive.name in LOOPS for e in inner) else AGAIN

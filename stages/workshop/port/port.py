@@ -93,7 +93,7 @@ def port(
     limits = Limits(seconds, gigabytes)
     check_limits(limits)
     say(f"{new.name} against {old.name}: {call}")
-    say(f"(Each has {seconds:g} seconds: this may take a while.)")
+    say(f"(Each program has {seconds:g} seconds: this may take a while.)")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = functools.partial(run_program, request, Path(folder), limits)

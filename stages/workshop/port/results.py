@@ -266,7 +266,7 @@ def find_order(got: np.ndarray, want: np.ndarray) -> list[str]:
     for axis in range(got.ndim):
         ways[f"axis {axis} is reversed"] = np.flip(got, axis)
         for by in (1, -1, 2, -2):
-            way = f"axis {axis} is moved by {-by}"
+            way = f"rolled along axis {axis} by {-by}"
             ways[way] = np.roll(got, by, axis)
     found = [way for way, array in ways.items() if same(array, want)]
     return ["order", found[0]] if found else ["shuffled", ""]
