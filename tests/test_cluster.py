@@ -104,7 +104,7 @@ def test_a_failure_is_shown_and_what_hangs_is_ended(monkeypatch, capfd):
 def test_the_death_of_one_ends_the_other(victim):
     """Kill one process in the middle of a long run."""
     port = cluster.free_port()
-    size = "--width", 4000, "--num-steps", 400_000, "--no-print-image"
+    size = "--width", 64, "--num-steps", 10_000_000, "--no-print-image"
     processes = [start(i, port, "--num-devices", 1, *size) for i in (0, 1)]
     try:
         assert "2 devices" in processes[0].stdout.readline()
