@@ -49,7 +49,7 @@ port: $(CORE)  ## your own program: OLD=old.py NEW=new.py CALL="f(x)" (SETUP=)
 	@$(WORKSHOP) port $(if $(OLD),"$$OLD") $(if $(NEW),"$$NEW") $(CODE) \
 	  $(if $(LARGER),--larger "$$LARGER") $(if $(RTOL),--rtol "$$RTOL") $(ARGS)
 doctor:  ## check whether this machine is ready
-	@$(MAKE) --no-print-directory $(CORE) || true
+	@$(MAKE) -s --no-print-directory $(CORE) || true
 	@$$(command -v .venv/bin/python || echo $(PYTHON)) stages/workshop doctor
 pictures: $(CORE)  ## install matthewplotlib, which draws in color (optional)
 	-@GIT_TERMINAL_PROMPT=0 $(PIP) install -r requirements/pictures.txt

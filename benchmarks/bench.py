@@ -94,7 +94,7 @@ def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
 def check_arguments(arguments: Arguments) -> list[str]:
     """Return the sections to measure, in order.
 
-    Ends with one line and status 2 if something cannot work.
+    Ends with one line and status 2 if an argument is invalid.
     """
     asked = [name.strip() for name in arguments.only.split(",")]
     if not set(asked) <= set(SECTIONS):

@@ -14,7 +14,7 @@ from workshop.terminal import fail
 
 
 def prepare_jax(device: str | None) -> None:
-    """Start JAX, with a CPU device for each core and without saved programs.
+    """Start JAX with a CPU device for each core, and no compilation cache.
 
     Ends with one line and status 2 if JAX does not find the device.
     """

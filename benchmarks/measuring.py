@@ -42,7 +42,7 @@ class Row:
         return float(np.median(self.samples[name]))
 
     def is_repeated(self) -> bool:
-        """Return whether later calls were measured more than once."""
+        """Return whether more than one later call was measured."""
         return len(self.samples.get("later", [])) > 1
 
     def spread(self) -> float:

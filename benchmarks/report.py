@@ -60,7 +60,7 @@ def show_spread(rows: list[Row]) -> None:
 
 
 def summarize(table: Table) -> None:
-    """Print the summary for the room to remember: a line for each stage."""
+    """Print what the audience should remember: a line for each stage."""
     first, *others = table.rows
     heads = {head: head for head in make_cells(first, first)}
     print()
@@ -122,7 +122,7 @@ def show_ratio(ratio: float) -> str:
 
 
 def show_call(row: Row, first: Row) -> str:
-    """Return from which call on the total time is less than NumPy's."""
+    """Return after which call the total time is less than NumPy's."""
     extra = row.seconds("first") - row.seconds()
     saved = first.seconds() - row.seconds()
     if saved <= 0 or extra > 99_000 * saved:

@@ -57,6 +57,14 @@ def test_two_stages_side_by_side(run_here):
     assert rows[line_with(STAGES[4], "return rule_table[")][0] == "640"
 
 
+def test_every_equation_is_of_a_line_or_elsewhere(run_here):
+    for number in (5, 10):
+        rows = read_rows(run_here("inspect", number))
+        counts = [int(v[0]) for k, v in rows.items() if k[:8] == "jaxpr of"]
+        counts.append(int(rows["jaxpr elsewhere"][0]))
+        assert sum(counts) == int(rows["jaxpr equations"][0])
+
+
 def test_the_loops_of_a_halo_and_its_messages(run_here):
     rows = read_rows(run_here("inspect", 10))
     assert rows["ppermute"][0] == rows["collective-permute"][0] == "2"

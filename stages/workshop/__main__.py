@@ -1,7 +1,7 @@
 """Run a command of the workshop: `python stages/workshop check 5`.
 
 A command is a function: its signature is the command line, and its docstring
-is the help. Without a command, all are listed. This file needs nothing but
+is the help. Without a command, it lists them all. This file needs nothing but
 Python, because the doctor must run where the installation failed.
 """
 
@@ -43,10 +43,10 @@ class Command(NamedTuple):
     takes_number: bool = False
     """Whether the first argument is N."""
     runs_stage: bool = False
-    """Whether all that follows N is for a stage."""
+    """Whether everything after N is passed on to a stage."""
 
 
-# In the order in which they are met.
+# In the order in which an attendee meets them.
 COMMANDS = {
     "tour": Command("tour"),
     "stage": Command("stages", takes_number=True, runs_stage=True),
@@ -66,7 +66,7 @@ COMMANDS = {
 SCRIPTS = {
     "bench": (["benchmarks/bench.py"], "Measure what each stage gains."),
     "lab": (["notebooks/lab.py"], "Open your copies of the notebooks."),
-    "html": (["notebooks/convert.py", "html"], "Make pages of the notebooks."),
+    "html": (["notebooks/convert.py", "html"], "Convert notebooks to HTML."),
 }
 
 
@@ -159,7 +159,7 @@ def main() -> int | None:
 def stopped_importing_jax() -> bool:
     """Return whether JAX raised an error while it was imported.
 
-    It does that if an environment variable has a value that is not allowed.
+    This happens if an environment variable has a value that JAX rejects.
     """
     return "jax" not in sys.modules and "jax.version" in sys.modules
 

@@ -33,8 +33,9 @@ CASES = [
 def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
     """Return what is wrong with (num_steps, width) states, None if nothing.
 
-    Only one thing is reported: first the shape, then the dtype, then the first
-    wrong cell in reading order, with the rows around it, got beside want.
+    Only the first problem is reported: the shape, the dtype, or the first
+    wrong cell in reading order. That cell is shown with the rows around it, as
+    they are and as they should be.
     """
     states, expected = np.asarray(states), np.asarray(expected)
     if states.shape != expected.shape:
@@ -71,7 +72,7 @@ def surroundings(
     """Return up to three rows around the cell, both diagrams side by side."""
     num_steps, width = expected.shape
     columns, _ = terminal_size()
-    reach = max(1, min(REACH, (columns - 14) // 4))  # 14: all but the cells
+    reach = max(1, min(REACH, (columns - 14) // 4))  # 14 hold no cells
     start = max(0, min(cell - reach, width - 2 * reach - 1))
     stop = min(width, start + 2 * reach + 1)
     shown = stop - start

@@ -15,7 +15,7 @@ from typing import Any
 
 from workshop.terminal import fail, say
 
-CONNECT_SECONDS = 30  # a process waits so long for the others
+CONNECT_SECONDS = 30  # how long a process waits for the others
 HEARTBEAT_SECONDS = 20  # after which JAX takes a silent process for dead
 MAX_DEVICES = 256  # in a process; 1024 simulated ones take minutes to start
 

@@ -52,7 +52,7 @@ class Finding(NamedTuple):
 
 
 def how_to_install(path: str = "requirements.txt", target: str = "") -> str:
-    """Return the command that installs a list of requirements."""
+    """Return the next command to type in order to install requirements."""
     if uses_make():
         return f"make {target or 'doctor'}"
     if sys.prefix != sys.base_prefix:
@@ -173,7 +173,7 @@ def check_terminal() -> Finding:
     color = "color" if shows_color(sys.stdout) else "no color"
     details = f"{columns} x {lines}, {color}, {sys.stdout.encoding}"
     if not shows_blocks(sys.stdout):
-        return Finding("NOTE", "terminal", f"{details}: pictures of # and .")
+        return Finding("NOTE", "terminal", f"{details}: draws with # and .")
     return Finding("OK", "terminal", details)
 
 

@@ -117,7 +117,7 @@ class ShardedArguments(DeviceArguments, Arguments):
 
 
 def find_kind(stage: ModuleType) -> tuple[type[Arguments], Callable]:
-    """Return the class of a stage's arguments, and what shows the stage."""
+    """Return the class of a stage's arguments, and the function to show it."""
     if failure(inspect.getdoc(stage) or ""):
         return FailingArguments, show_failure
     if hasattr(stage, "simulate_rules"):

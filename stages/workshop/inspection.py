@@ -36,7 +36,7 @@ MEANINGS = {
     "  gather": "looks up by index",
     "  scatter-add": "adds up by index",
     "  scan": "a loop, its body counted once",
-    "  iterations": "of each scan, the outer one first",
+    "  iterations": "of the scans, the outer one first",
     "  ppermute": "sends to another device",
     "constants": "bytes of arrays that it closes over",
     "  largest": "the largest of these arrays",
@@ -93,7 +93,7 @@ def inspect(
         other: Another one, to see both side by side.
         jaxpr: Print everything that JAX recorded.
         hlo: Print everything that XLA made of it, the optimized HLO.
-        profile: Write a trace of the call to this file, .json.gz.
+        profile: Write a trace of the call to this .json.gz file.
         call: A call of a jitted function of the file; by default
             "simulate(110, width, num_steps)".
         setup: Code to run first, to make the arguments.
@@ -233,7 +233,7 @@ def show_table(inspected: list[Inspected], asked: Call) -> None:
 
 
 def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
-    """Return rows of counts, then rows of the lines with most equations."""
+    """Return rows of counts, then of the lines with the most equations."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
@@ -242,19 +242,23 @@ def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
         values = [values.get(name, 0) for values in found]
         if any(values):
             rows.append([name, *values, meaning])
-    room = (terminal_size()[1] - 3 - len(rows)) // len(inspected)
+    room = (terminal_size()[1] - 3 - len(rows)) // len(inspected) - 1
     for i, one in enumerate(inspected):
         lines = count_lines(one.jaxpr, one.path).most_common(room)
-        for line, count in lines:
+        rest = found[i]["jaxpr equations"] - sum(count for _, count in lines)
+        for line, count in [*lines, (0, rest)]:
             values = [""] * len(inspected)
             values[i] = count
-            code = linecache.getline(str(one.path), line)
-            rows.append([f"jaxpr of line {line}", *values, code])
+            name, code = "jaxpr elsewhere", "other lines, and JAX's own"
+            if line:
+                name = f"jaxpr of line {line}"
+                code = linecache.getline(str(one.path), line)
+            rows.append([name, *values, code])
     return rows
 
 
 def print_rows(rows: list[list[Any]]) -> None:
-    """Print a table, cut at the width of the screen but not below 80."""
+    """Print a table, cut at the screen's width but not before column 80."""
     columns, _ = terminal_size()
     texts = [
         [f"{cell:,}" if isinstance(cell, int) else cell for cell in row]

@@ -3,7 +3,7 @@
 The parent calls `run_within`, which starts a process and reads its report. In
 that process, `start` imports the module that works on the file, and the module
 calls `report`. The process watches its own time and memory, and ends when its
-parent has ended: this way it works on every system.
+parent has ended. This way, the limits work on every operating system.
 """
 
 import ast
@@ -236,7 +236,7 @@ def is_running(process: psutil.Process) -> bool:
     """Return whether a process runs.
 
     A zombie does not run, nor does a process that has ended and whose number
-    another one has got since.
+    has been reused.
     """
     try:
         is_zombie = process.status() == psutil.STATUS_ZOMBIE

@@ -1,7 +1,7 @@
 """Find out what the terminal can show, and print to it.
 
-Also parse command lines, and write files whole. This needs nothing but Python
-until a command line is parsed, so that the doctor can use it.
+Also parse command lines, and write files atomically. This needs nothing but
+Python until a command line is parsed, so that the doctor can use it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any, NoReturn, TextIO
 
 BLOCKS = "█▀▄"
 
-# less leaves at the end of the text (F, E) and at Ctrl-C (K), and its prompt
-# says how to go on, so that nobody types a command into it.
+# The pager `less` quits at the end of the text (F, E) and at Ctrl-C (K). Its
+# prompt says how to go on, so that nobody types a command into it.
 LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
@@ -47,7 +47,7 @@ def shows_color(stream: TextIO) -> bool:
 
 
 def shows_true_color(stream: TextIO) -> bool:
-    """Return whether stream shows colors of 24 bits."""
+    """Return whether stream shows 24-bit colors."""
     known = os.environ.get("COLORTERM") in ("truecolor", "24bit")
     return shows_color(stream) and (known or "WT_SESSION" in os.environ)
 
@@ -164,7 +164,7 @@ def fail(message: str, status: int = 2) -> NoReturn:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text in UTF-8, whole or not at all.
+    """Write a file whole or not at all; encode text as UTF-8.
 
     The file is written under a new name beside the old one, and then renamed.
     It keeps its mode, a link keeps pointing to it, and a device is written to
@@ -229,7 +229,7 @@ def parse(
 
 
 def defer(function: Callable) -> Callable:
-    """Return a function with the same signature that returns the call."""
+    """Return a function with the same signature that only prepares a call."""
 
     @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable:
@@ -275,7 +275,7 @@ def uses_make() -> bool:
 
 
 def command(name: str, n: int | None = None, arguments: str = "") -> str:
-    """Return how to type a command: with make, if this one was."""
+    """Return how to type a command: with make if the user typed make."""
     by_make = uses_make()
     words = ["make" if by_make else "python stages/workshop", name]
     if n is not None:

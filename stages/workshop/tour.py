@@ -16,7 +16,7 @@ from workshop.terminal import (
     wrap,
 )
 
-FIRST_LINES = 4  # with the first picture: three of the stage, the question
+FIRST_LINES = 4  # next to the first picture: the stage's three, the question
 LATER_LINES = 12  # that a later stage may print; its picture is cut to fit
 MOST_ROWS = 80
 

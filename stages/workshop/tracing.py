@@ -36,20 +36,20 @@ WORKSHOP = Path(__file__).parent
 PATIENCE = 20  # seconds that a call may take while it is watched
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
-MISSES = {  # reasons to trace again, by JAX's words for them
+MISSES = {  # reasons to trace again, and JAX's words for them
     "fresh": "never seen function",
     "form": "tuple of length|symmetric difference",
     "types": "different input types",
     "static": "",
 }
-FEW = 8  # values: more than a point in space has
+FEW = 8  # values; a point in space has fewer
 LONG = 1000  # equations: no program is so long without an unrolled loop
 
 
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
     """Return the program of this call, None if it cannot be traced.
 
-    A function that looks at values, for example to print a loss, cannot be.
+    For example, a function that prints a loss cannot be traced.
     """
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
@@ -82,7 +82,7 @@ def largest_compiled(
     if seconds and not programs:
         raise RuntimeError(
             "The workshop cannot find the programs that jax"
-            f" {jax.__version__} compiles. This is no mistake of yours:"
+            f" {jax.__version__} compiles. This is not your mistake:"
             " install the version of jax that requirements/lock.txt names."
         )
     return max(programs, key=count_equations, default=None)
@@ -173,7 +173,7 @@ def count_runs(jaxpr: Any, name: str) -> float:
 def carried(loop: Any) -> list[Any]:
     """Return the shapes and dtypes of what a loop carries.
 
-    A stacked result has one more axis outside the loop than inside.
+    Stacked results are left out: outside the loop they have one more axis.
     """
     inside = loop.params[LOOPS[loop.primitive.name]].out_avals
     outside = [variable.aval for variable in loop.outvars]
@@ -192,7 +192,7 @@ def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
 
 
 def describe_compilation() -> str:
-    """Return a note if the main thread waits for XLA to compile much."""
+    """Return a note if the main thread waits for a long compilation."""
     frame = sys._current_frames()[threading.main_thread().ident]
     while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back
@@ -202,7 +202,7 @@ def describe_compilation() -> str:
     return (
         f"{COMPILING} a program of {count_equations(program):,}"
         " equations. A program of this length comes from a Python loop that"
-        " jit unrolls, or from `unroll=`: move the loop into the program."
+        " jit unrolls, or from `unroll=`. Use scan, without `unroll=`."
     )
 
 
@@ -231,9 +231,10 @@ def count_compilations(
 
 
 def is_own(file: str, folder: str) -> bool:
-    """Return whether the user, who works in a folder, wrote a file.
+    """Return whether a file is the user's own code.
 
-    The folder may hold Python, packages and this workshop, too.
+    The user works in the folder, but Python, packages and this workshop may
+    be in it too.
     """
     if file == CALL:
         return True
@@ -269,11 +270,11 @@ class Value(Tracer):
         self.array, self.used = array, False
 
     def to_concrete_value(self) -> Any:
-        """Return the array to JAX, which needs it for a shape for example."""
+        """Return the array to JAX, which needs it, for example, in a shape."""
         return self.array
 
     def read(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Note a method, and let the array do it."""
+        """Note the call of a method, and pass it on to the array."""
         self.used = True
         self._trace.note_read(sys._getframe(1))
         return getattr(self.array, name)(*args, **kwargs)
@@ -302,7 +303,7 @@ class Recorder(Trace):
         self.eager_loop, self.small = "", 0
 
     def note_read(self, frame: FrameType | None) -> None:
-        """Count a read that a line of the user makes, directly or in NumPy."""
+        """Count a read that the user's code makes, directly or in NumPy."""
         while frame and f"{os.sep}numpy{os.sep}" in frame.f_code.co_filename:
             frame = frame.f_back
         if frame and is_own(frame.f_code.co_filename, self.folder):
@@ -399,7 +400,7 @@ def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
 
 
 def read_miss(text: str, folder: str) -> dict[str, str]:
-    """Return what JAX reports of a function that it traces, if it is own."""
+    """Return JAX's report of a cache miss, {} if it is not in user code."""
     line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
     name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
     if not (line and name and is_own(line[1], folder)):

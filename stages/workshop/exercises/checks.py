@@ -57,7 +57,7 @@ def work(tell: Callable[..., None], number: str, path: Path) -> None:
 def run_checks(task: Task, path: Path, begin: Callable[[str], None]) -> str:
     """Return what the last check found; begin gets the name of each step.
 
-    Raise NotYet, Failed or the attendee's error at the first that fails.
+    Raise NotYet, Failed or the attendee's error at the first step to fail.
     """
     begin("imports")
     module = import_file(path)
@@ -310,7 +310,7 @@ def require_learned(module: ModuleType, case: Case) -> None:
     states = load_reference().simulate(*case)
     learned, (first, *_, last) = learn(module, states)
     found = {"rule": case[0], "first": first, "last": last}
-    require(last <= first, "loss_grows", **found)  # NaN is not
+    require(last <= first, "loss_grows", **found)  # false for NaN
     require(last <= first / 10, "loss_falls_slowly", **found)
     table = load_reference().make_rule_table(case[0])
     for entry, want in np.ndenumerate(table):
@@ -372,7 +372,7 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
 
 
 def count_carried(loop: Any) -> int:
-    """Return how many numbers a loop carries, besides rows that it fills."""
+    """Return how many numbers a loop carries, without the rows it fills."""
     carry = tracing.carried(loop)
     return sum(v.size for v in carry if v.shape[:1] != (NUM_STEPS,))
 

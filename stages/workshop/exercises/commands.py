@@ -33,7 +33,7 @@ NEXT = {
 
 
 def exercise(n: int, /, force: bool = False) -> None:
-    """Start an exercise: write the stage to change, with the task on top.
+    """Start an exercise: copy the stage to change, with the task on top.
 
     Args:
         n: The number of the exercise.

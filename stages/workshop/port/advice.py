@@ -16,9 +16,9 @@ from workshop.port.facts import DRAWS, LARGE, Evidence
 from workshop.sandbox import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-MANY = 8  # operations; more than these in one call are more than one step
+MANY = 8  # operations; a call with more of them does more than one step
 FEW = 4  # this many calls of a function count as a loop
-HUNDREDS = 300  # this many operations on few values loop over elements
+HUNDREDS = 300  # this many operations on few values mean a loop over elements
 TINY = 1e-4  # seconds; a call that NumPy ends sooner is too small for JAX
 QUICK = 2e-3  # seconds that JAX may need to send such a call
 SMALL = 1000  # values that a step computes
@@ -79,7 +79,7 @@ def function_of(e: Evidence) -> str:
 
 
 def tracing(e: Evidence) -> Rows:
-    """Yield what is traced again at a repeated call, or often in the first."""
+    """Yield what a later call traces again, or the first call traces often."""
     spent, again = e.compiling, e.again
     yield spent and e.eager_loop, "loop_outside", spent, {"line": e.eager_loop}
     if again and not e.eager_loop:
@@ -218,7 +218,7 @@ def is_unsure(e: Evidence) -> bool:
 
 
 def kept_values(e: Evidence) -> Causes:
-    """Yield the value that jit has kept from tracing.
+    """Yield the value that jit has kept since it traced the function.
 
     If the run without jit took too long, it is only probably the cause.
     """

@@ -135,7 +135,7 @@ class Walk:
     def look(
         self, primitive: Any, params: dict, arrays: list, made: list, line: str
     ) -> None:
-        """Keep the first line of each event, and what a bare call makes."""
+        """Keep each event's first line, and the results of call statements."""
         self.operations.add(primitive.name)
         path, _, number = line.rpartition(":")
         if path and int(number) in find_statements(path):
@@ -218,7 +218,7 @@ def find_index_events(
 
 
 def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
-    """Yield a float that an integer dtype does not hold."""
+    """Yield a float that an integer dtype cannot hold."""
     info = np.iinfo(dtype)
     fits = (before > info.min - 1) & (before < info.max + 1)
     if not fits.all():
@@ -228,7 +228,7 @@ def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
 def find_overflow(
     primitive: Any, params: dict, values: list[np.ndarray], dtype: Any
 ) -> Iterator[tuple[str, str]]:
-    """Yield the dtype of a sum that, computed with floats, is too large."""
+    """Yield the dtype of a sum if it is too small for the sum in floats."""
     floats = (jax.numpy.asarray(value, float) for value in values)
     params = {k: v for k, v in params.items() if "element_type" not in k}
     exact, limits = primitive.bind(*floats, **params), np.iinfo(dtype)
@@ -276,7 +276,7 @@ class Watch:
         self.changed: dict[str, str] = {}
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        """Make arguments JAX arrays, as jit does; compare all else read."""
+        """Make arguments JAX arrays, as jit does; compare other reads."""
         if not is_own(frame.f_code.co_filename, self.folder):
             return
         caller: FrameType | None = frame
@@ -293,7 +293,7 @@ class Watch:
     def compare(self, code: CodeType, name: str, value: str) -> None:
         """Note the first name whose value has changed.
 
-        An attribute of `self` counts less, as it may be an argument.
+        An attribute of `self` counts less, because `self` may be an argument.
         """
         before = self.seen.setdefault((code, name), value)
         known = self.changed.get("name", "self.").startswith("self.")

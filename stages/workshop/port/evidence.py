@@ -158,7 +158,7 @@ def copied_buffer(program: Any, loop: Any) -> str:
 def written_at(jaxpr: Any) -> Iterator[Any]:
     """Yield the shapes of arrays that a program writes at a computed index.
 
-    What is written at a fixed index, such as a boundary, is no record.
+    Writes at a fixed index, such as those to a boundary, do not count.
     """
     fixed: set[Any] = set()
     for equation in jaxpr.eqns:

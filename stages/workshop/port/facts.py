@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 LARGE = 100_000  # bytes that take time to copy, or memory to hold
-DRAWS = "a generator"  # the descriptions of random generators begin so
+DRAWS = "a generator"  # how the description of a random generator begins
 
 
 @dataclasses.dataclass
@@ -56,7 +56,7 @@ class Evidence:
     reused: str  # the line that uses a random key once more
     events: dict[str, list[str]]  # see causes.find_events
     tried: list[str]  # the experiments that came to an end
-    old_repeats: bool  # whether two old calls are the same
+    old_repeats: bool  # whether two old calls return the same
     uninitialized: str  # the line of np.empty, if that may differ
 
 

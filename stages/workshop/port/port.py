@@ -66,7 +66,8 @@ def port(
 ) -> int:
     """Compare your own program with its port, and say what to do next.
 
-    Exit status 0 if the results are the same, 1 if not, 2 for bad arguments.
+    The exit status is 0 if the results are the same, 1 if not, and 2 for bad
+    arguments.
 
     Args:
         old: The program in NumPy.
@@ -78,7 +79,7 @@ def port(
             is unrolled.
         rtol: How far floats may differ, relative to the value or to the
             mean of all values. The default depends on their dtype.
-        atol: How far floats may differ in any case, such as 1e-8.
+        atol: How far floats may differ, whatever their size, such as 1e-8.
         json: Write all that was found to this file.
         seconds: How long each program may run.
         gigabytes: How much memory each may use.
@@ -182,7 +183,10 @@ def show_steps(report: Report) -> None:
     size = facts.get("bytes", 0) / 1e9
     if report.broken == "gigabytes":
         least = math.ceil(6 * size + 4)
-        say(f"The result has {size:.3g} GB. Allow more: --gigabytes {least}")
+        say(
+            f"The result takes {size:.3g} GB. To allow more memory:"
+            f" --gigabytes {least}"
+        )
     if report.broken == "seconds":
         say(
             "Allow more time with --seconds, or make a smaller call. If no"

@@ -31,7 +31,7 @@ class NotComparable(TypeError):
 
 
 def flatten(result: Any, call: str = "f(x)") -> Arrays:
-    """Return every array of a result by its path: result[0].mean.
+    """Return every array of a result by its path, such as result[0].mean.
 
     NumPy's arrays are copied, since a program may change them later. A list
     of arrays or numbers of one shape is stacked, as a scan stacks them. Raises
@@ -86,7 +86,7 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
     else:
         call = f"{'list' if hasattr(leaf, '__iter__') else 'vars'}({call})"
     raise NotComparable(
-        f"{name} is a {kind}. port can compare arrays, numbers and strings,"
+        f"{name} is a {kind}. `port` compares arrays, numbers and strings,"
         " and tuples, lists, dicts and dataclasses of these."
         f' A call that may help: --call "{call}"'
     )
@@ -110,8 +110,8 @@ def compare_results(
 
     Integers, booleans and strings have to be equal. Floats may differ by atol,
     or by rtol times the value or the mean of all values: the largest of these
-    counts. The default rtol is the error to expect of the narrower of the two
-    dtypes after some operations. It is at least that of 32 bits, because a
+    counts. The default rtol is the error to expect after some operations in
+    the narrower of the two dtypes. It is at least that of 32 bits, because a
     Python float may come from a 32-bit value.
     """
     if got.keys() != want.keys():
@@ -259,7 +259,7 @@ def find_sign(got: np.ndarray, want: np.ndarray) -> list[str]:
 
 
 def find_order(got: np.ndarray, want: np.ndarray) -> list[str]:
-    """Return in which order an array has the values of the other one."""
+    """Return how the order differs if both arrays have the same values."""
     if not same(np.sort(got, axis=None), np.sort(want, axis=None)):
         return []
     ways = {"rows and columns are exchanged": got.T}

@@ -61,7 +61,7 @@ class Program:
         self.load()
 
     def load(self) -> None:
-        """Import the file, and those beside it, from the beginning."""
+        """Import the file, and those beside it, anew."""
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None) or ""
             if Path(file).parent == self.path.parent:
@@ -108,7 +108,7 @@ class Program:
         return statistics.median(times)
 
     def flatten(self, result: Any) -> Arrays:
-        """Return the arrays of a result by their paths: at least one."""
+        """Return a result's arrays by their paths; fail if it has no array."""
         if arrays := flatten(result, self.request["call"]):
             return arrays
         raise ValueError(words("nothing", "says"))
@@ -120,7 +120,7 @@ class Program:
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
-    """Keep the result of a call, compare it with a second, time more."""
+    """Keep a call's result, compare a second one with it, time more calls."""
     tell(step="old_runs")
     result, first = program.call()
     tell(step="comparable")
