@@ -131,7 +131,7 @@ def print_header(below: str, busy: int) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return the error in one line, with its file and line in a stage."""
+    """Return a one-line message; if a stage failed, name its file and line."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)

@@ -143,7 +143,7 @@ def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
         before, _, rest = text.partition(start)
         _, marker, after = rest.partition(end)
         if not marker:
-            raise ValueError(f"no {start.strip()} with {end} below")
+            raise ValueError(f"it needs {start.strip()}, and {end} below it")
         if set(sections) <= set(tables):
             lines = make_table([tables[s] for s in sections], columns)
             new = "\n".join([*lines, "", below, ""])

@@ -38,7 +38,7 @@ WORKING = [n for n in STAGES if n not in FAILING]
 
 
 def output_of(done: subprocess.CompletedProcess) -> str:
-    """Return what a command printed; it ended well and did not complain."""
+    """Return what a command printed; require status 0 and no complaint."""
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -94,7 +94,7 @@ def options(env: dict[str, str] | None = None, **kwargs: Any) -> dict:
 def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
     """Return this environment with UTF-8, 80 columns, and env on top.
 
-    What would change JAX or the colors is left out.
+    Variables that would change JAX or the colors are left out.
     """
     inherited = {
         name: value

@@ -297,7 +297,7 @@ def test_a_terminal_may_be_narrow(columns, monkeypatch, capsys):
 
 
 def test_success_says_what_to_notice_and_what_is_next(check_file, monkeypatch):
-    """Check it with variables set from outside, and count the words."""
+    """Set variables that must have no effect, and count the lines."""
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     monkeypatch.setenv("XLA_FLAGS", "--no_such_flag")
     monkeypatch.setenv("MAKELEVEL", "1")

@@ -95,7 +95,7 @@ def test_a_failure_is_shown_and_what_hangs_is_ended(monkeypatch, capfd):
     monkeypatch.setattr(cluster, "RUN_SECONDS", 1)
     with pytest.raises(SystemExit, match="1"):
         run_together("import time; time.sleep(60)")
-    with pytest.raises(SystemExit, match="1"):  # the limit is for both
+    with pytest.raises(SystemExit, match="1"):  # they share one limit
         run_together(*(f"import time; time.sleep({s})" for s in (0.7, 1.5)))
 
 

@@ -219,7 +219,7 @@ BAD_INPUT = [  # the number of a stage, its arguments, what the line names
     (9, f"{PROCESSES} 0 --num-processes 0", "num_processes 0"),
     (9, f"{PROCESSES} 2", "process_id 2"),
     (9, f"{PROCESSES} 0 --num-devices 16", "num_devices 2 80 16"),
-    *((n, "--rule 300", "rule 300") for n in STAGES),  # each stage checks
+    *((n, "--rule 300", "rule 300") for n in STAGES),  # each stage checks it
 ]
 
 

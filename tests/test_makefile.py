@@ -123,7 +123,7 @@ def test_without_a_network_and_after_an_interruption(make):
     make(".venv/has-bench")
     assert (packages / "tiny.py").exists()
 
-    # A newer lock file keeps the environment, another LATEST does not.
+    # A newer lock file does not rebuild the environment. A new LATEST does.
     (folder / "requirements" / "lock.txt").touch()
     make("wheelhouse")
     assert (packages / "tiny.py").exists()

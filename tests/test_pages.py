@@ -1,4 +1,4 @@
-"""The set-up cell, and what is made of notebooks: .ipynb files and pages."""
+"""The set-up cell, and the .ipynb files and pages made from the sources."""
 
 import re
 

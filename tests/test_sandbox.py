@@ -145,7 +145,7 @@ def test_a_report_does_not_hold_what_the_last_one_did(
 
 @NOT_ON_WINDOWS
 def test_what_the_file_has_started_ends_with_it(run_file, tmp_path):
-    """Start also a process whose parent has ended already."""
+    """Also start a process whose parent has already ended."""
     script = (
         f"import subprocess, sys; child = subprocess.Popen({SLEEP});"
         " open('pid', 'w').write(str(child.pid))"

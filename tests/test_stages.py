@@ -228,7 +228,7 @@ def program_of(function, *args, **kwargs):
 
 
 def count(jaxpr, name=None):
-    """Count the operations that run, those of a scan at each iteration."""
+    """Count operations. With a name, count a scan's at each iteration."""
     total = 0
     for equation in jaxpr.eqns:
         inner = list(jaxprs_in_params(equation.params))

@@ -18,7 +18,7 @@ run = gray_scott_jax.simulate.__wrapped__
 
 
 def start_with(share=0.2, high=1, keys=(0, 1, 2)):
-    """Return a start with one of its parts made in another way."""
+    """Return a make_initial_state that makes one part in another way."""
 
     def make_initial_state(key, width):
         drawn = jax.random.split(key, 3)

@@ -270,7 +270,7 @@ class Value(Tracer):
         self.array, self.used = array, False
 
     def to_concrete_value(self) -> Any:
-        """Return the array to JAX, which needs it, for example, in a shape."""
+        """Return the array; JAX needs its values, for example for a shape."""
         return self.array
 
     def read(self, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -1,8 +1,8 @@
 """Check an attendee's file, and show the first thing that is not right.
 
-A check runs in two processes. This module starts one for the attendee's file,
-with limits of time and memory (sandbox.py), and prints what it reports. In
-the other process, checks.py imports the file and looks at what it does.
+A check runs in two processes. This module starts the second one, with limits
+of time and memory (sandbox.py), and prints what it reports. In that second
+process, checks.py imports the attendee's file and looks at what it does.
 """
 
 import os

@@ -355,7 +355,7 @@ def compare_packed(words: Any, case: Case) -> None:
 
 
 def a_bit_for_each_cell(module: ModuleType) -> str:
-    """Require loops that carry words, and do not unpack them for a step."""
+    """Require that loops carry words, and that no step unpacks them."""
     width = 4160  # 32 divides it
     case = (30, width, NUM_STEPS)
     require_compiled(module, "simulate_packed", *case, cells=32)

@@ -60,7 +60,7 @@ def find_tasks() -> dict[int, Task]:
 
 
 def find_task(number: int) -> Task:
-    """Return the exercise of a stage; end with one line if it has none."""
+    """Return the exercise of a stage; exit with a message if it has none."""
     tasks = find_tasks()
     if number not in tasks:
         numbers = ", ".join(map(str, tasks))

@@ -186,7 +186,7 @@ def as_numbers(array: Any) -> np.ndarray:
 def find_events(
     primitive: Any, params: dict, values: list[np.ndarray], after: np.ndarray
 ) -> Iterator[tuple[str, str]]:
-    """Yield what differs from NumPy, or hides a mistake, in an operation."""
+    """Yield where an operation differs from NumPy or hides a mistake."""
     kind = primitive.name
     yield from find_index_events(kind, params, values)
     if after.dtype.kind in "iu":
@@ -293,7 +293,8 @@ class Watch:
     def compare(self, code: CodeType, name: str, value: str) -> None:
         """Note the first name whose value has changed.
 
-        An attribute of `self` counts less, because `self` may be an argument.
+        Any other name replaces an attribute of `self`, because `self` may be
+        an argument.
         """
         before = self.seen.setdefault((code, name), value)
         known = self.changed.get("name", "self.").startswith("self.")

@@ -273,7 +273,7 @@ def find_order(got: np.ndarray, want: np.ndarray) -> list[str]:
 
 
 def find_change(got: np.ndarray, want: np.ndarray) -> list[str]:
-    """Return a factor, an offset or a step between two arrays."""
+    """Return the factor or offset between two arrays, or a shift by a step."""
     if want.dtype.kind in "if" and np.isfinite(got).all() and np.all(want):
         factor, offset = got / want, got.astype(float) - want
         for name, values in ("factor", factor), ("offset", offset):

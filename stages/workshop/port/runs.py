@@ -222,7 +222,7 @@ RUNS = {"old": run_old, "again": run_again, "new": run_new}
 
 
 def work(tell: Tell, mode: str, request: str, path: Path) -> None:
-    """Report what is found, and why it fails if it does."""
+    """Run a mode of RUNS, and report what it finds, or why it fails."""
     content, names = json.loads(request), {}
     try:
         tell(step="imports")
