@@ -262,9 +262,11 @@ def test_a_command_that_is_not_there(run_here):
 
 
 @pytest.mark.parametrize("name", ["stage", "diff", "check", "hint", "watch"])
-def test_a_command_without_its_number_is_one_line(name, run_here):
+def test_a_command_without_its_number_is_one_line(name, run_here, monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
     assert_refused(run_here(name), f"{name} 5")
-    assert_refused(run_here(name, ""), f"{name} 5")
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert_refused(run_here(name, ""), f"{name} N=5")
     assert_refused(run_here(name, "five"), "five")
 
 
