@@ -8,7 +8,7 @@ Each result is compared with stage 0's before its time is shown.
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # while importing jax, too
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # even while importing jax
 
 import dataclasses
 import json
@@ -31,8 +31,8 @@ from workshop.harness import check_writable, time_call
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, parse, reader_may_leave, say, write_asked
 
-BUDGET = 90  # seconds, after which sizes shrink
-BUSY = 10  # percent
+BUDGET = 90  # seconds; after this time, the sections are smaller
+BUSY = 10  # percent of the cores; above this, a warning is printed
 PICTURE = ".github/bench.png"  # relative to the README's folder
 
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
-    """Measure and print section after section."""
+    """Measure and print one section after another."""
     stages, tables, spent = load_stages(STAGES_FOLDER), {}, 0.0
     for name in names:
         sizes = QUICK if quick else Sizes()
@@ -94,7 +94,7 @@ def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
 def check_arguments(arguments: Arguments) -> list[str]:
     """Return the sections to measure, in order.
 
-    Ends with one line and status 2 if an argument is invalid.
+    End with one line and status 2 if an argument is invalid.
     """
     asked = [name.strip() for name in arguments.only.split(",")]
     if not set(asked) <= set(SECTIONS):
@@ -116,7 +116,7 @@ def check_arguments(arguments: Arguments) -> list[str]:
 
 
 def print_header(below: str, busy: int) -> None:
-    """Print what this is measured on, and what the columns mean."""
+    """Print a description of the machine, and what the columns mean."""
     say(below)
     if busy > BUSY:
         say("The machine is busy: times are longer, and vary more.")

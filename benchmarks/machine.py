@@ -14,9 +14,9 @@ from workshop.terminal import fail
 
 
 def prepare_jax(device: str | None) -> None:
-    """Start JAX with a CPU device for each core, and no compilation cache.
+    """Start JAX with one CPU device per core, without a compilation cache.
 
-    Ends with one line and status 2 if JAX does not find the device.
+    End with one line and status 2 if JAX does not find the device.
     """
     jax.config.update("jax_enable_compilation_cache", False)
     if "JAX_NUM_CPU_DEVICES" not in os.environ:

@@ -15,7 +15,7 @@ from workshop.terminal import fail, moves_cursor
 
 RULE = 110
 MIN_CALLS, MAX_CALLS = 3, 100
-ENOUGH, TOO_LONG = 0.3, 3.0  # seconds of a row's later calls
+ENOUGH, TOO_LONG = 0.3, 3.0  # seconds that a row's later calls take together
 
 
 class Program(NamedTuple):
@@ -38,7 +38,7 @@ class Row:
     extrapolated: bool = False
 
     def seconds(self, name: str = "later") -> float:
-        """Return the median of the samples of that name."""
+        """Return the median of the samples with this name."""
         return float(np.median(self.samples[name]))
 
     def is_repeated(self) -> bool:
@@ -60,7 +60,7 @@ def check(label: str, states: Any, expected: np.ndarray) -> None:
 def measure(
     program: Program, inputs: tuple, expected: np.ndarray, wait: bool = True
 ) -> Row:
-    """Time the first call and later ones; compare the first and last."""
+    """Time a first call and later calls; check the first and last result."""
     label, simulate, to_states = program
     if moves_cursor(sys.stdout):
         print(f"{label} ...", end="\r", flush=True)
@@ -84,10 +84,13 @@ def measure(
 def measure_each(
     programs: Iterable[Program], inputs: tuple, expected: np.ndarray
 ) -> Iterator[Row]:
-    """Yield a row for each program, and with a GPU also one on the CPU."""
+    """Yield a row for each program.
+
+    With a GPU or TPU, a jitted program gets a second row, on the CPU.
+    """
     for program in programs:
         yield measure(program, inputs, expected)
-        is_jitted = hasattr(program.simulate, "lower")  # it runs anywhere
+        is_jitted = hasattr(program.simulate, "lower")  # runs on any device
         if is_jitted and jax.devices()[0].platform != "cpu":
             program = program._replace(label=f"{program.label}, CPU")
             with jax.default_device(jax.devices("cpu")[0]):
@@ -100,8 +103,8 @@ def extrapolate(
 ) -> Row:
     """Measure calls with few rows, and estimate a call with all rows.
 
-    A later call is taken to need the same time for each row. The time to
-    compile is taken to grow linearly with the number of rows.
+    The estimate assumes that each row takes the same time in a later call, and
+    that the time to compile grows linearly with the number of rows.
     """
     rule, width, num_steps = inputs
     few, more = probes

@@ -1,4 +1,4 @@
-"""Draw how many times as fast as NumPy each stage is."""
+"""Draw the speed of each stage relative to NumPy."""
 
 import io
 import textwrap
@@ -10,7 +10,7 @@ INK, GRAY = "#1f2328", "#59636e"
 
 
 def draw(table: Table, below: str) -> bytes:
-    """Return a PNG picture for a slide: a white card for any background."""
+    """Return a PNG picture: a white card for a slide of any color."""
     from matplotlib import rc_context, rcParamsDefault  # slow to import
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
@@ -32,7 +32,7 @@ def draw(table: Table, below: str) -> bytes:
 
 
 def draw_rows(panel: Any, table: Table) -> None:
-    """Draw a dot for each row on a log axis, or say why there is none."""
+    """Draw a dot for each row on a log axis, or write why there is no dot."""
     rows = [row for row in table.rows if not row.label.endswith(ASIDE)]
     for y, row in enumerate(rows):
         x, text, color = 1, row.remark, GRAY
@@ -56,5 +56,5 @@ def draw_rows(panel: Any, table: Table) -> None:
 
 
 def name_tick(x: float, _: int) -> str:
-    """Return "1/10x", "1x" or "1,000x"."""
+    """Return a label such as "1/10x", "1x" or "1,000x"."""
     return f"{x:,.0f}x" if x >= 1 else f"1/{1 / x:,.0f}x"

@@ -29,7 +29,7 @@ Stages = dict[str, ModuleType]
 
 
 def load_stages(folder: Path) -> Stages:
-    """Import the stages of a folder, by labels such as "5 scan"."""
+    """Import the stages of a folder; the keys are labels such as "5 scan"."""
     return {
         f"{number} {path.stem.partition('_')[2]}": load_stage(path)
         for number, path in find_stages(folder).items()
@@ -43,7 +43,7 @@ def trace(stage: ModuleType) -> Any:
 
 
 def is_unrolled(stage: ModuleType) -> bool:
-    """Return whether JAX sees the steps of the loop one by one."""
+    """Return whether JAX traces each step of the loop separately."""
     jaxpr = trace(stage)
     return bool(jaxpr.eqns) and "scan" not in primitives(jaxpr)
 
@@ -66,7 +66,7 @@ def most_devices(num_parts: int) -> int:
 
 
 def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
-    """Yield the programs of a stage: on one device, on many, packed."""
+    """Yield the programs of a stage: on one device, on several, or packed."""
     if takes_devices(stage):
         for n in sorted({1, most_devices(width)}):
             name = f"{label}, 1 device" if n == 1 else f"{label}, {n} devices"
@@ -108,7 +108,7 @@ def rule_programs(stages: Stages, width: int) -> Iterator[Program]:
 
 
 def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
-    """Return the states of each rule, by a loop in Python."""
+    """Return the states of each rule, computed in a Python loop."""
     return [simulate(int(rule), *shape) for rule in rules]
 
 
@@ -120,8 +120,8 @@ def join(states: Any) -> np.ndarray:
 def last_rows(stages: Stages, width: int) -> Iterator[Program]:
     """Yield programs that return only the words after num_steps steps.
 
-    These are the last stage that uses words on one device, the last one that
-    uses many devices, and C if there is a compiler.
+    The programs are the last stage that uses words on one device, the last
+    stage that uses words on many devices, and C if there is a compiler.
     """
     on_words = [k for k, s in stages.items() if hasattr(s, "scan_words")]
     *_, one = [k for k in on_words if not takes_devices(stages[k])]
@@ -209,7 +209,7 @@ def run_c(
 
 
 def make_cax() -> Program:
-    """Return CAX's program: on JAX, with float cells and without row 0."""
+    """Return CAX's program. It uses JAX and float cells, and omits row 0."""
     from cax.cs.elementary import Elementary
 
     code = Elementary.wolfram_code_from_rule_number(RULE)

@@ -86,7 +86,7 @@ def print_row(label: str, cells: dict[str, str], remark: str = "") -> None:
 
 def make_cells(row: Row, first: Row) -> dict[str, str]:
     """Return the cells of a row, by the name of their column."""
-    if "later" not in row.samples and row.num_cells:  # of the section scale
+    if "later" not in row.samples and row.num_cells:  # in section scale
         speeds = {k: row.num_cells / row.seconds(k) for k in row.samples}
         return {k: f"{speed / 1e6:,.0f}" for k, speed in speeds.items()}
     mark = "~" if row.extrapolated else ""
@@ -101,7 +101,7 @@ def make_cells(row: Row, first: Row) -> dict[str, str]:
 
 
 def show_time(row: Row, name: str = "later") -> str:
-    """Return "0.021 ms", "31.4 ms" or "1.25 s"."""
+    """Return a text such as "0.021 ms", "31.4 ms" or "1.25 s"."""
     number, unit = row.seconds(name), "s"
     if number < 1:
         number, unit = 1e3 * number, "ms"
@@ -111,12 +111,12 @@ def show_time(row: Row, name: str = "later") -> str:
 
 
 def speedup(row: Row, first: Row) -> float:
-    """Return the time of the first row divided by that of a row."""
+    """Return how many times as fast a row is as the first row."""
     return first.seconds() / row.seconds()
 
 
 def show_ratio(ratio: float) -> str:
-    """Return "764x", or "40x slower"."""
+    """Return a text such as "764x" or "40x slower"."""
     factor, slower = (ratio, "") if ratio >= 1 else (1 / ratio, " slower")
     return f"{factor:,.{1 if factor < 10 else 0}f}x{slower}"
 
@@ -136,7 +136,7 @@ def show_call(row: Row, first: Row) -> str:
 def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
     """Return the text of a README, with its tables replaced by this run's.
 
-    Raises ValueError if a marker is missing.
+    Raise ValueError if a marker is missing.
     """
     for name, (sections, columns) in IN_README.items():
         start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"

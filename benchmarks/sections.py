@@ -67,10 +67,10 @@ def show_large(stages: Stages, sizes: Sizes) -> Lines:
 
 
 def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
-    """Yield the rows of all stages, and one that only writes the result.
+    """Yield the rows of all stages, and a row that only writes the result.
 
-    probes are numbers of rows: unrolled loops are measured with these, and
-    extrapolated.
+    If probes are given, unrolled loops are measured with these numbers of
+    rows, and the times are extrapolated.
     """
     inputs, seen = (RULE, size, size), {}
     expected = load_reference().simulate(*inputs)
@@ -120,7 +120,7 @@ def measure_phases(label: str, stage: ModuleType, expected: np.ndarray) -> Row:
 
 
 def show_rules(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield all rules: a call for each, and one call for all."""
+    """Yield rows that compute all rules: a call for each, or one for all."""
     width, num_steps = sizes.rules_shape
     yield f"256 rules, {num_steps} rows of {width} cells each"
     inputs = ALL_RULES, width, num_steps
@@ -130,7 +130,7 @@ def show_rules(stages: Stages, sizes: Sizes) -> Lines:
 
 
 def show_waiting(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield one call, timed without waiting for its result, and with."""
+    """Yield rows that time a call without and with waiting for its result."""
     width, num_steps = sizes.waiting_shape
     yield f"{num_steps} rows of {width} cells"
     inputs, scan = (RULE, width, num_steps), find_scan(stages)
@@ -144,7 +144,7 @@ def show_waiting(stages: Stages, sizes: Sizes) -> Lines:
 
 
 def show_scale(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield the speed by width, and where many devices are faster."""
+    """Yield the speed at each width, and the widths where many devices win."""
     yield "Mcells/s by width; only the last row is kept"
     faster = []
     for exponent in sizes.exponents:
@@ -158,7 +158,7 @@ def show_scale(stages: Stages, sizes: Sizes) -> Lines:
 
 
 def measure_width(label: str, stages: Stages, width: int) -> Row:
-    """Return the row of a width.
+    """Return the row for one width.
 
     The reference simulates only the cells that the live cell can reach. The
     others stay dead.

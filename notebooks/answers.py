@@ -47,7 +47,7 @@ def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
 
 def explain(error: Exception, answer: Any) -> str:
     """Return the line of the answer that raised an error, and a remedy."""
-    if "ellipsis" in str(error):  # jit refuses the three dots in these words
+    if "ellipsis" in str(error):  # part of jit's error for `...`
         return expect.DOTS
     code = getattr(inspect.unwrap(answer), "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
@@ -65,8 +65,8 @@ def check_function(
 ) -> Callable[[Any], None]:
     """Make a check of a function that must return the same as `want`.
 
-    `compare` raises NotYet if two results differ. `also` raises it if the
-    results are right, but the function does not do what the exercise asks for.
+    `compare` raises NotYet if two results differ. `also` raises NotYet if
+    the results are right, but the function ignores a part of the exercise.
     """
 
     def examine(function: Any) -> str:
@@ -249,7 +249,7 @@ check_live_fractions = check_function(
 
 
 def compare_counts(got: Any, want: np.ndarray, call: str) -> None:
-    """Raise NotYet with the first wrong count, or if uint8 overflows."""
+    """Raise NotYet if the dtype is uint8, or with the first wrong count."""
     expect.that(
         getattr(got, "dtype", None) != np.uint8,
         "the dtype is uint8, which ends at 255, but more cells can differ. Let"
@@ -271,7 +271,10 @@ check_differences = check_function(
 
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> list[int]:
-    """Return, for each cell, how many more cells are live next if it is 1."""
+    """Return the influence of each cell on the next state.
+
+    The influence is how many more cells are live if the cell is 1, not 0.
+    """
 
     def count_live(cell: int, value: int) -> int:
         state = cells.astype(np.uint8)
@@ -300,7 +303,7 @@ check_influence = check_function(
 
 @answer_check
 def check_lesson(initial_state: Any) -> str:
-    """Examine eight cells with all eight neighborhoods."""
+    """Examine eight cells that should contain all eight neighborhoods."""
     state = np.asarray(initial_state)
     expect.that(
         state.shape == (8,) and set(state.tolist()) <= {0, 1},
@@ -318,7 +321,7 @@ def check_lesson(initial_state: Any) -> str:
 
 @answer_check
 def check_find_cell(find_cell: Any) -> str:
-    """Examine a function from a cell to its lane and its word."""
+    """Examine a function that returns the lane and the word of a cell."""
     for cell, num_words in [(0, 8), (7, 8), (8, 8), (255, 8), (50, 3)]:
         call, want = f"find_cell({cell}, {num_words})", divmod(cell, num_words)
         got = find_cell(cell, num_words)
@@ -345,7 +348,7 @@ check_exchanges = check_function(
 
 @answer_check
 def check_move_right_sharded(move_right: Any) -> str:
-    """Examine a ring over all devices whose cells move to the right."""
+    """Examine a function that moves the cells of a sharded ring right."""
     ring = jnp.arange(40)
     moved = move_right(ring)
     expect.numbers(moved, np.roll(ring, 1), "move_right(ring)", "cell")

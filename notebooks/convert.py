@@ -53,7 +53,7 @@ def find_address() -> str:
 def make_address(remote: str) -> str:
     """Return the web address of a git remote, "" if it is not on the web.
 
-    A user's name or password is left out, and so is the port of ssh.
+    User names, passwords and the port of ssh are left out.
     """
     if "://" not in remote:  # git@host:path
         remote = "ssh://" + remote.replace(":", "/", 1)
@@ -69,14 +69,14 @@ def make_address(remote: str) -> str:
 def make_notebook(source: Path, address: str = "") -> nbformat.NotebookNode:
     """Return the notebook of a py:percent source, without outputs.
 
-    Remove the ids of cells, which are random, so that equal sources make equal
+    The random ids of cells are removed, so that equal sources make equal
     files.
     """
     text = source.read_text(encoding="utf-8")
     text = text.replace(NO_ADDRESS, f'ADDRESS = "{address}"')
     notebook = jupytext.reads(text, fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
-    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last without ids
+    notebook.nbformat, notebook.nbformat_minor = 4, 4  # 4.5 adds ids
     for cell in notebook.cells:
         cell.pop("id", None)
     return notebook
@@ -93,7 +93,8 @@ def write_notebooks() -> None:
 def check_notebooks() -> None:
     """End with status 1 if a .ipynb differs from what its source makes.
 
-    Any address is allowed in it, so that the check passes in a fork.
+    The web address in the .ipynb may differ, so that the check passes in a
+    fork.
     """
     for source in SOURCES:
         path = source.with_suffix(".ipynb")
@@ -109,7 +110,7 @@ class Loop(asyncio.SelectorEventLoop):
     """An event loop that works with Jupyter's sockets on every system."""
 
     def add_signal_handler(self, *_: object) -> None:
-        """Refuse the handler of nbclient, which would ignore Ctrl-C."""
+        """Refuse nbclient's handler, because this handler ignores Ctrl-C."""
         raise RuntimeError
 
 
@@ -148,10 +149,10 @@ def write_pages(
     notebooks: dict[str, nbformat.NotebookNode],
     address: str = "",
 ) -> None:
-    """Write a page for each notebook; `notebooks` holds them by name, run.
+    """Write a page for each notebook, and each notebook for download.
 
-    No page needs the network. Also write each notebook without its outputs,
-    for download.
+    `notebooks` maps names to notebooks that have been run. No page needs the
+    network. The notebooks for download have no outputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pages = {"index": make_index(notebooks), **notebooks}
@@ -198,7 +199,7 @@ def find_headings(body: str) -> list[tuple[str, str]]:
 
 
 def fix_links(body: str, address: str) -> str:
-    """Let the links of a page lead to other pages and to the repository."""
+    """Make the links of a page lead to other pages and to the repository."""
     files = f"{address}/blob/HEAD/" if address else "../../"
     body = body.replace('<a href="../', f'<a href="{files}')
     return re.sub(r'(<a href="\w+)\.ipynb', r"\1.html", body)

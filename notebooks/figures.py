@@ -46,7 +46,7 @@ def is_number(value: Any) -> bool:
 
 
 def format_value(value: Any) -> str:
-    """Return a value as text, a fraction with three significant digits."""
+    """Return a value as text; a fraction gets three significant digits."""
     if not is_number(value):
         return str(value)
     value = np.asarray(value).item()
@@ -58,7 +58,7 @@ def format_value(value: Any) -> str:
 
 @contextmanager
 def show_error() -> Iterator[None]:
-    """Print the beginning of an error in the block, and go on after it."""
+    """Print the beginning of an error that the block raises, and continue."""
     try:
         yield
     except Exception as error:
@@ -106,7 +106,7 @@ def show_curves(
 def make_image(
     cells: np.ndarray, alt: str, scale: int = 1, darkest: float = 1
 ) -> str:
-    """Return a framed HTML image, with `scale` x `scale` pixels a cell."""
+    """Return a framed HTML image, with `scale` x `scale` pixels per cell."""
     file = io.BytesIO()
     plt.imsave(file, cells, cmap=SHADES, vmin=0, vmax=darkest, format="png")
     data = base64.b64encode(file.getvalue()).decode()
@@ -126,7 +126,7 @@ def show_states(
 
     Args:
         diagrams: The arrays, by their titles.
-        alts: A description of each picture, for those who cannot see it.
+        alts: A description of each picture, for readers who cannot see it.
         darkest: The value that is drawn darkest.
     """
     room = WIDEST - 8 * len(diagrams)
@@ -141,7 +141,7 @@ def show_states(
 
 
 def explore(simulate: Callable) -> None:
-    """Show sliders for rule, width and num_steps, and the picture below."""
+    """Show sliders for rule, width and num_steps, and a picture below them."""
     explorer = make_explorer(simulate)
     # Without a kernel, for example on a web page, only the picture is shown.
     picture = explorer.children[-1].value
@@ -150,7 +150,7 @@ def explore(simulate: Callable) -> None:
 
 
 def make_explorer(simulate: Callable) -> widgets.VBox:
-    """Return a number field and a slider per argument, and the picture."""
+    """Return a number field and a slider for each argument, and a picture."""
     limits = {"rule": (110, 0, 255)}
     limits |= dict.fromkeys(("width", "num_steps"), (160, 1, 400))
     numbers, rows, picture = {}, [], widgets.HTML()

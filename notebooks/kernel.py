@@ -28,7 +28,7 @@ ADVICE = (
     " kernel, and run this cell again."
 )
 
-# These colors lie over any background, light or dark.
+# These colors are transparent, so they suit light and dark backgrounds.
 ADDED = "display: block; text-decoration: none; background: #2da04c38"
 REMOVED = "display: block; text-decoration: none; background: #f0504638"
 WIDE = "display: inline-block; min-width: 100%"  # colors fill every line
@@ -38,8 +38,8 @@ BLOCK = "overflow-x: auto; white-space: pre; line-height: 1.4"
 def check_kernel() -> None:
     """End the cell with a few sentences if the notebooks cannot run here.
 
-    On a hosted Jupyter, first install missing packages. Elsewhere, other
-    programs may use the same environment, so the reader decides.
+    On a hosted Jupyter, first install missing packages. Elsewhere, only advise
+    the reader, because other programs may use the same environment.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
@@ -75,7 +75,7 @@ def refuse(reason: str) -> None:
 
 
 def show_diff(number: int, only: str | None = None) -> None:
-    """Show the code that a stage changes, or only that of one function.
+    """Show the code that a stage changes, in all functions or only in one.
 
     Raise KeyError if there is no such stage, and ValueError if the stage does
     not change this function.

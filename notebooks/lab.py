@@ -24,7 +24,7 @@ COPIES = ROOT / "my-notebooks"
 
 
 def copy_notebooks(folder: Path, *, again: bool = False) -> None:
-    """Copy the notebooks that are not in the folder, or all of them again."""
+    """Copy missing notebooks into the folder; with `again`, copy them all."""
     folder.mkdir(exist_ok=True)
     for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
         copy = folder / notebook.name
@@ -44,7 +44,7 @@ def keep(path: Path) -> Path:
 
 
 def start_lab(options: list[str]) -> None:
-    """Run JupyterLab in the repository, at the first copy."""
+    """Run JupyterLab in the repository, and open the first copy."""
     # The settings in labconfig turn off news, updates and builds.
     paths = [str(NOTEBOOKS), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
@@ -58,7 +58,7 @@ def start_lab(options: list[str]) -> None:
     received = []
 
     def end(number: int, _: object) -> None:
-        """Stop at once; a busy kernel would print a traceback first."""
+        """Kill the kernels first: a busy kernel would print a traceback."""
         received.append(number)
         for kernel in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -63,7 +63,7 @@ def check_is_same(is_same: Any) -> str:
 
 
 def make_cases(want: np.ndarray) -> list[tuple[np.ndarray, bool, str]]:
-    """Return arrays, whether each is the same as `want`, and their names."""
+    """Return arrays, whether each equals `want` up to rounding, and names."""
     start, (feed, kill) = make_start(64, 64), STRIPES
     narrow = [a.astype(np.float32) for a in start]
     rounded = run_reference(narrow, *map(np.float32, STRIPES), 0, 100)[1]
@@ -112,7 +112,7 @@ def check_initial_state(make_initial_state: Any) -> str:
 
 
 def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Return u and v as NumPy arrays; raise NotYet if one is missing."""
+    """Return u and v as NumPy arrays; raise NotYet if either is wrong."""
     expect.tuple_of(got, "u, v", "the call")
     for name, a in zip("uv", got, strict=True):
         expect.jax_array(a, f"{name} is")
@@ -121,7 +121,7 @@ def require_fields(got: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def require_distribution(u: np.ndarray, v: np.ndarray) -> None:
-    """Raise NotYet unless v is 0.5 in a fifth of the squares, plus noise."""
+    """Raise NotYet unless the squares and the noise of u and v are right."""
     squares = np.round(2 * v)
     alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
     expect.that(

@@ -17,7 +17,7 @@ from workshop.stages import find_stages
 
 pytest.register_assert_rewrite("support")
 
-# The tests run in one process per core, so XLA may use one core in each.
+# The tests run in one process per core, so XLA uses only one core in each.
 os.environ["NPROC"] = "1"
 
 jax.config.update("jax_enable_x64", False)
@@ -44,14 +44,14 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def run_here(monkeypatch, capsys):
-    """Run a stage or a command in this process, where JAX is imported."""
+    """Run a stage or a command in this process, which has imported JAX."""
     support = importlib.import_module("support")
 
     def find_no_cluster(*_, **__):
-        raise ValueError  # JAX would complain that it is in use already
+        raise ValueError  # the real function fails once JAX has started
 
     monkeypatch.setattr(jax.distributed, "initialize", find_no_cluster)
-    # The devices are there, and their number cannot be changed any more.
+    # JAX has started, so the number of devices can no longer be changed.
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
 
     def run(what, *arguments):
@@ -122,7 +122,7 @@ def run_in_terminal():
 
 
 def read_terminal(terminal):
-    """Return what was written; b"" if it is closed, or silent for long."""
+    """Return new output of a terminal; b"" if it is closed or stays silent."""
     if not select.select([terminal], [], [], 60)[0]:
         return b""
     try:

@@ -15,7 +15,7 @@ from support import wait_for
 NAMES = [source.stem for source in convert.SOURCES]
 PATIENCE = 240  # seconds
 
-# Code to run before a notebook: it remembers the labels of all axes drawn.
+# This code runs before a notebook, and records the labels of all drawn axes.
 WATCH = """
 import json
 import sys
@@ -79,7 +79,7 @@ def run_once(name: str, folder: Path) -> Run:
         try:
             run = run_watched(name)
         except CellExecutionError as error:
-            run = RuntimeError(str(error))  # nbclient's own cannot be pickled
+            run = RuntimeError(str(error))  # `error` cannot be pickled
         part = result.with_suffix(".part")
         part.write_bytes(pickle.dumps(run))
         part.replace(result)
@@ -90,7 +90,7 @@ def run_once(name: str, folder: Path) -> Run:
 
 
 def write_pages(folder: Path, run_notebook: Callable[[str], Run]) -> None:
-    """Write the pages of all notebooks into that folder."""
+    """Write the pages of all notebooks into a folder."""
     convert.write_pages(
         folder, {name: run_notebook(name).notebook for name in NAMES}
     )

@@ -46,14 +46,17 @@ def output_of(done: subprocess.CompletedProcess) -> str:
 def assert_refused(
     done: subprocess.CompletedProcess, said: str, status: int = 2
 ) -> None:
-    """Check that a command ended with that status and one line."""
+    """Check that a command ended with this status and one line of error."""
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Return the condition once it is true; it may raise until then."""
+    """Wait until the condition returns a true value; return this value.
+
+    Before that, the condition may raise OSError or psutil.Error.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError, psutil.Error):
@@ -64,7 +67,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether a process has ended; a zombie has."""
+    """Return whether a process has ended; a zombie counts as ended."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -78,7 +81,7 @@ def run_python(*args: Any, timeout: float = 120, **kwargs: Any) -> Any:
 
 
 def start_python(*args: Any, **kwargs: Any) -> subprocess.Popen:
-    """Start Python, for a test that reads from it or ends it."""
+    """Start Python, and return the process without waiting for its end."""
     return subprocess.Popen(
         [sys.executable, *map(str, args)], **options(**kwargs)
     )
@@ -92,7 +95,7 @@ def options(env: dict[str, str] | None = None, **kwargs: Any) -> dict:
 
 
 def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
-    """Return this environment with UTF-8, 80 columns, and env on top.
+    """Return this environment with UTF-8, 80 columns, and the given env.
 
     Variables that would change JAX or the colors are left out.
     """
@@ -107,23 +110,23 @@ def clean_environment(env: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return an environment that says only where programs are.
+    """Return an environment that contains only PATH.
 
-    If make runs the tests, its variables would pass its own arguments on to
-    another make, so they are left out.
+    When make runs the tests, it sets variables that would pass its arguments
+    on to a second make. They are left out.
     """
     return {"PATH": os.environ["PATH"]}
 
 
 def read_half_blocks(picture: list[str]) -> list[list[int]]:
-    """Return the cells of a picture in half blocks, two rows a line."""
+    """Return the cells of a picture in half blocks, two rows per line."""
     upper = [[int(c in "▀█") for c in line] for line in picture]
     lower = [[int(c in "▄█") for c in line] for line in picture]
     return [row for pair in zip(upper, lower, strict=True) for row in pair]
 
 
 def copy_workshop(folder: Path, *more: str) -> Path:
-    """Copy the stages and what make needs, without exercises."""
+    """Copy the stages and the files that make needs, but no exercises."""
     for name in ("stages", "requirements", *more):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)

@@ -1,4 +1,4 @@
-"""The benchmark: honest rows, a readable screen, and the files it writes."""
+"""Test the benchmark: its rows, its screen, and the files it writes."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ def few_calls(monkeypatch):
 
 
 def run_bench(monkeypatch, *arguments):
-    """Run the script here, at sizes for a test; return its exit status."""
+    """Run the script here, with small sizes; return its exit status."""
     monkeypatch.setattr(machine, "prepare_jax", lambda _: None)
     monkeypatch.setattr(bench, "QUICK", TINY)
     monkeypatch.chdir(ROOT)
@@ -56,7 +56,7 @@ def measure_section(name, stages=STAGES, sizes=TINY):
 
 
 def change(label, **functions):
-    """Return the stages, with some functions of one replaced."""
+    """Return the stages, with some functions of one stage replaced."""
     module = ModuleType(label)
     vars(module).update(vars(STAGES[label]) | functions)
     return {**STAGES, label: module}
@@ -136,7 +136,7 @@ def test_the_cpu_is_beside_another_device(monkeypatch):
 
 def test_a_long_call_is_extrapolated(monkeypatch):
     def measured(_, inputs, expected):
-        later = len(expected)  # one second a row
+        later = len(expected)  # one second per row
         first = later + compiling[inputs[2]]
         return Row("", {"first": [first], "later": [later]})
 
@@ -281,7 +281,7 @@ def test_ctrl_c_ends_it_at_once():
 
 
 def make_tables():
-    """Return tables that were not measured."""
+    """Return tables with invented times."""
     times = {"first": [1], "later": [8]}
     rows = [
         Row("0 numpy", times),
@@ -320,6 +320,6 @@ def test_dots_are_where_the_speed_is_on_a_white_card(tmp_path):
     file.write_bytes(picture.draw(make_tables()["large"], "an abacus"))
     pixels = np.asarray(Image.open(file).convert("RGBA"))
     assert pixels.shape[1] / pixels.shape[0] == pytest.approx(16 / 9, rel=0.1)
-    assert pixels[0, 0, 3] == 0  # the page is seen around the card
+    assert pixels[0, 0, 3] == 0  # it is transparent around the card
     assert tuple(pixels[20, 20]) == (255, 255, 255, 255)
     assert 0.005 < (pixels[..., 0] < 99).mean() < 0.2

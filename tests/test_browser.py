@@ -1,6 +1,6 @@
-"""The notebooks in a real browser: in JupyterLab, and as pages.
+"""Test the notebooks in a real browser: in JupyterLab, and as pages.
 
-Debian's packages chromium and chromium-driver have the browser.
+On Debian, the tests need the packages chromium and chromium-driver.
 """
 
 import shutil
@@ -83,7 +83,7 @@ def test_jupyterlab_runs_a_notebook_and_its_explorer(browser, tmp_path):
         outputs = browser.execute_async_script(RUN_ALL)
         kinds = {output["output_type"] for output in outputs}
         assert kinds == {"stream", "display_data"}
-        # The fields are rule, up to 255, then width and num_steps.
+        # Only the fields of width and num_steps go up to 400.
         field, _ = find(browser, '.widget-text input[max="400"]')
         for width in (1, 40, 400):
             field.send_keys(Keys.CONTROL, "a")
@@ -98,7 +98,7 @@ def test_jupyterlab_runs_a_notebook_and_its_explorer(browser, tmp_path):
 
 @pytest.fixture
 def pages(browser, run_notebook, tmp_path):
-    """Open every page, as wide as a phone."""
+    """Return a generator that opens each page at the width of a phone."""
     folder = tmp_path / "pages"
     write_pages(folder, run_notebook)
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)

@@ -1,4 +1,4 @@
-"""The checker: what is right passes, what is wrong is named."""
+"""Test the checker: right answers pass, and mistakes are named."""
 
 import re
 import signal
@@ -50,7 +50,7 @@ class Attempt(NamedTuple):
 
     @property
     def is_fast(self):
-        """Return whether it is refused before its program is traced."""
+        """Return whether the check fails before it examines the program."""
         steps = ("imports", "runs", "states_equal", "whole_words_equal")
         return self.number in (5, 8) and self.step in steps
 
@@ -66,7 +66,7 @@ def read_attempts():
 
 
 def edit(source, lines):
-    """Return the source with each block of "-" lines replaced by "+"."""
+    """Return the source with each block of "-" lines replaced by "+" lines."""
     text = "\n".join(lines)
     for old, new in re.findall(r"((?:^-.*\n)*)((?:^\+.*\n?)+)", text, re.M):
         old, new = (re.sub("^[-+] ?", "", x, flags=re.M) for x in (old, new))
@@ -89,7 +89,7 @@ def examine_source(number, source, folder, cases=3):
     names = {shown: name for name, shown in task.checks.items()}
     with (
         pytest.MonkeyPatch.context() as patch,
-        jax.numpy_dtype_promotion("standard"),  # as attendees have it
+        jax.numpy_dtype_promotion("standard"),  # as for attendees
         jax.numpy_rank_promotion("allow"),
     ):
         patch.setattr(checks, "CASES", CASES[:cases])
@@ -126,7 +126,7 @@ def test_the_exercise_as_handed_out_fails_at_what_it_is_about(
         assert step == "runs"
         assert key == fails_with[0].__name__
         assert fails_with[1] in why
-        assert "What to do" not in why  # the hints say it
+        assert "What to do" not in why  # the hints say that
     else:
         assert step in list(TASKS[number].checks)[1:]
 
@@ -237,7 +237,7 @@ def test_who_waits_for_xla_is_told_how_long_the_program_is(monkeypatch):
 
     monkeypatch.setattr(tracing, "LONG", 120)
     assert tracing.describe_compilation() == ""
-    with ThreadPoolExecutor() as pool:  # from the thread that keeps the time
+    with ThreadPoolExecutor() as pool:  # as from the thread that keeps time
         seen = pool.submit(wait_for, tracing.describe_compilation)
         sort_often(np.ones(7))
     assert " 12" in seen.result()

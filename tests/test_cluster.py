@@ -21,7 +21,7 @@ GRACE_SECONDS = 60  # to start Python, and to end it, on a busy machine
 
 
 def start(process_id, port, *arguments):
-    """Start one process of two."""
+    """Start one of two processes."""
     together = "--num-processes", 2, "--coordinator", f"127.0.0.1:{port}"
     own = "--process-id", process_id
     return start_python("-u", STAGES[10], *together, *own, *arguments)
@@ -95,7 +95,7 @@ def test_a_failure_is_shown_and_what_hangs_is_ended(monkeypatch, capfd):
     monkeypatch.setattr(cluster, "RUN_SECONDS", 1)
     with pytest.raises(SystemExit, match="1"):
         run_together("import time; time.sleep(60)")
-    with pytest.raises(SystemExit, match="1"):  # they share one limit
+    with pytest.raises(SystemExit, match="1"):  # both share one limit
         run_together(*(f"import time; time.sleep({s})" for s in (0.7, 1.5)))
 
 

@@ -1,4 +1,4 @@
-"""README's code and table match the stages; every command in a text works."""
+"""Test that README matches the stages, and that documented commands work."""
 
 import ast
 import functools
@@ -46,8 +46,8 @@ def find_commands():
 
 
 COMMANDS = find_commands()
-# These run here. The others install, measure, open a window or do not end,
-# and have tests of their own: they are only parsed.
+# These commands run here. Other commands install, measure, open a window or do
+# not end. They have tests of their own, and here they are only parsed.
 RUN = r"make (stage|diff|exercise|hint|check|run|progress|inspect)\b"
 SLOW = r"make (check|run|inspect)|.*N=4.*320|.*N=10"
 
@@ -69,7 +69,7 @@ def dry_run(command):
 
 @functools.cache
 def known_commands():
-    """Return what `python stages/workshop` lists: a name on each line."""
+    """Return the names of the commands that `python stages/workshop` lists."""
     listed = output_of(run_python("stages/workshop", cwd=ROOT))
     return {line.split()[0] for line in listed.splitlines()}
 
@@ -149,6 +149,6 @@ def test_the_picture_in_the_readme_is_what_stage_5_draws():
     states = np.asarray(import_stage(5).simulate(110, 360, 360))
     with Image.open(ROOT / ".github" / "rule110.png") as image:
         live = np.asarray(image.convert("L")) < 128
-    scale = len(live) // 360  # pixels a cell
+    scale = len(live) // 360  # pixels per cell
     states = states.repeat(scale, axis=0).repeat(scale, axis=1)
     np.testing.assert_array_equal(live, states)

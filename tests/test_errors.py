@@ -1,4 +1,4 @@
-"""Every row of ERRORS.md is read, and JAX agrees with it."""
+"""Test that every row of ERRORS.md is read, and that JAX raises its error."""
 
 import dataclasses
 import functools
@@ -54,7 +54,7 @@ def scan_on_devices():
 
 
 def slice_a_sharded_axis():
-    mesh = jax.make_mesh((2,), ("ring",))  # explicit, by default
+    mesh = jax.make_mesh((2,), ("ring",))  # axes are explicit by default
     return jax.device_put(jnp.ones(4), NamedSharding(mesh, P("ring")))[1:]
 
 
@@ -89,7 +89,7 @@ def static(f, *args):
 ONES = np.ones(3)
 GENERATOR = np.random.default_rng
 
-# In the order of the table.
+# A function for each row of ERRORS.md, in the same order.
 PROVOKE = [
     lambda: GENERATOR(0).shuffle(jnp.ones(3)),
     lambda: import_stage(1).simulate(30, 5, 5),

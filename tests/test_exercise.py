@@ -1,4 +1,4 @@
-"""Exercises, hints, progress, watching: as an attendee meets them."""
+"""Test exercises, hints, progress and watching, as attendees use them."""
 
 import functools
 import itertools
@@ -174,7 +174,7 @@ def test_progress_is_one_line_of_what_passes_as_it_is_now(here, capsys):
     assert progress().endswith(" pass, working on 5, 6\n")
 
 
-@NOT_ON_WINDOWS  # no Ctrl-C can be sent to one process
+@NOT_ON_WINDOWS  # Windows cannot send Ctrl-C to one process
 def test_watch_checks_every_save(run, workshop):
     own = workshop / "exercises" / "stage5_scan.py"
     run("exercise", 5)
@@ -192,7 +192,7 @@ def test_watch_checks_every_save(run, workshop):
 
     with process:
         assert "\nFAIL  imports\n" in read_until_waiting()
-        replacement = own.with_suffix(".other")  # many editors save so
+        replacement = own.with_suffix(".other")  # many editors save this way
         replacement.write_text("another = 1\n", encoding="utf-8")
         replacement.replace(own)
         assert re.search(r"saved \d\d:\d\d:\d\d", process.stdout.readline())

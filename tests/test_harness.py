@@ -41,7 +41,7 @@ BLOCKS = set(" ▀▄█")
 
 
 def picture_in(lines, width):
-    """Return the cells of the lines that are a picture of that width."""
+    """Return the cells of the lines that form a picture of this width."""
     picture = [s for s in lines if len(s) == width and set(s) <= BLOCKS]
     return np.array(read_half_blocks(picture))
 
@@ -142,7 +142,7 @@ def test_stage_7_shows_what_it_learned(run_here):
     bits, learned = (line.split()[1:] for line in lines[-3:-1])
     assert bits == list("01111000")
     assert learned == [f"{bit}.00" for bit in bits]
-    # One cell is its own neighborhood: six of eight never occur.
+    # One cell is its own left and right neighbor, so only 000 and 111 occur.
     *_, learned, _, last = output_of(run_here(7, "--width", 1)).splitlines()
     assert learned.count("?") == 6
     assert "rule 0" in last
@@ -196,7 +196,7 @@ def test_another_error_or_none_is_status_1(
 # Bad input
 
 PROCESSES = "--coordinator h:1 --num-processes 2 --process-id"
-BAD_INPUT = [  # the number of a stage, its arguments, what the line names
+BAD_INPUT = [  # the number of a stage, its arguments, words in the message
     (0, "--rule 256", "rule 0 255 256"),
     (2, "--rule -1", "rule 0 255 -1"),
     (4, "--width 0", "width 1 0"),
@@ -331,7 +331,7 @@ SLOW = [
     ["stage 5", *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW)],
 )
 def test_a_signal_ends_it_at_any_moment_without_a_page(command, stop):
-    """Also check that no process that it started is left.
+    """Also check that no process that the command started is left.
 
     After a second or more, the command may be ending by itself.
     """
@@ -351,12 +351,12 @@ def test_a_signal_ends_it_at_any_moment_without_a_page(command, stop):
 
 
 def runs(process):
-    """Return whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not count."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def has_started(pid):
-    """Return whether Python is up: before, Ctrl-C gives a traceback."""
+    """Return whether Python is up; before that, Ctrl-C gives a traceback."""
     return sum(psutil.Process(pid).cpu_times()[:2]) > 0.03
 
 
@@ -416,7 +416,7 @@ def test_a_screen_of_the_tour_fits_80_by_24(run_in_terminal):
 
 @pytest.mark.parametrize(("status", "end"), [(0, 0), (3, 3), (-2, 130)])
 def test_the_tour_ends_as_the_first_stage_that_fails(status, end, monkeypatch):
-    """Run it without standard input."""
+    """Run the tour without standard input."""
     monkeypatch.setattr(sys, "stdin", None)
     statuses = iter([0, status, *[0] * len(STAGES)])
     monkeypatch.setattr(tour, "show_stage", lambda *_: next(statuses))
@@ -452,7 +452,7 @@ def test_one_function_reads_the_clock():
         for path in (ROOT / folder).rglob("*.py")
         if any(clock in path.read_text("utf-8") for clock in clocks)
     ]
-    # port times single lines, and time_call times calls of a function.
+    # evidence.py times single lines, and harness.py times function calls.
     harness_file, *others = reading
     assert harness_file == "stages/workshop/harness.py"
     assert others == ["stages/workshop/port/evidence.py"]

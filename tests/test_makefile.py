@@ -1,4 +1,4 @@
-"""Make installs what a target needs, once, and hands arguments on."""
+"""Test that make installs what a target needs once, and passes arguments."""
 
 import os
 import re
@@ -17,7 +17,7 @@ if shutil.which("make") is None:
 
 @pytest.fixture
 def make(tmp_path):
-    """Run make in a folder whose name is not plain; return what it prints."""
+    """Run make in a folder with spaces in its name; return the output."""
     folder = tmp_path / "à la carte"
     shutil.copytree(ROOT / "requirements", folder / "requirements")
     shutil.copy(ROOT / "requirements.txt", folder)
@@ -34,7 +34,7 @@ def make(tmp_path):
 
 
 def set_up(folder):
-    """Make a folder as set-up leaves it, with commands that only print."""
+    """Make a folder look set up; its commands only print their arguments."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
     (folder / ".venv" / "has-core-python3--").touch()
@@ -108,7 +108,7 @@ def test_without_a_network_and_after_an_interruption(make):
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\n")
         archive.writestr(f"{info}/RECORD", "")
 
-    # A folder of packages stands for the network.
+    # A local folder of packages takes the place of the network.
     network = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheel.parent.as_uri()}
     make("wheelhouse", f"PYTHON={sys.executable}", **network)
     assert [p.name for p in (folder / "wheelhouse").iterdir()] == [wheel.name]

@@ -1,4 +1,4 @@
-"""The notebooks run, show what they claim, and check answers."""
+"""Test that the notebooks run, show what they claim, and check answers."""
 
 import ast
 import base64
@@ -70,7 +70,7 @@ def test_it_runs_shows_its_claims_and_checks_its_exercises(run_notebook, name):
 
 
 def find_column(run, title):
-    """Return the column of that title, from the only table that has it."""
+    """Return the column with this title; only one table may have it."""
     outputs = (o for c in run.notebook.cells for o in c.get("outputs", []))
     texts = [o.get("data", {}).get("text/markdown", "") for o in outputs]
     (text,) = (text for text in texts if f"| {title} |" in text)
@@ -209,7 +209,7 @@ def count_rows(states):
     return jnp.stack([jnp.sum(states != row, axis=1) for row in states])
 
 
-WRONG = [  # a check, an answer, the key of the reason or a value in it
+WRONG = [  # a check, a wrong answer, and the key or a part of the reason
     ("move_right", 170, "cell 2: got 1, want 0"),
     ("move_right", 256, "256"),
     ("rule_number", lambda table: None, "none"),

@@ -1,4 +1,4 @@
-"""The set-up cell, and the .ipynb files and pages made from the sources."""
+"""Test the set-up cell, and the .ipynb files and pages that are made."""
 
 import re
 
@@ -17,14 +17,14 @@ from workshop import doctor
 
 
 def set_up(name=NAMES[0]):
-    """Return what every notebook begins with, without its other imports."""
+    """Return the set-up code of a notebook, without its other imports."""
     source = make_notebook(name).cells[1].source
     found = source.partition("from kernel import")[0]
     return f"{found}from kernel import check_kernel\ncheck_kernel()"
 
 
 def test_the_set_up_is_the_same_everywhere_and_finds_the_stages(tmp_path):
-    """Run it in its folder and beside a clone, and with an old package."""
+    """Run the set-up in its folder, beside a clone, and with an old jax."""
     assert {set_up(name) for name in NAMES} == {set_up()}
     code, right = set_up(), "The right kernel"
     done = run_python("-c", code, cwd=convert.FOLDER)
@@ -60,7 +60,7 @@ def test_in_a_wrong_place_the_set_up_names_the_remedy(tmp_path, monkeypatch):
 def test_a_notebook_that_its_source_does_not_make_is_noticed(
     tmp_path, monkeypatch, capsys
 ):
-    convert.check_notebooks()  # the real ones pass
+    convert.check_notebooks()  # the real notebooks pass
     source = tmp_path / "1_port.py"
     source.write_bytes((convert.FOLDER / "1_port.py").read_bytes())
     monkeypatch.setattr(convert, "SOURCES", [source])

@@ -1,4 +1,4 @@
-"""Port names what is wrong, what is slow and what comes next."""
+"""Test that `port` names what is wrong, what is slow and what comes next."""
 
 import json
 import numbers
@@ -59,8 +59,8 @@ CALL = "simulate(x, num_steps=12)"
 SMALL = "x = np.linspace(0, 1, 99) ** 2"
 SETUP = "x = np.random.default_rng(0).normal(size=50_000)"
 
-# A port of OLD by a finding that it must have. From NumPy to done, the
-# findings lead through the method one idea at a time.
+# For each finding: a port of OLD that must get it. The ports follow the method
+# from NumPy towards a finished port, one idea at a time.
 FINDINGS = {
     "no_jax": OLD,
     "one_by_one": STEP + LOOP,
@@ -179,12 +179,12 @@ def test_results_are_compared_by_value(got, want, same):
 
 
 def test_only_the_users_files_count_as_the_users():
-    folder = str(ROOT)  # with a program in the root, ours are below it, too
+    folder = str(ROOT)  # a program in the root has our files below it
     assert is_own(str(ROOT / "program.py"), folder)
     assert is_own(str(ROOT / "stages" / "mine.py"), folder)
     assert not is_own(str(WORKSHOP / "port" / "evidence.py"), folder)
     assert not is_own(str(ROOT / ".venv/site-packages/jax/jit.py"), folder)
-    home = str(Path(STANDARD_LIBRARY).parents[1])  # Python itself is below it
+    home = str(Path(STANDARD_LIBRARY).parents[1])  # it contains Python
     assert not is_own(numbers.__file__, home)
     assert is_own(str(Path(home, "program.py")), home)
 
@@ -207,7 +207,7 @@ WRITES = {"scatters": {"": 10_000}, "loops": []}
     [
         ({}, "slow_loop"),
         ({"later": 0.2}, ""),  # it is faster
-        (WIDE_STEP, ""),  # a step does much
+        (WIDE_STEP, ""),  # each step is large
         ({"compiling": 0.9}, "compiled_again"),  # the loop is not to blame
         ({"eager": {"": 100}}, "one_by_one"),
         ({"eager": {"": 1000}, "small": 900}, "one_by_one_small"),
@@ -228,7 +228,7 @@ def test_the_first_advice_follows_from_times_and_counts(changed, name):
 
 
 def test_a_run_that_came_to_no_end_excludes_nothing():
-    """What changed is named, and only what was tried is excluded."""
+    """Check that changes are named, and only tried causes are excluded."""
     facts = {"differs": {"text": ""}, "repeats": True, "old_repeats": True}
     facts |= {"tried": ["with_64_bits"]}
     changed = {"name": "RNG", "function": "step", "line": "old.py:1"}
@@ -252,7 +252,7 @@ def test_wrong_counts_and_shapes_come_before_floats():
 def fill(i, carry):
     record, x = carry
     x = x + record[i - 1] * record[i - 2]
-    record = record + 0 * record.sum()  # XLA needs the old one for that
+    record = record + 0 * record.sum()  # XLA needs the old record here
     return record.at[i].set(x), x
 
 

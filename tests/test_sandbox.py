@@ -1,4 +1,4 @@
-"""The sandbox: a file runs within its limits, and leaves nothing running."""
+"""Test that the sandbox limits a file, and leaves nothing running."""
 
 import os
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from support import (
 )
 from workshop.sandbox import Limits, is_running, run_within
 
-# The sandbox runs a module, which works on a file: this one imports it.
+# The sandbox runs a module on a file. This module imports the file.
 WORKER = """
 from workshop.sandbox import import_file, report
 
@@ -27,7 +27,7 @@ def work(tell, path):
 if __name__ == "__main__":
     report(work, lambda: "busy")
 """
-# A program that uses the sandbox, to be killed.
+# A program that uses the sandbox. The tests kill this program.
 PARENT = """
 import os, sys
 from pathlib import Path
@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def run_file(folder, tmp_path):
-    """Run a file of that text within limits; return the report."""
+    """Run a file with this text within limits; return the report."""
 
     def run_file(text, name="attempt.py", **limits):
         path = tmp_path / name
@@ -106,7 +106,7 @@ def test_a_file_may_end_python(run_file):
         ),
         (
             "print(sum(range(10**12)))\n",
-            {"seconds": 1},  # a thread that watches gets no turn
+            {"seconds": 1},  # meanwhile no other thread can run
             [" 1 s", "line 1", "    print(sum(range(10**12)))"],
         ),
     ],

@@ -1,4 +1,4 @@
-"""The stages: equal to stage 0, one idea each, and true to their docstrings.
+"""Test that stages equal stage 0, add one idea each, and keep their claims.
 
 JAX is strict in all tests, and the shapes in annotations are checked.
 """
@@ -140,7 +140,7 @@ def test_every_compiled_program_is_lowered_for_other_devices(number):
             assert states.shape == function(rule, 66, 5).shape
 
 
-# Stages 1 and 3 fail, but are right in all else
+# Stages 1 and 3 fail, but the rest of each is right
 
 
 def test_stage_1_is_right_in_all_else():
@@ -162,7 +162,7 @@ def test_stage_3_is_right_without_its_decorator():
 
 
 def observe(rules):
-    """Return the states of each rule from a random row."""
+    """Return the states that each rule computes from a random row."""
     rules = np.array(rules)[:, None]
     states = [np.random.default_rng(0).integers(0, 2, (len(rules), 32))]
     for _ in range(15):
@@ -177,7 +177,7 @@ def neighborhoods(cells):
 
 
 def test_all_rules_are_learned():
-    """Check that an entry that never occurs stays 0.5, and the loss is 0."""
+    """Check that the loss gets near 0, and that unseen entries stay 0.5."""
     states = observe(range(256))
     rule_tables, losses = jax.vmap(import_stage(7).learn_rule)(states)
     for rule, rule_table in enumerate(np.reshape(rule_tables, (256, 8))):
@@ -191,7 +191,7 @@ def test_all_rules_are_learned():
 
 
 def test_loss_and_gradient_are_those_of_the_mean_squared_error():
-    """Count the errors of each entry, from the cells that look it up."""
+    """Add up the errors of each entry over the cells that look it up."""
     states = observe([30])[0]
     rule_table = np.random.default_rng(1).random((2, 2, 2), dtype=np.float32)
     entries = neighborhoods(states[:-1])
@@ -219,16 +219,19 @@ def test_integers_have_no_gradient(dtype, argument):
         jax.grad(count_live, argument)(rule_table, jnp.ones(5, jnp.uint8))
 
 
-# Claims of the docstrings; the benchmark shows those on speed
+# Claims of the docstrings; the benchmark shows the claims about speed
 
 
 def program_of(function, *args, **kwargs):
-    """Return the program that JAX traces of this call."""
+    """Return the program that JAX traces for this call."""
     return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
 
 
 def count(jaxpr, name=None):
-    """Count operations. With a name, count a scan's at each iteration."""
+    """Count all operations, or how often the named operation runs.
+
+    With a name, an operation in a scan counts once for each iteration.
+    """
     total = 0
     for equation in jaxpr.eqns:
         inner = list(jaxprs_in_params(equation.params))
@@ -260,7 +263,7 @@ def test_stage_3_calls_simulate_once_with_tracers():
     seen = []
     names = stage["simulate"].__wrapped__.__globals__
     names["make_initial_state"] = seen.append
-    # With the shape out of the way, the loop asks a tracer for its value.
+    # No array is made now, so the loop is the first to need a concrete value.
     with pytest.raises(jax.errors.TracerIntegerConversionError):
         stage["simulate"](110, 11, 7)
     (width,) = seen
@@ -291,7 +294,7 @@ def test_stage_4_holds_a_copy_of_step_for_every_row(monkeypatch):
 
 @pytest.mark.parametrize("number", [n for n in RUNNING if n > 4])
 def test_a_program_does_not_grow(number):
-    """Check rows, width and rules."""
+    """Compare a small call with a call of more cells and more rows."""
     stage = import_stage(number)
     small, large = (
         program_of(stage.simulate, 110, width, num_steps)
@@ -339,10 +342,10 @@ def test_cells_stay_on_their_device(number):
     assert not re.search("all-(gather|reduce|to-all)", text)
 
 
-# One idea a stage
+# One idea per stage
 
-# For each stage: exact counts of "+" and "-", or the most lines that may
-# change. Then the functions of the stage before that must change.
+# For each stage: the exact counts of "+" and "-" lines, or how many lines may
+# change at most. Then the functions of the previous stage that have to change.
 CHANGES = {
     1: ("+9 -8", "make_rule_table make_initial_state step simulate"),
     2: ("+1 -2", "make_initial_state"),
@@ -424,7 +427,7 @@ def test_what_is_above_the_main_guard_can_be_pasted(number):
 def test_the_command_in_the_docstring_runs(
     number, tmp_path, monkeypatch, run_here
 ):
-    """Run it at a smaller size."""
+    """Run the command at a smaller size."""
     docstring = ast.get_docstring(ast.parse(STAGES[number].read_text("utf-8")))
     (command,) = re.findall(r"^ +python (stages/.*)$", docstring, re.M)
     script, *arguments = command.split()

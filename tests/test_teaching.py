@@ -1,4 +1,4 @@
-"""What TEACHING.md and the handout claim, computed."""
+"""Check the claims of TEACHING.md and the handout by computing them."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Test pictures, by reading the cells back; pager, files and commands."""
+"""Test pictures (by reading their cells back), files, pagers and commands."""
 
 import errno
 import io
@@ -81,7 +81,7 @@ def test_every_cell_is_shown(size, stream, read):
 def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
     stream, env, drawn, monkeypatch
 ):
-    """Check that live cells are dark, and who draws them elsewhere."""
+    """Check when matthewplotlib draws, and that it draws live cells dark."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     images = []

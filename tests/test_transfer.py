@@ -18,7 +18,7 @@ run = gray_scott_jax.simulate.__wrapped__
 
 
 def start_with(share=0.2, high=1, keys=(0, 1, 2)):
-    """Return a make_initial_state that makes one part in another way."""
+    """Return a make_initial_state; any argument makes it wrong in one way."""
 
     def make_initial_state(key, width):
         drawn = jax.random.split(key, 3)
@@ -134,7 +134,7 @@ def jit(function, *names):
 
 
 STEPS = "num_steps"
-# Each wrong answer, and the key of the reason for which it is refused.
+# For each check: wrong answers, each with the reason why it is refused.
 WRONG = {
     transfer.check_is_same: [
         (lambda a, b: None, "none"),

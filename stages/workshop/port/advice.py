@@ -1,8 +1,8 @@
 """Decide from the Evidence what to say about a port.
 
-The words are in advice.toml. New advice needs two entries: its words there,
-and a row in one of the functions here that yield rows. If it needs a fact that
-is not collected yet, add a field to Evidence.
+The texts are in advice.toml. To add advice, write its text in that file, and
+add a row to one of the functions below that yield Rows. If the advice needs a
+fact that is not collected yet, also add a field to Evidence.
 """
 
 import linecache
@@ -19,14 +19,14 @@ WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 MANY = 8  # operations; a call with more of them does more than one step
 FEW = 4  # this many calls of a function count as a loop
 HUNDREDS = 300  # this many operations on few values mean a loop over elements
-TINY = 1e-4  # seconds; a call that NumPy ends sooner is too small for JAX
-QUICK = 2e-3  # seconds that JAX may need to send such a call
-SMALL = 1000  # values that a step computes
+TINY = 1e-4  # seconds; a call that NumPy finishes sooner is too small for JAX
+QUICK = 2e-3  # seconds; JAX sends a small call in less time
+SMALL = 1000  # values; a step that computes fewer is a small step
 NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
 NOTEBOOKS |= {6: "3_transform"}
 EVENTS = "added", "repeated", "cast", "zero", "overflow", "bounds"
-# A row: whether the advice applies, its name in advice.toml, the seconds of a
-# later call that it may save, and the values for its words.
+# A row: whether the advice applies, its name in advice.toml, the seconds that
+# it may save in a later call, and the values to fill into its text.
 Rows = Iterator[tuple[Any, str, float, dict[str, Any]]]
 Causes = Iterator[tuple[Any, str, dict[str, Any]]]
 
@@ -41,7 +41,7 @@ def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
 
 
 def at(line: str) -> str:
-    """Return the place and text of a user's line, to end a sentence."""
+    """Return the file, number and text of a user's line, to end a sentence."""
     path, _, number = line.rpartition(":")
     if path in ("", CALL):
         return " --call.\n" if path else " a file in another folder.\n"
@@ -50,7 +50,10 @@ def at(line: str) -> str:
 
 
 def advise(e: Evidence) -> list[dict[str, Any]]:
-    """Return where a port stands and what to do, largest gain first."""
+    """Return the findings about a port, each with what to do next.
+
+    The finding with the largest gain comes first.
+    """
     kinds = tracing, sending, running, surrounding
     found = [row for rows in kinds for row in rows(e) if row[0]]
     if not (e.is_jax or e.eager or e.calls or e.reads):
@@ -68,7 +71,7 @@ def advise(e: Evidence) -> list[dict[str, Any]]:
 
 
 def function_of(e: Evidence) -> str:
-    """Return the function to put jit on, with the arguments to be static."""
+    """Return a text: the function to jit, and its static arguments."""
     name, names = e.function.get("name"), e.function.get("static")
     if not name:
         return "the function that does most of the work"
@@ -79,7 +82,10 @@ def function_of(e: Evidence) -> str:
 
 
 def tracing(e: Evidence) -> Rows:
-    """Yield what a later call traces again, or the first call traces often."""
+    """Yield advice if a later call traces or compiles again.
+
+    Also yield advice if one call traces a function more than twice.
+    """
     spent, again = e.compiling, e.again
     yield spent and e.eager_loop, "loop_outside", spent, {"line": e.eager_loop}
     if again and not e.eager_loop:
@@ -101,7 +107,10 @@ def explain_miss(miss: dict[str, str], misses: list) -> dict[str, Any]:
 
 
 def sending(e: Evidence) -> Rows:
-    """Yield advice for too little work, or too many operations or calls."""
+    """Yield advice if a call is too small, or sends its work in many parts.
+
+    A part is an operation outside jit, or a call of a jitted function.
+    """
     eager, running = sum(e.eager.values()), e.later - e.compiling
     sent = eager + sum(e.calls.values())
     tiny = sent <= MANY and e.old < min(TINY, e.later) and running < QUICK
@@ -124,7 +133,7 @@ def sending(e: Evidence) -> Rows:
 
 
 def running(e: Evidence) -> Rows:
-    """Yield what is slow in compiled code."""
+    """Yield advice on what is slow in compiled code."""
     gain, running = (e.first - e.later) / 10, e.later - e.compiling
     yield e.unrolled, "unrolled", gain, e.unrolled
     few, many = e.grows or (1, 1)
@@ -147,7 +156,10 @@ def is_slow(e: Evidence) -> bool:
 
 
 def surrounding(e: Evidence) -> Rows:
-    """Yield what is slow around compiled code, and what it should not hold."""
+    """Yield advice on what is slow outside compiled code.
+
+    Other rows are about callbacks, requests for 64 bits and large constants.
+    """
     running, (percent, line) = e.later - e.compiling, outside(e)
     away = e.calls and percent > 50 and sum(e.eager.values()) <= MANY
     values = {"line": line, "percent": percent}
@@ -167,8 +179,9 @@ def surrounding(e: Evidence) -> Rows:
 def outside(e: Evidence) -> tuple[int, str]:
     """Return the percentage of time outside compiled functions, and a line.
 
-    The line is the one that takes most of that time. The time in which --call
-    hands over arguments and waits is left out: every port needs it.
+    The line is the one that takes the most time outside compiled functions.
+    Short times in the line of --call are left out, because every port has to
+    hand over arguments and wait for the result.
     """
     lines = {
         line: seconds
@@ -189,9 +202,9 @@ def explain(e: Evidence) -> str:
 
 
 def causes(e: Evidence) -> Causes:
-    """Yield for each cause whether it applies, its name, and its values.
+    """Yield whether a cause applies, its name, and the values for its text.
 
-    The surest come first.
+    The surest causes come first.
     """
     yield e.dropped, "dropped", {"line": e.dropped}
     yield from kept_values(e)
@@ -213,14 +226,15 @@ def causes(e: Evidence) -> Causes:
 
 
 def is_unsure(e: Evidence) -> bool:
-    """Return whether the run without jit did not come to its end."""
+    """Return whether the run without jit did not finish."""
     return "without_jit" not in e.tried
 
 
 def kept_values(e: Evidence) -> Causes:
-    """Yield the value that jit has kept since it traced the function.
+    """Yield a value that jit has kept since it traced the function.
 
-    If the run without jit took too long, it is only probably the cause.
+    If the run without jit did not finish, this value is only the probable
+    cause.
     """
     proof = "proven" if e.without_jit else "probable"
     applies = e.without_jit or (e.changed and is_unsure(e))
@@ -229,7 +243,7 @@ def kept_values(e: Evidence) -> Causes:
 
 
 def numbers(e: Evidence) -> Causes:
-    """Yield the causes that show in the numbers of the results."""
+    """Yield the causes that can be seen in the computed numbers."""
     events = {
         name: {"line": line, "detail": what}
         for name, (line, what) in e.events.items()
@@ -264,7 +278,7 @@ def name_change(e: Evidence) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Return three digits, in a unit that fits."""
+    """Return the seconds as three digits, in s, ms or us."""
     for unit, size in ("s", 1), ("ms", 1e-3):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -1,6 +1,7 @@
-"""Find what a difference comes from: run the port with one thing changed.
+"""Find the cause of a difference: run the port with one thing changed.
 
-The experiments run in the process of the port. What they find is Evidence.
+The experiments run in the process of the port. Each returns fields of
+Evidence.
 """
 
 import ast
@@ -34,9 +35,10 @@ NOTHING = np.zeros(0)
 def experiment(
     program: Any, difference: Difference, got: Arrays, wants: list[Arrays]
 ) -> Iterator[dict[str, Any]]:
-    """Run the port again, each time with one thing changed; yield Evidence.
+    """Run the port again with one thing changed; yield fields of Evidence.
 
-    wants: the results of the old program's first and last call.
+    wants: the results of the old program's first and last call, or only one
+    result if both calls return the same.
     """
     path, index, want = difference.path, difference.index, wants[0]
     if not path:
@@ -50,7 +52,7 @@ def experiment(
     yield {"relation": relate(got[path], want[path], given)}
     tried: list[str] = []
     for run in EXPERIMENTS if index is not None else ():
-        with contextlib.suppress(Exception):  # it may fail where jit does not
+        with contextlib.suppress(Exception):  # an experiment may fail
             found = run(program, got, wants, path, index)
             if found.pop("ended", True):
                 tried.append(run.__name__)
@@ -61,9 +63,9 @@ def experiment(
 def without_jit(
     program: Any, _: Arrays, wants: list[Arrays], *__: Any
 ) -> dict[str, Any]:
-    """Run the port twice, one operation at a time, and watch each.
+    """Call the port twice without jit, and watch each operation.
 
-    A long call may take too long for this: then "ended" is False.
+    If this takes too long, "ended" is False.
     """
     program.load()
     walk, watch, right = Walk(), Watch(program), []
@@ -81,7 +83,7 @@ def without_jit(
             got = program.flatten(result)
             right.append(program.compare(got, want) is None)
     unused = [line for line, value in walk.made.items() if not value.used]
-    unused = unused if right else []  # unknown if the time ran out
+    unused = unused if right else []  # unknown if no call has ended
     return {
         "ended": len(right) == 2,
         "without_jit": right == [True, True],
@@ -95,9 +97,11 @@ def without_jit(
 def with_64_bits(
     program: Any, got: Arrays, wants: list[Arrays], path: str, index: tuple
 ) -> dict[str, list[str]]:
-    """Run the port with 64 bits; return both values where they differed.
+    """Run the port with 64 bits, and return what this changes.
 
-    If the results still differ, but far less, return by how much.
+    If the results are now the same, return both values at the index where
+    they differed. If the results still differ, but far less, return the
+    largest difference before and after.
     """
     with jax.enable_x64(True):
         program.load()
@@ -124,10 +128,10 @@ def reused_key(program: Any, *_: Any) -> dict[str, str]:
 
 
 class Walk:
-    """Notes surprising values in each operation."""
+    """A record of surprising values in the operations of a run."""
 
     def __init__(self) -> None:
-        """Begin with nothing seen."""
+        """Begin with an empty record."""
         self.operations: set[str] = set()
         self.events: dict[str, list[str]] = {}
         self.made: dict[str, Value] = {}
@@ -135,7 +139,10 @@ class Walk:
     def look(
         self, primitive: Any, params: dict, arrays: list, made: list, line: str
     ) -> None:
-        """Keep each event's first line, and the results of call statements."""
+        """Keep the line where each kind of event first occurs.
+
+        Also keep the result of a statement that only makes a call.
+        """
         self.operations.add(primitive.name)
         path, _, number = line.rpartition(":")
         if path and int(number) in find_statements(path):
@@ -160,7 +167,10 @@ def find_statements(path: str) -> set[int]:
 
 
 def find_rebound(path: Path) -> dict[str, str]:
-    """Return an argument set to a new array, in a function without return."""
+    """Return the name and the line of an argument that a function rebinds.
+
+    The function assigns an updated array to the argument, but returns nothing.
+    """
     for node in ast.walk(ast.parse(path.read_bytes())):
         if not isinstance(node, ast.FunctionDef):
             continue
@@ -177,7 +187,7 @@ def find_rebound(path: Path) -> dict[str, str]:
 
 
 def as_numbers(array: Any) -> np.ndarray:
-    """Return an array as a NumPy array; an empty one for random keys."""
+    """Return an array as a NumPy array; return no values for random keys."""
     dtype = getattr(array, "dtype", jax.dtypes.extended)
     key = jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
     return NOTHING if key else np.asarray(array)
@@ -186,7 +196,10 @@ def as_numbers(array: Any) -> np.ndarray:
 def find_events(
     primitive: Any, params: dict, values: list[np.ndarray], after: np.ndarray
 ) -> Iterator[tuple[str, str]]:
-    """Yield where an operation differs from NumPy or hides a mistake."""
+    """Yield the name and a detail of each event in an operation.
+
+    An event is a result that NumPy would not give, or that hides a mistake.
+    """
     kind = primitive.name
     yield from find_index_events(kind, params, values)
     if after.dtype.kind in "iu":
@@ -204,7 +217,7 @@ def find_events(
 def find_index_events(
     kind: str, params: dict, values: list[np.ndarray]
 ) -> Iterator[tuple[str, str]]:
-    """Yield an index that is out of bounds, and one that is written twice."""
+    """Yield the first index out of bounds, and the first written twice."""
     index, limits = find_index(kind, params, values)
     for row in index[((index < 0) | (index > limits)).any(axis=1)][:1]:
         yield "bounds", ", ".join(map(str, row))
@@ -228,7 +241,7 @@ def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
 def find_overflow(
     primitive: Any, params: dict, values: list[np.ndarray], dtype: Any
 ) -> Iterator[tuple[str, str]]:
-    """Yield the dtype of a sum if it is too small for the sum in floats."""
+    """Yield the dtype of a sum if the sum in floats does not fit in it."""
     floats = (jax.numpy.asarray(value, float) for value in values)
     params = {k: v for k, v in params.items() if "element_type" not in k}
     exact, limits = primitive.bind(*floats, **params), np.iinfo(dtype)
@@ -237,16 +250,16 @@ def find_overflow(
 
 
 def has_nan(values: np.ndarray) -> bool:
-    """Return whether a float among them is NaN."""
+    """Return whether any of the values is NaN."""
     return values.dtype.kind in "fc" and bool(np.isnan(values).any())
 
 
 def find_index(
     kind: str, params: dict, values: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of an operation, a row each, and the largest allowed.
+    """Return an operation's indices, and the largest index allowed.
 
-    There are no rows if the operation does not index.
+    Each row is one index. There are no rows if the operation uses no index.
     """
     shape = np.array(values[0].shape if values else ())
     if kind in ("dynamic_slice", "dynamic_update_slice"):
@@ -260,23 +273,26 @@ def find_index(
     if kind.startswith("scatter"):
         numbers = params["dimension_numbers"]
         dims = [*numbers.scatter_dims_to_operand_dims]
-    if dims:  # there are none in x.at[:].set(v)
+    if dims:  # x.at[:].set(v) has no index
         return values[1].reshape(-1, len(dims)), limits[dims]
     return np.zeros((0, 1)), np.zeros(1)
 
 
 class Watch:
-    """A trace function of Python that sees what jitted functions read."""
+    """A Python trace function that notes what jitted functions read."""
 
     def __init__(self, program: Any) -> None:
-        """Watch the functions that JAX has traced in a program before."""
+        """Watch the functions of a program that JAX has already traced."""
         self.folder = program.folder
         self.traced = {miss["made"] for miss in program.misses}
         self.seen: dict[tuple[CodeType, str], str] = {}
         self.changed: dict[str, str] = {}
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        """Make arguments JAX arrays, as jit does; compare other reads."""
+        """Convert arguments to JAX arrays, as jit does.
+
+        Compare the values that a function reads from outside.
+        """
         if not is_own(frame.f_code.co_filename, self.folder):
             return
         caller: FrameType | None = frame
@@ -284,17 +300,17 @@ class Watch:
             caller = caller.f_back
         for name, value in reads_of(frame) if caller else ():
             self.compare(frame.f_code, name, describe(value))
-        if caller is frame:  # last: before 3.13 f_locals is a copy
+        if caller is frame:  # do this last: before 3.13 f_locals is a copy
             names = frame.f_locals
             for name, value in [*names.items()]:
                 if isinstance(value, np.ndarray):
                     names[name] = jax.numpy.asarray(value)
 
     def compare(self, code: CodeType, name: str, value: str) -> None:
-        """Note the first name whose value has changed.
+        """Note a name whose value has changed since its first read.
 
-        Any other name replaces an attribute of `self`, because `self` may be
-        an argument.
+        An attribute of `self` never replaces another name, because `self` may
+        be an argument.
         """
         before = self.seen.setdefault((code, name), value)
         known = self.changed.get("name", "self.").startswith("self.")
@@ -305,12 +321,12 @@ class Watch:
 
 
 def place_of(code: CodeType) -> str:
-    """Return the line in which a function begins."""
+    """Return where a function begins, as FILE:NUMBER."""
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def reads_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function reads from outside: its name, and the value."""
+    """Yield each name that a function reads from outside, and its value."""
     code, owner = frame.f_code, frame.f_locals.get("self")
     for name in code.co_freevars:
         yield name, frame.f_locals.get(name)
@@ -325,7 +341,10 @@ def reads_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
 
 
 def describe(value: Any) -> str:
-    """Return a text that differs if the value does; "" if unknown."""
+    """Return a text that changes when the value changes.
+
+    Return "" for a value that cannot be compared this way.
+    """
     if value is random:
         return f"{DRAWS} {hash(random.getstate())}"
     if value is np.random or isinstance(value, np.random.RandomState):

@@ -1,4 +1,4 @@
-"""Ask JAX and Python what a call of a port does, while it runs.
+"""Find out from JAX and Python what a port does while it runs.
 
 No part of JAX or NumPy is replaced. There are four sources: the Trace through
 which JAX runs every operation; JAX's log of cache misses; the programs that
@@ -38,13 +38,13 @@ from workshop.tracing import (
 )
 
 # Operations that are repeated this often count as an unrolled loop. A sum over
-# a cell and its eight neighbors repeats them 9 times, and is not a loop.
+# a cell and its eight neighbors repeats an operation 9 times, but is no loop.
 AGAIN = 10
-LONG = 32  # the same, for a program that contains a loop
+LONG = 32  # the same limit, for a program that contains a loop
 
 
 class LineTimer:
-    """A trace function of Python that adds up the seconds of each line."""
+    """A Python trace function that adds up the seconds of each line."""
 
     def __init__(self, folder: str) -> None:
         """Begin to measure."""
@@ -55,9 +55,9 @@ class LineTimer:
         self.end = self.last + PATIENCE
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
-        """Charge the time since the last event to the line before it.
+        """Add the time since the last event to the line that has just run.
 
-        It waits for the arrays of the function, so that each line is charged
+        Wait for the arrays of the function first, so that each line is charged
         for its own work.
         """
         if not is_own(frame.f_code.co_filename, self.folder):
@@ -77,7 +77,11 @@ class LineTimer:
         return self
 
     def note_function(self, frame: FrameType) -> None:
-        """Keep what is known of a function that --call calls."""
+        """Keep the name of a function that --call calls.
+
+        Also keep which arguments may have to be static, and whether the
+        function is a method.
+        """
         static = [
             name
             for name, value in frame.f_locals.items()
@@ -92,7 +96,7 @@ def observe(program: Any) -> dict[str, Any]:
     sent = Recorder(program.folder)
     with contextlib.suppress(Exception), set_current_trace(sent):
         program.call()
-    for _ in range(2):  # the first is slow wherever Python has to warm up
+    for _ in range(2):  # the first call is slow while Python warms up
         names, timer = program.set_up(), LineTimer(program.folder)
         sys.settrace(timer)
         with contextlib.suppress(Exception):
@@ -110,7 +114,7 @@ def observe(program: Any) -> dict[str, Any]:
 
 
 def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return what compiled programs hold."""
+    """Return what compiled programs contain, such as loops and constants."""
     facts: dict[str, Any] = {"constants": {}, "unrolled": {}, "loops": []}
     callbacks, scatters = set(), Counter()
     for name, program in programs.items():
@@ -135,14 +139,17 @@ def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def copied_buffer(program: Any, loop: Any) -> str:
-    """Return the shape of the large buffer of a loop, if XLA copies it."""
+    """Return the shape of a large buffer that XLA copies in a loop.
+
+    Return "" if XLA copies no such buffer.
+    """
     written = {
         str(array.shape).strip("(,)").replace(" ", "")
         for body in jaxprs_in_params(loop.params)
         for array in written_at(body)
         if array.size * array.dtype.itemsize >= LARGE
     }
-    with contextlib.suppress(Exception):  # not every device has this text
+    with contextlib.suppress(Exception):  # some devices give no text
         jitted = jax.jit(jaxpr_as_fun(program))
         text = jitted.lower(*program.in_avals).compile().as_text()
         for body in re.findall(r"body=%?([\w.-]+)", text) if written else ():
@@ -156,9 +163,9 @@ def copied_buffer(program: Any, loop: Any) -> str:
 
 
 def written_at(jaxpr: Any) -> Iterator[Any]:
-    """Yield the shapes of arrays that a program writes at a computed index.
+    """Yield the types of arrays that a program writes at a computed index.
 
-    Writes at a fixed index, such as those to a boundary, do not count.
+    A write at a fixed index, for example at a boundary, does not count.
     """
     fixed: set[Any] = set()
     for equation in jaxpr.eqns:
@@ -175,9 +182,10 @@ def written_at(jaxpr: Any) -> Iterator[Any]:
 
 
 def find_unrolled(jaxpr: Any, folder: str) -> dict[str, Any]:
-    """Return how often operations repeat, if they make up half a program.
+    """Return how often the operations of an unrolled loop repeat.
 
-    Operations are the same if they come from the same lines of user code.
+    An operation repeats if the same lines of user code produce it again. The
+    repeated operations must make up at least half of a program.
     """
     inner = [*equations(jaxpr)]
     least = LONG if any(e.primitive.name in LOOPS for e in inner) else AGAIN

@@ -39,7 +39,7 @@ from workshop.terminal import (
 )
 
 Run = Callable[[str, Path], Report]  # mode, path
-# The steps that runs.py reports, and what the screen calls them.
+# The steps that runs.py reports, and the text that is printed for each.
 STEPS = {
     "imports": "imports",
     "old_runs": "the old program runs",
@@ -73,16 +73,16 @@ def port(
         old: The program in NumPy.
         new: Its port to JAX. Neither file is changed.
         call: What to evaluate in both: "simulate(x, 0.1, steps=500)".
-        setup: Statements that make its arguments. They run before each
-            call, and can use np and the names of the program.
+        setup: Statements that make the arguments of the call. They run
+            before each call, and can use np and the names of the program.
         larger: The same call with more steps. It shows whether a loop
             is unrolled.
         rtol: How far floats may differ, relative to the value or to the
             mean of all values. The default depends on their dtype.
         atol: How far floats may differ, whatever their size, such as 1e-8.
-        json: Write all that was found to this file.
+        json: Write everything that is found to this file.
         seconds: How long each program may run.
-        gigabytes: How much memory each may use.
+        gigabytes: How much memory each program may use.
     """
     request = {"call": call, "setup": setup, "larger": larger}
     request |= {"rtol": rtol, "atol": atol}
@@ -134,7 +134,10 @@ def run_program(
 
 
 def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
-    """Print the report; return its facts, which include "same"."""
+    """Run both programs, print a report, and return its facts.
+
+    The fact "same" tells whether both programs return the same.
+    """
     before = run("old", old)
     show_steps(before)
     if before.why:
@@ -164,7 +167,7 @@ def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
 
 
 def show_steps(report: Report) -> None:
-    """Print what went well, then how it failed."""
+    """Print the steps that succeeded, then the reason for any failure."""
     facts, (*done, last) = report.facts, report.steps
     wrong = report.why or facts.get("differs", {}).get("text", "")
     for step in done if wrong else report.steps:
@@ -198,7 +201,7 @@ def show_steps(report: Report) -> None:
 
 
 def show_verdict(call: str, findings: list[dict], e: Evidence) -> None:
-    """Print where the port stands, what it gains, and what is next."""
+    """Print what the port does now, what it gains, and what to do next."""
     work = ast.Call | ast.BinOp | ast.UnaryOp | ast.Compare
     if not any(isinstance(node, work) for node in ast.walk(ast.parse(call))):
         show_text(words("calls_nothing", "says"))

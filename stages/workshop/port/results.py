@@ -31,10 +31,10 @@ class NotComparable(TypeError):
 
 
 def flatten(result: Any, call: str = "f(x)") -> Arrays:
-    """Return every array of a result by its path, such as result[0].mean.
+    """Return the arrays of a result by their paths, such as result[0].mean.
 
     NumPy's arrays are copied, since a program may change them later. A list
-    of arrays or numbers of one shape is stacked, as a scan stacks them. Raises
+    of arrays or numbers of one shape becomes one array, as in a scan. Raise
     NotComparable for anything but arrays, numbers and strings.
     """
     leaves, _ = tree_util.tree_flatten_with_path(
@@ -64,7 +64,10 @@ def unpack(node: Any) -> Any:
 
 
 def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
-    """Return a part of a result as an array; `call` is how to get it."""
+    """Return a part of a result as an array.
+
+    `call` is code that returns this part.
+    """
     names = getattr(getattr(leaf, "dtype", None), "names", None)
     if isinstance(leaf, Array) and not isinstance(leaf, Tracer):
         return np.asarray(leaf)
@@ -93,7 +96,10 @@ def make_array(leaf: Any, name: str, call: str) -> np.ndarray:
 
 
 def stacked_shape(node: Any) -> tuple[int, ...] | None:
-    """Return the shape of an array, number, string or a list of these."""
+    """Return the shape of an array, number, string or a list of these.
+
+    Return None for anything else, and for a list of different shapes.
+    """
     if isinstance(node, list):
         shapes = {stacked_shape(item) for item in node}
         if len(shapes) != 1 or None in shapes:
@@ -109,10 +115,10 @@ def compare_results(
     """Return the first difference of two flat results, None if there is none.
 
     Integers, booleans and strings have to be equal. Floats may differ by atol,
-    or by rtol times the value or the mean of all values: the largest of these
-    counts. The default rtol is the error to expect after some operations in
-    the narrower of the two dtypes. It is at least that of 32 bits, because a
-    Python float may come from a 32-bit value.
+    by rtol times the value, or by rtol times the mean size of all values,
+    whichever is largest. The default rtol is the error to expect after some
+    operations in the narrower of the two dtypes. This default is at least the
+    one for 32 bits, because a Python float may come from a 32-bit value.
     """
     if got.keys() != want.keys():
         names = ", ".join(got), ", ".join(want)
@@ -123,7 +129,7 @@ def compare_results(
     for path in want:
         if unlike := compare_kinds(path, got[path], want[path]):
             return unlike
-    # Exact values come first, because a wrong count says most.
+    # Exact values come first, because a wrong count is easiest to explain.
     paths = sorted(want, key=lambda path: want[path].dtype.kind in "fc")
     found = (compare_values(p, got[p], want[p], rtol, atol) for p in paths)
     return next(filter(None, found), None)
@@ -143,7 +149,7 @@ def find_tolerance(got: Arrays, want: Arrays) -> str:
 def compare_kinds(
     path: str, got: np.ndarray, want: np.ndarray
 ) -> Difference | None:
-    """Return how shape or dtype differ, None if they do not."""
+    """Return how the shape or dtype differs, or None if neither differs."""
     kinds = [KINDS.get(a.dtype.kind, a.dtype.kind) for a in (got, want)]
     for what, pair in ("shape", (got.shape, want.shape)), ("dtype", kinds):
         if pair[0] != pair[1]:
@@ -160,7 +166,7 @@ def compare_values(
     rtol: float | None,
     atol: float,
 ) -> Difference | None:
-    """Return the first difference of two arrays of one shape and kind."""
+    """Return the first difference of two arrays of the same shape and kind."""
     wrong, notes = got != want, ""
     if want.dtype.kind in "fc":
         wrong, notes = compare_inexact(got, want, rtol, atol)
@@ -180,7 +186,7 @@ def show_difference(
     want: np.ndarray,
     notes: str,
 ) -> str:
-    """Return both values, and the values around them on the last axis."""
+    """Return a text with both values, and their neighbors on the last axis."""
     where = f"{path}[{', '.join(map(str, index))}]" if index else path
     text = f"{where}: got {show(got[index])}, want {show(want[index])}{notes}"
     if index:
@@ -194,7 +200,10 @@ def show_difference(
 def compare_inexact(
     got: np.ndarray, want: np.ndarray, rtol: float | None, atol: float
 ) -> tuple[np.ndarray, str]:
-    """Return which values differ, and a note on NaN; NaN equals NaN."""
+    """Return which floats differ, and notes on NaN and infinite values.
+
+    NaN counts as equal to NaN.
+    """
     if rtol is None:
         dtypes = np.float32, got.dtype, want.dtype
         rtol = max(float(finfo(dtype).eps) for dtype in dtypes) ** (2 / 3)
@@ -214,14 +223,14 @@ def compare_inexact(
 
 
 def show(value: Any) -> str:
-    """Return a value in few characters."""
+    """Return a value as a short text."""
     return f"{value:.6g}" if isinstance(value, np.inexact) else str(value)
 
 
 def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
-    """Return the name of the relation of two arrays, and a detail.
+    """Return the name of the relation between two arrays, and a detail.
 
-    given: the arrays that the call was made with, by name.
+    given: the arrays that --setup made for the call, by name.
     """
     if got.shape == want.shape:
         found = find_wrapped(got, want)
@@ -239,7 +248,7 @@ def relate(got: np.ndarray, want: np.ndarray, given: Arrays) -> list[str]:
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether two arrays are the same."""
+    """Return whether two arrays are the same up to rounding."""
     return compare_results({"": a}, {"": b}) is None
 
 
@@ -273,7 +282,7 @@ def find_order(got: np.ndarray, want: np.ndarray) -> list[str]:
 
 
 def find_change(got: np.ndarray, want: np.ndarray) -> list[str]:
-    """Return the factor or offset between two arrays, or a shift by a step."""
+    """Return a constant factor, a constant offset, or a shift by one step."""
     if want.dtype.kind in "if" and np.isfinite(got).all() and np.all(want):
         factor, offset = got / want, got.astype(float) - want
         for name, values in ("factor", factor), ("offset", offset):

@@ -1,7 +1,8 @@
 """Run the old program, or the port, in a process of its own.
 
 `old` runs the old program, `again` runs it once more in another process, and
-`new` runs the port. What is found is reported at once, as Evidence.
+`new` runs the port. Each fact is reported as soon as it is known; Evidence
+lists the facts.
 """
 
 import contextlib
@@ -49,10 +50,10 @@ Tell = Callable[..., None]
 
 
 class Program:
-    """A file, and the call to make in it."""
+    """A program's file, and the call to make with it."""
 
     def __init__(self, request: dict[str, Any], path: Path) -> None:
-        """Import the file as `python FILE` runs it, but not its main guard."""
+        """Import the file as `python FILE` would, but skip its main guard."""
         self.request, self.path, self.folder = request, path, str(path.parent)
         self.misses: list[dict] = []
         self.names: dict[str, Any] = {}
@@ -61,7 +62,7 @@ class Program:
         self.load()
 
     def load(self) -> None:
-        """Import the file, and those beside it, anew."""
+        """Import the file again, and all modules from the same folder."""
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None) or ""
             if Path(file).parent == self.path.parent:
@@ -82,8 +83,9 @@ class Program:
     def set_up(self) -> dict[str, Any]:
         """Run --setup; return the names that the call sees.
 
-        It runs before each call, since the program may change its arguments.
-        `np` is NumPy, even if the program uses that name otherwise.
+        --setup runs before each call, because the program may change its
+        arguments. `np` is NumPy, even if the program uses this name for
+        something else.
         """
         names = self.names | {"np": np}
         exec(compile(self.request["setup"], SETUP, "exec"), names)
@@ -92,13 +94,13 @@ class Program:
     def call(
         self, what: str = "call", names: dict[str, Any] | None = None
     ) -> tuple[Any, float]:
-        """Return the result of a call, and the seconds until it is there."""
+        """Return the result of a call, and the seconds until it is ready."""
         names = self.set_up() if names is None else names
         code = compile(self.request[what], CALL, "eval")
         return time_call(eval, code, names)
 
     def median(self, *seconds: float) -> float:
-        """Return the median of these seconds and those of further calls."""
+        """Time more calls; return the median of all times, given and new."""
         start, times = time.monotonic() - seconds[-1], [*seconds]
         for number in range(MAX_LATER):
             spent = time.monotonic() - start
@@ -120,14 +122,14 @@ class Program:
 
 
 def run_old(program: Program, results: Path, tell: Tell) -> None:
-    """Keep a call's result, compare a second one with it, time more calls."""
+    """Save the result of a call, compare it with the next, time more calls."""
     tell(step="old_runs")
     result, first = program.call()
     tell(step="comparable")
     arrays = program.flatten(result)
     tell(bytes=sum(array.nbytes for array in arrays.values()))
     results.write_bytes(pickle.dumps([arrays]))
-    del result, arrays  # a large result is kept once
+    del result, arrays  # hold only one copy of a large result
     result, second = program.call()
     arrays, wants = program.flatten(result), pickle.loads(results.read_bytes())
     repeats = compare_results(arrays, wants[0]) is None
@@ -138,9 +140,9 @@ def run_old(program: Program, results: Path, tell: Tell) -> None:
 
 
 def run_again(program: Program, results: Path, tell: Tell) -> None:
-    """Compare the old program with what it returned in another process.
+    """Run the old program again; compare with its result in another process.
 
-    Here NumPy hands out memory that still holds old values, not zeros.
+    In this process, new memory from NumPy holds leftover values, not zeros.
     """
     wants, names = pickle.loads(results.read_bytes()), program.set_up()
     left = [np.full(i // 7, 255, np.uint8) for i in range(7, 7175)]
@@ -151,7 +153,10 @@ def run_again(program: Program, results: Path, tell: Tell) -> None:
 
 
 def run_new(program: Program, results: Path, tell: Tell) -> None:
-    """Compare two calls with the old program, then watch the port."""
+    """Compare two calls of the port with the results of the old program.
+
+    If they differ, look for the cause. Otherwise time and observe the port.
+    """
     wants, folder = pickle.loads(results.read_bytes()), program.folder
     tell(step="new_runs")
     with cache_misses(folder) as misses, narrowing(folder) as narrowed:
@@ -183,7 +188,7 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
 
 @contextlib.contextmanager
 def narrowing(folder: str) -> Iterator[list[str]]:
-    """List the lines that ask for 64 bits inside the block, and get 32."""
+    """List the lines that ask for 64 bits in the block, but get 32."""
     lines: list[str] = []
 
     def note(message: Warning | str, *_: Any) -> None:
@@ -203,15 +208,15 @@ def has_jax(result: Any) -> bool:
 
 
 def changed_dtypes(got: Arrays, want: Arrays) -> str:
-    """Return the dtypes that are not as they were, in a few words."""
+    """Return a text that lists the dtypes that the port has changed."""
     pairs = {(str(got[p].dtype), str(want[p].dtype)) for p in want if p in got}
     return ", ".join(f"{g} for {w}" for g, w in sorted(pairs) if g != w)
 
 
 def compare_sizes(program: Program) -> list[int]:
-    """Return how many operations --call and --larger have."""
+    """Return the numbers of operations in --call and in --larger."""
     sizes = []
-    with contextlib.suppress(Exception):  # a call that reads values fails
+    with contextlib.suppress(Exception):  # tracing may fail
         for what in ("call", "larger") if program.request["larger"] else ():
             traced = jax.make_jaxpr(lambda what=what: program.call(what)[0])()
             sizes.append(count_equations(traced.jaxpr))
