@@ -1,1 +1,1 @@
-"""Provide the code that all stages share, which no lesson is about."""
+"""Provide the code that all stages share; it is not part of any lesson."""

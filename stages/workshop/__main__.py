@@ -1,8 +1,9 @@
 """Run a command of the workshop: `python stages/workshop check 5`.
 
-A command is a function: its signature is the command line, and its docstring
-is the help. Without a command, it lists them all. This file needs nothing but
-Python, because the doctor must run where the installation failed.
+Each command is a function. Its signature defines the command line, and its
+docstring is the help text. Without a command, this program lists all commands.
+This file needs nothing but Python, because the doctor must run even where the
+installation failed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 # ruff: noqa: E402
 import signal
 
-# Ctrl-C ends every command at once, even while it imports or compiles, so this
-# comes first. Code that has to clean up uses terminal.interrupts_raise.
+# Ctrl-C ends every command at once, even during an import or a compilation, so
+# this line comes before the other imports. Code that has to clean up uses
+# terminal.interrupts_raise.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import ast
@@ -37,16 +39,16 @@ from workshop.terminal import (
 
 
 class Command(NamedTuple):
-    """Where a command is, and how its command line begins."""
+    """The module that defines a command, and how its command line begins."""
 
     module: str
     takes_number: bool = False
-    """Whether the first argument is N."""
+    """Whether the first argument is a number, N."""
     runs_stage: bool = False
     """Whether everything after N is passed on to a stage."""
 
 
-# In the order in which an attendee meets them.
+# The commands, in the order in which an attendee meets them.
 COMMANDS = {
     "tour": Command("tour"),
     "stage": Command("stages", takes_number=True, runs_stage=True),
@@ -62,7 +64,7 @@ COMMANDS = {
     "cluster": Command("cluster"),
     "port": Command("port.port"),
 }
-# Commands that are scripts of their own: path, arguments, and what they do.
+# Commands that are separate scripts: path and first arguments, and a summary.
 SCRIPTS = {
     "bench": (["benchmarks/bench.py"], "Measure what each stage gains."),
     "lab": (["notebooks/lab.py"], "Open your copies of the notebooks."),
@@ -71,7 +73,7 @@ SCRIPTS = {
 
 
 def summarize(name: str) -> str:
-    """Return what a command does, without importing it."""
+    """Return a one-line summary of a command, without importing it."""
     if name in SCRIPTS:
         return SCRIPTS[name][1]
     parts = COMMANDS[name].module.split(".")
@@ -85,21 +87,21 @@ def summarize(name: str) -> str:
 
 
 def list_commands() -> None:
-    """Print each command with what it does."""
+    """Print each command with its summary."""
     for name in [*COMMANDS, *SCRIPTS]:
         show_item(f"{name:8}", summarize(name))
     say("How to use one: python stages/workshop NAME --help")
 
 
 def call_script(name: str, arguments: list[str]) -> None:
-    """Run a script of the repository as Python would."""
+    """Run one of the SCRIPTS with these arguments."""
     (path, *first), _ = SCRIPTS[name]
     stages = importlib.import_module("workshop.stages")
     stages.run_script(ROOT / path, [*first, *arguments])
 
 
 def call_command(name: str, arguments: list[str]) -> int | None:
-    """Import a command, call it with those arguments; return its status."""
+    """Import a command and call it with these arguments; return its status."""
     asked = COMMANDS[name]
     module = importlib.import_module(f"workshop.{asked.module}")
     function = getattr(module, name)
@@ -118,7 +120,7 @@ def call_command(name: str, arguments: list[str]) -> int | None:
 
 
 def check_number(name: str, arguments: list[str]) -> None:
-    """End with one line and status 2 unless the number N is given."""
+    """Exit with a message and status 2 unless the number N is given."""
     example = command(name, 5)
     number = arguments[0] if arguments else ""
     if number == "":
@@ -128,7 +130,7 @@ def check_number(name: str, arguments: list[str]) -> None:
 
 
 def call(name: str, arguments: list[str]) -> int | None:
-    """Call the command of that name, and return its exit status."""
+    """Call the command with this name, and return its exit status."""
     if name in ("-h", "--help"):
         return list_commands()
     if name in COMMANDS:
@@ -140,13 +142,13 @@ def call(name: str, arguments: list[str]) -> int | None:
 
 
 def main() -> int | None:
-    """Call the command that the arguments name; return the exit status."""
+    """Call the command that sys.argv names, and return its exit status."""
     name, *arguments = sys.argv[1:] or ["--help"]
     with reader_may_leave():
         try:
             return call(name, arguments)
         except ModuleNotFoundError as error:
-            if name == "run":  # the attendee's own file
+            if name == "run":  # raised by the attendee's own file
                 raise
             how = command("doctor")
             fail(f"{error.name} is not installed: run {how}", status=1)

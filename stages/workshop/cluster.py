@@ -1,8 +1,8 @@
-"""Run one ring in several processes, and compare with the reference.
+"""Simulate one ring in several processes, and compare it with stage 0.
 
 All processes run on this machine, each with simulated devices of its own. To
-use several machines, run the stage itself once on each, with the same
-arguments but a different --process-id.
+use several machines, run the stage itself once on each machine. Give every run
+the same arguments but a different --process-id.
 """
 
 import os
@@ -33,14 +33,14 @@ def cluster(
     num_processes: int = 2,
     num_devices: int = 2,
 ) -> None:
-    """Run one ring in several processes, and compare with stage 0.
+    """Simulate one ring in several processes, and compare it with stage 0.
 
     Args:
         rule: Wolfram's number of the rule, 0 to 255.
         width: Number of cells on the ring.
         num_steps: Number of rows, the initial state included.
         num_processes: Number of processes to start.
-        num_devices: Number of devices of each process.
+        num_devices: Number of devices in each process.
     """
     arguments = Arguments(rule, width, num_steps)
     check_arguments(arguments)
@@ -56,7 +56,10 @@ def cluster(
 def compare_stage(
     number: int, arguments: Arguments, num_processes: int, num_devices: int
 ) -> None:
-    """Run a stage in several processes; end with status 1 if it is wrong."""
+    """Run a stage in several processes, and compare its states with stage 0's.
+
+    Exit with status 1 if the states differ.
+    """
     say(
         f"stage {number}: {num_processes} processes x {num_devices} devices,"
         f" at most {RUN_SECONDS} seconds ..."
@@ -76,8 +79,8 @@ def compare_stage(
 def run_cluster(
     number: int, arguments: Arguments, num_processes: int, num_devices: int
 ) -> np.ndarray:
-    """Return the states that the processes compute together."""
-    Image.MAX_IMAGE_PIXELS = None  # the file is our own
+    """Run a stage in several processes, and return the states."""
+    Image.MAX_IMAGE_PIXELS = None  # our own file, so any size is safe
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         output = Path(folder, "states.png")
         command = [sys.executable, str(STAGES_FOLDER / "workshop"), "stage"]
@@ -95,14 +98,14 @@ def run_cluster(
 
 
 def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
+    """Return a port on which no program of this machine listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def run_together(commands: list[list[str]]) -> None:
-    """Run the commands at once; show what they print only if one fails."""
+    """Run the commands in parallel; show their output only if one fails."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     options["env"] = {**os.environ, "JAX_PLATFORMS": "cpu"}
     processes, printed = [], []

@@ -8,12 +8,13 @@ import numpy as np
 from workshop.stages import find_stages
 from workshop.terminal import terminal_size
 
-REACH = 12  # cells shown on each side of the wrong one, where there is room
+REACH = 12  # the most cells to show on each side of the wrong cell
 
-# The (rule, width, num_steps) at which the checks compare; those that show the
-# most mistakes come first. There are widths of 32 and around it, primes, few
-# rows and many, and rules that are not their own mirror image. No case is a
-# square, because a square hides exchanged arguments.
+# The cases for which the checks compare states: (rule, width, num_steps). The
+# cases that reveal the most mistakes come first. The cases include the width
+# 32 and widths close to it, prime widths, few and many rows, and rules that
+# are not their own mirror image. In no case is num_steps equal to the width,
+# because such a case hides swapped arguments.
 CASES = [
     (30, 32, 40),
     (110, 33, 7),
@@ -31,11 +32,11 @@ CASES = [
 
 
 def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
-    """Return what is wrong with (num_steps, width) states, None if nothing.
+    """Return the first difference between two arrays, None if they are equal.
 
-    Only the first problem is reported: the shape, the dtype, or the first
-    wrong cell in reading order. That cell is shown with the rows around it, as
-    they are and as they should be.
+    The arrays hold (num_steps, width) states. The difference is the shape, the
+    dtype, or the first wrong cell in reading order. For a wrong cell, the text
+    shows the rows around the cell twice: as they are, and as they should be.
     """
     states, expected = np.asarray(states), np.asarray(expected)
     if states.shape != expected.shape:
@@ -54,7 +55,7 @@ def explain_difference(states: np.ndarray, expected: np.ndarray) -> str | None:
 
 
 def explain_cell(expected: np.ndarray, row: int, cell: int) -> str:
-    """Return which entry of the rule table the cell gets its value from."""
+    """Return a note that names the rule table's entry for the cell."""
     if row == 0:
         return "row 0 is the initial state"
     ring = np.take(expected[row - 1], range(cell - 1, cell + 2), mode="wrap")
@@ -69,10 +70,10 @@ def explain_cell(expected: np.ndarray, row: int, cell: int) -> str:
 def surroundings(
     states: np.ndarray, expected: np.ndarray, row: int, cell: int
 ) -> str:
-    """Return up to three rows around the cell, both diagrams side by side."""
+    """Return up to three rows around the cell: got and want, side by side."""
     num_steps, width = expected.shape
     columns, _ = terminal_size()
-    reach = max(1, min(REACH, (columns - 14) // 4))  # 14 hold no cells
+    reach = max(1, min(REACH, (columns - 14) // 4))  # 14 columns hold no cells
     start = max(0, min(cell - reach, width - 2 * reach - 1))
     stop = min(width, start + 2 * reach + 1)
     shown = stop - start
@@ -86,7 +87,7 @@ def surroundings(
 
 
 def draw(cells: np.ndarray) -> str:
-    """Return cells as text; what is not 0 is alive."""
+    """Return cells as text: . for a cell that is 0, # for any other."""
     return "".join("#" if cell else "." for cell in cells)
 
 

@@ -1,6 +1,7 @@
 """Set up the devices and the processes that a stage runs on.
 
-Stage 0 imports this too, so jax is imported only where it is needed.
+Stage 0 also imports this module, but does not use JAX. Therefore only the
+functions that need jax import it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Any
 from workshop.terminal import fail, say
 
 CONNECT_SECONDS = 30  # how long a process waits for the others
-HEARTBEAT_SECONDS = 20  # after which JAX takes a silent process for dead
-MAX_DEVICES = 256  # in a process; 1024 simulated ones take minutes to start
+HEARTBEAT_SECONDS = 20  # after such a silence, JAX treats a process as dead
+MAX_DEVICES = 256  # per process; 1024 simulated devices take minutes to start
 
 
 def stray_variables() -> list[str]:
-    """Return the environment variables that configure JAX."""
+    """Return the names of the environment variables that configure JAX."""
     return sorted(
         name
         for name in os.environ
@@ -34,20 +35,21 @@ class DeviceArguments:
     """The command line of a stage that runs on many devices."""
 
     num_devices: int | None = None
-    """Devices of this process; by default, as many as divide the width."""
+    """Devices of this process; by default, a number that divides the width."""
     coordinator: str | None = None
     """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
     num_processes: int | None = None
-    """Number of processes, with --coordinator."""
+    """Number of processes; required with --coordinator."""
     process_id: int | None = None
     """Number of this process, counted from 0."""
 
 
 def start_jax(device: str | None = None) -> None:
-    """Let JAX find its devices, or only those of that platform.
+    """Let JAX find its devices; if `device` is given, only on that platform.
 
-    Does nothing if jax is not imported. Ends with one line: with status 2 if
-    there is no such platform, with status 1 if there is no device at all.
+    If jax is not imported, only check that `device` is the CPU or not given.
+    Exit with a message and status 2 if the platform does not exist, or with
+    status 1 if JAX finds no device at all.
     """
     jax = sys.modules.get("jax")
     if jax is None:
@@ -66,9 +68,9 @@ def start_jax(device: str | None = None) -> None:
 
 
 def name_devices(result: Any) -> str:
-    """Return where a result was computed, "" for a CPU.
+    """Return a text that names the devices of a result, "" for a CPU.
 
-    For example " on NVIDIA H200" or " on 2 x NVIDIA H200".
+    Examples are " on NVIDIA H200" and " on 2 x NVIDIA H200".
     """
     devices = getattr(result, "devices", set)()
     kinds = [d.device_kind for d in devices if d.platform != "cpu"]
@@ -77,7 +79,7 @@ def name_devices(result: Any) -> str:
 
 
 def check_devices(arguments: Any) -> None:
-    """End with one line and status 2 if an argument cannot work."""
+    """Exit with a message and status 2 if an argument cannot work."""
     if arguments.coordinator is not None:
         host, _, port = arguments.coordinator.rpartition(":")
         if not (host and port.isdecimal() and 0 < int(port) < 2**16):
@@ -100,7 +102,11 @@ def check_devices(arguments: Any) -> None:
 
 
 def check_share(num_devices: int, num_processes: int, width: int) -> None:
-    """End with one line and status 2 unless the devices divide the ring."""
+    """Exit with a message and status 2 unless the ring can be divided.
+
+    num_devices must be in range, and the number of all devices must divide the
+    width.
+    """
     if not 1 <= num_devices <= MAX_DEVICES:
         allowed = f"between 1 and {MAX_DEVICES}"
         fail(f"num_devices must be {allowed}, got {num_devices}")
@@ -112,10 +118,10 @@ def check_share(num_devices: int, num_processes: int, width: int) -> None:
 
 
 def set_up_devices(arguments: Any) -> Any:
-    """Connect the processes, and count the devices of all of them.
+    """Connect the processes, and count the devices of all processes.
 
-    Returns the arguments with that number. After this, only process 0 prints
-    and saves.
+    Return the arguments with this count as num_devices. From then on, only
+    process 0 prints and saves.
     """
     import jax
 
@@ -138,7 +144,7 @@ def set_up_devices(arguments: Any) -> Any:
 
 
 def connect(arguments: Any) -> None:
-    """Join the other processes, if there are any."""
+    """Connect this process to the others, if there are any."""
     import jax
 
     if arguments.coordinator is not None:
@@ -158,14 +164,15 @@ def connect(arguments: Any) -> None:
     except ValueError:  # there is no coordinator, no SLURM, and no TPU pod
         if arguments.coordinator is not None:
             raise
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX catches it and goes on
+    # JAX has set a handler that catches SIGTERM and goes on. Remove it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def count_devices(wanted: int | None, width: int) -> int:
-    """Return how many devices to use, in all processes together.
+    """Return how many devices to use, counted over all processes.
 
-    Ends with one line and status 2 if JAX sees fewer than are wanted, or if
-    their number does not divide the width.
+    Exit with a message and status 2 if JAX sees fewer devices than wanted, or
+    if several processes cannot divide the ring evenly.
     """
     import jax
 
@@ -182,5 +189,5 @@ def count_devices(wanted: int | None, width: int) -> int:
 
 
 def count(number: int, noun: str) -> str:
-    """Return "1 cell" or "2 cells"."""
+    """Return a number with its noun, such as "1 cell" or "2 cells"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,6 +1,7 @@
 """Check whether this machine is ready for the workshop.
 
-The doctor needs nothing but Python: it has to run where installing failed.
+The doctor needs nothing but Python, because it must run even where the
+installation failed.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from workshop.terminal import (
 try:
     import psutil
     from packaging.requirements import Requirement
-except ImportError:  # the core is not installed
+except ImportError:  # the core packages are not installed
     Requirement = None
 
-OLDEST_PYTHON = (3, 11)  # for which there is only an old JAX
+OLDEST_PYTHON = (3, 11)  # only an old version of JAX supports it
 ROOT = Path(__file__).resolve().parents[2]
-# The groups in requirements/, and the target of make that installs each.
+# The groups of optional packages (requirements/NAME.txt), and the make target
+# that installs each group.
 GROUPS = {
     "notebooks": "lab",
     "bench": "bench",
@@ -39,11 +41,11 @@ GROUPS = {
     "pictures": "pictures",
 }
 WINDOWS = sys.platform == "win32"
-SECONDS = 120  # for JAX to name its devices
+SECONDS = 120  # the time that JAX has to name its devices
 
 
 class Finding(NamedTuple):
-    """One line of the report, and the command that fixes or changes it."""
+    """One line of the report, and how to fix or change what it reports."""
 
     verdict: str
     what: str
@@ -65,7 +67,7 @@ def how_to_install(path: str = "requirements.txt", target: str = "") -> str:
 
 
 def check_python() -> Finding:
-    """Check that Python is new enough, and in a virtual environment."""
+    """Check that Python is new enough, and runs in a virtual environment."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         needed = ".".join(map(str, OLDEST_PYTHON))
@@ -80,7 +82,7 @@ def check_python() -> Finding:
 
 
 def installed_version(package: str) -> str | None:
-    """Return the installed version of a package, None if there is none."""
+    """Return the version of a package, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -88,7 +90,7 @@ def installed_version(package: str) -> str | None:
 
 
 def read_requirements(path: str) -> dict[str, Requirement]:
-    """Return the requirements that a file lists, by the package's name."""
+    """Return the requirements that a file lists, keyed by package name."""
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     lines = [line.partition("#")[0].strip() for line in lines]
     requirements = [Requirement(line) for line in lines if line]
@@ -96,7 +98,7 @@ def read_requirements(path: str) -> dict[str, Requirement]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Check that each core package is installed, in a version that fits."""
+    """Check that each core package is installed in an allowed version."""
     for name, requirement in read_requirements("requirements.txt").items():
         version, allowed = installed_version(name), requirement.specifier
         if version is None:
@@ -122,7 +124,7 @@ def check_group(name: str) -> Finding:
 
 
 def check_devices() -> Finding:
-    """Ask JAX, in a process of its own, which devices it sees."""
+    """Ask JAX, in a separate process, which devices it sees."""
     code = "import jax; print(*jax.devices(), sep=', ')"
     options = {"capture_output": True, "text": True, "timeout": SECONDS}
     try:
@@ -159,7 +161,7 @@ def check_gpu(devices: str) -> Iterator[Finding]:
 
 
 def check_memory() -> Finding:
-    """Check that there is memory for the 8000 x 8000 run."""
+    """Check that enough memory is free to run 8000 steps of 8000 cells."""
     gigabytes = psutil.virtual_memory().available / 1e9
     if gigabytes < 2:
         details = f"{gigabytes:.1f} GB free: close other programs"
@@ -188,14 +190,14 @@ def check_variables() -> Finding:
 
 
 def forget(variables: list[str]) -> str:
-    """Return the command that takes variables out of the environment."""
+    """Return the shell command that unsets environment variables."""
     if WINDOWS:
         return "; ".join(f"Remove-Item Env:{name}" for name in variables)
     return f"unset {' '.join(variables)}"
 
 
 def examine() -> Iterator[Finding]:
-    """Yield all findings, in order."""
+    """Run all checks, and yield their findings in order."""
     yield check_python()
     if Requirement is None:
         yield Finding("FAIL", "packages", "not installed", how_to_install())
@@ -211,11 +213,11 @@ def examine() -> Iterator[Finding]:
 
 
 def doctor() -> int:
-    """Check whether this machine is ready, and say how to fix it.
+    """Check whether this machine is ready, and show how to fix problems.
 
-    Prints one line for each requirement: OK, NOTE (it works, but read this),
-    or FAIL with the command that fixes it. The exit status is 1 if anything
-    failed.
+    Each requirement gets one line: OK, NOTE (it works, but read this), or
+    FAIL. If a problem can be fixed, a second line says how. The exit status is
+    1 if any line says FAIL.
     """
     failed = 0
     for found in examine():

@@ -2,7 +2,7 @@
 
 People and commands read the same table, ERRORS.md. An error is matched by its
 type and by keywords, never by its whole message, because JAX changes the
-wording from version to version. This needs nothing but Python.
+wording from version to version. This module needs nothing but Python.
 """
 
 import linecache
@@ -18,7 +18,7 @@ from workshop.terminal import show_path
 
 TABLE = STAGES_FOLDER.parent / "ERRORS.md"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
-# Errors of code that is meant for the command line.
+# Errors from code that is meant for the command line, and their explanations.
 SCRIPT_ERRORS = {
     SystemExit: "The program exits here (SystemExit).",
     EOFError: "The file asks for input here (EOFError), but there is none.",
@@ -36,17 +36,17 @@ class ErrorRow(NamedTuple):
     keyword: str
     """A part of the message."""
     line: str
-    """A part of the user's line, or of the name of a module that it calls."""
+    """A part of the user's line, or of the path of a file that it calls."""
     met: str
     """What happened."""
     remedy: str
     """What to do instead."""
     stage: str
-    """The stage or notebook that shows it."""
+    """The stage or notebook that shows this error."""
 
 
 def read_rows() -> list[ErrorRow]:
-    """Return the rows of the table, in their order."""
+    """Return the rows of the table, from top to bottom."""
     text = TABLE.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.MULTILINE)
     return [
@@ -70,9 +70,10 @@ def find_row(error: BaseException) -> ErrorRow | None:
 
 
 def read_source(error: BaseException) -> str:
-    """Return the user's line that failed, and the modules that it called.
+    """Return the user's line that failed, then the files that it called.
 
-    The user's line is the innermost that is not in a package.
+    The user's line is the innermost line of the traceback that is neither in
+    a package nor in the standard library.
     """
     source: list[str] = []
     for frame in traceback.extract_tb(error.__traceback__):
@@ -92,7 +93,7 @@ def explain_error(
 ) -> str:
     """Return the user's line that failed, the message, and a remedy.
 
-    The remedy is left out if is_known is true for its row.
+    If is_known returns true for a row, the row's remedy is left out.
     """
     message = describe(error, is_known)
     if isinstance(error, SyntaxError) and error.filename == str(path):
@@ -111,7 +112,7 @@ def explain_error(
 def describe(
     error: BaseException, is_known: Callable[[ErrorRow], bool]
 ) -> str:
-    """Return the type, the first paragraph of the message, and a remedy."""
+    """Return an error's type, its message's first paragraph, and a remedy."""
     if type(error) in SCRIPT_ERRORS:
         return f"{SCRIPT_ERRORS[type(error)]} {MAIN_GUARD}"
     if isinstance(error, SyntaxError):

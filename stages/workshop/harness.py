@@ -1,7 +1,7 @@
-"""Run a stage as a script: check its arguments, time it, show what it made.
+"""Run a stage as a script: check its arguments, time it, show its result.
 
-`find_kind` looks at a stage's docstring ("Fails with: ..."), its functions and
-its number to see what is special about it.
+`find_kind` decides which arguments a stage takes and how its result is shown.
+It looks at the stage's docstring ("Fails with: ..."), functions and number.
 """
 
 import dataclasses
@@ -44,11 +44,13 @@ from workshop.terminal import (
     terminal_size,
 )
 
-COPIES = 4  # of the states: as computed, stacked, as pixels, in a file
+# The memory must hold four copies of the states: as computed, stacked, as
+# pixels, and encoded as a file.
+COPIES = 4
 ALL_RULES = np.arange(256, dtype=np.uint8)
-MAX_LEARNING_CELLS = 2**24 - 1  # above, float32 cannot count single cells
+MAX_LEARNING_CELLS = 2**24 - 1  # float32 cannot count more cells exactly
 NARROW = 60  # columns; on a narrower terminal, most lines wrap once
-MAX_WIDTH = 2**31 - 1  # JAX numbers cells in int32
+MAX_WIDTH = 2**31 - 1  # JAX indexes cells with int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +66,15 @@ class Arguments:
     device: str | None = None
     """cpu, cuda or tpu; by default the fastest device that JAX finds."""
     print_rule: bool = False
-    """Print the rule as the table that stages look up."""
+    """Also print the rule as a lookup table."""
     print_image: bool = True
     """Print the states as a picture."""
     save_image: bool = False
-    """Write the states to --output, one pixel a cell."""
+    """Write the states to --output, one pixel per cell."""
     output: Path = Path("output.png")
     """PNG file for --save-image."""
 
-    num_diagrams = 1  # that the memory has to hold at once
+    num_diagrams = 1  # diagrams that are in memory at the same time
     other_lines = 4  # lines printed in addition to the picture
 
 
@@ -81,7 +83,7 @@ class FirstArguments(Arguments):
     """The command line of stage 0, which explains the rule."""
 
     print_rule: bool = True
-    """Print the rule as the table that stages look up."""
+    """Also print the rule as a lookup table."""
 
     other_lines = 3
 
@@ -117,7 +119,7 @@ class ShardedArguments(DeviceArguments, Arguments):
 
 
 def find_kind(stage: ModuleType) -> tuple[type[Arguments], Callable]:
-    """Return the class of a stage's arguments, and the function to show it."""
+    """Return the class of arguments and the show_* function for a stage."""
     if failure(inspect.getdoc(stage) or ""):
         return FailingArguments, show_failure
     if hasattr(stage, "simulate_rules"):
@@ -132,7 +134,10 @@ def find_kind(stage: ModuleType) -> tuple[type[Arguments], Callable]:
 
 
 def run(simulate: Callable) -> None:
-    """Run a stage from its main guard, with the command line's arguments."""
+    """Run a stage with the arguments of the command line.
+
+    The main guard of each stage calls this function.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     stage = sys.modules[simulate.__module__]
     kind, show = find_kind(stage)
@@ -150,7 +155,7 @@ def run(simulate: Callable) -> None:
 
 
 def check_arguments(arguments: Arguments) -> None:
-    """End with one line and status 2 if an argument cannot work."""
+    """Exit with a message and status 2 if an argument cannot work."""
     if not 0 <= arguments.rule <= 255:
         fail(f"rule must be between 0 and 255, got {arguments.rule}")
     if not 1 <= arguments.width <= MAX_WIDTH:
@@ -171,7 +176,7 @@ def check_arguments(arguments: Arguments) -> None:
 
 
 def check_learning(arguments: LearningArguments) -> None:
-    """End with one line and status 2 if the states are too few or too many."""
+    """Exit with a message and status 2 for too few rows or too many cells."""
     if arguments.num_steps < 2:
         allowed = "at least 2, to predict a row from the one before"
         fail(f"num_steps must be {allowed}, got {arguments.num_steps}")
@@ -182,7 +187,7 @@ def check_learning(arguments: LearningArguments) -> None:
 
 
 def check_memory(arguments: Arguments) -> None:
-    """End with one line and status 2 if the states would not fit."""
+    """Exit with a message and status 2 if the states do not fit in memory."""
     num_bytes = arguments.num_diagrams * arguments.num_steps * arguments.width
     limit = psutil.virtual_memory().available // COPIES
     if num_bytes > limit:
@@ -193,7 +198,7 @@ def check_memory(arguments: Arguments) -> None:
 
 
 def check_writable(argument: str, path: Path) -> None:
-    """End with one line and status 2 if no file can be written there."""
+    """Exit with a message and status 2 if the path cannot be written."""
     folder = path.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         fail(f"{argument} must be in a folder you can write to, got {path}")
@@ -216,11 +221,11 @@ def print_rule(arguments: Arguments) -> None:
 def time_call(
     function: Callable, *args: Any, wait: bool = True, **kwargs: Any
 ) -> tuple:
-    """Call a function; return its result and how many seconds it took.
+    """Call a function; return its result and how many seconds the call took.
 
-    JAX returns before the result is computed, so this waits for the result.
-    wait=False shows a common mistake: it measures only the time to hand the
-    work to JAX.
+    JAX returns before the result is computed, so time_call waits for the
+    result. With wait=False, it makes a common mistake on purpose: it measures
+    only the time to hand the work to JAX.
     """
     start = time.perf_counter()
     result = function(*args, **kwargs)
@@ -253,14 +258,14 @@ def simulate_and_time(
 
 
 def show_states(stage: ModuleType, arguments: Arguments) -> Any:
-    """Simulate one rule, show what was asked for, and return its states."""
+    """Simulate one rule, print or save the states if asked; return them."""
     states = simulate_and_time(stage.simulate, arguments.rule, arguments)
     if not (arguments.print_image or arguments.save_image):
         return states
     if not getattr(states, "is_fully_addressable", True):
         from jax.experimental import multihost_utils
 
-        # Other processes hold a part of them.
+        # Other processes hold some of the states.
         states = multihost_utils.process_allgather(states, tiled=True)
     if arguments.print_image:
         num_shares = getattr(arguments, "num_devices", 1)
@@ -282,9 +287,9 @@ def count_other_lines(arguments: Arguments) -> int:
 
 
 def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
-    """Show the failure that is the lesson.
+    """Run a stage that fails on purpose, and show its error.
 
-    End with status 1 if the error is another one.
+    Exit with status 1 if the stage raises a different error, or none.
     """
     error_type, keyword = failure(inspect.getdoc(stage))
     expected = f'{error_type.__name__} and the word "{keyword}"'
@@ -308,7 +313,7 @@ def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
 
 
 def print_error(error: Exception, path: Path) -> None:
-    """Print the traceback of an error, but only the lines of that file."""
+    """Print an error, and the lines of its traceback that are in one file."""
     lines = [f"In {show_path(path)} (--traceback shows all):"]
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) == path:
@@ -320,7 +325,7 @@ def print_error(error: Exception, path: Path) -> None:
 
 
 def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
-    """Simulate all rules, and show as many as fit."""
+    """Simulate all rules, and show as many as fit on the screen."""
     num_bytes = len(ALL_RULES) * arguments.num_steps * arguments.width
     say(
         f"{len(ALL_RULES)} rules x {arguments.num_steps} steps"
@@ -338,7 +343,7 @@ def show_rules(stage: ModuleType, arguments: RulesArguments) -> None:
 
 
 def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
-    """Simulate one rule, learn it back from its states, and compare."""
+    """Simulate a rule, learn it from its states, and check the result."""
     states = show_states(stage, arguments)
     (rule_table, losses), seconds = time_call(stage.learn_rule, states)
     say("learning the table from the states; at first all entries are 0.5")
@@ -357,7 +362,7 @@ def show_learned(stage: ModuleType, arguments: LearningArguments) -> None:
 
 
 def print_learned(entries: np.ndarray, rule: int) -> int:
-    """Print the learned entries below the true ones; return their rule.
+    """Print the learned entries below the true ones; return the learned rule.
 
     An entry that is still one half is undetermined, and counts as 0.
     """

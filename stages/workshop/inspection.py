@@ -1,4 +1,4 @@
-"""Show what JAX and XLA make of a call: counts, lines, buffers, memory."""
+"""Show what JAX records and XLA compiles for a call, as a table or in full."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from workshop.stages import find_stages
 from workshop.terminal import fail, page, say, terminal_size, write_asked
 from workshop.tracing import count_equations, equations
 
-EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # JAX's names
-NUM_DEVICES = 2  # that a CPU simulates, unless JAX_NUM_CPU_DEVICES is set
-# The rows of the screen. A row without a value is left out.
+EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # in JAX's words
+NUM_DEVICES = 2  # simulated on a CPU, unless JAX_NUM_CPU_DEVICES is set
+# The rows of the table, and what they mean. A row without a value is left out.
 MEANINGS = {
     "jaxpr equations": "what JAX recorded: --jaxpr",
     "  gather": "looks up by index",
@@ -65,7 +65,7 @@ class Call(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """A call in a program, and what JAX and XLA made of it."""
+    """A call in a file, its programs in JAX and XLA, and the compile time."""
 
     path: Path
     run: Callable[[], Any]
@@ -86,19 +86,19 @@ def inspect(
     width: int = 80,
     num_steps: int = 80,
 ) -> None:
-    """Show what JAX and XLA make of a stage, or of your own program.
+    """Show what JAX records and XLA compiles for a stage or your program.
 
     Args:
-        n: A stage, or a file of yours.
-        other: Another one, to see both side by side.
-        jaxpr: Print everything that JAX recorded.
-        hlo: Print everything that XLA made of it, the optimized HLO.
+        n: The number of a stage, or the path of your own file.
+        other: A second stage or file, to show both side by side.
+        jaxpr: Print the whole program that JAX recorded.
+        hlo: Print the whole program that XLA made, the optimized HLO.
         profile: Write a trace of the call to this .json.gz file.
-        call: A call of a jitted function of the file; by default
+        call: A call of a jitted function in the file; by default
             "simulate(110, width, num_steps)".
-        setup: Code to run first, to make the arguments.
-        width: Number of cells, for the call.
-        num_steps: Number of rows, for the call.
+        setup: Code to run before the call, to make its arguments.
+        width: Number of cells; the call can use it as width.
+        num_steps: Number of rows; the call can use it as num_steps.
     """
     code = call or f"simulate(110, {width}, {num_steps})"
     asked = Call(code, setup, {"width": width, "num_steps": num_steps})
@@ -107,7 +107,7 @@ def inspect(
 
 
 def check_call(asked: Call, profile: Path | None) -> None:
-    """End with one line and status 2 if the call cannot work."""
+    """Exit with a message and status 2 if the call cannot work."""
     check_code("call", asked.code, "eval")
     check_code("setup", asked.setup, "exec")
     if not isinstance(ast.parse(asked.code, mode="eval").body, ast.Call):
@@ -126,7 +126,7 @@ def show(
     hlo: bool,
     profile: Path | None,
 ) -> None:
-    """Show what the options ask for, or else the table."""
+    """Show what the options ask for, or the table if they ask for nothing."""
     if profile is not None:
         write_trace(inspected, profile)
     elif not (jaxpr or hlo):
@@ -139,7 +139,7 @@ def show(
 
 
 def find_file(name: str) -> Path:
-    """Return the path of a stage, or of a file."""
+    """Return the path of a stage, given its number, or of a file."""
     stages = find_stages()
     if name.isdecimal() and int(name) in stages:
         return stages[int(name)]
@@ -152,7 +152,7 @@ def find_file(name: str) -> Path:
 
 @contextlib.contextmanager
 def explained(path: Path, advice: str = "") -> Iterator[None]:
-    """Explain an error in somebody's file, and end with status 1."""
+    """If the block raises an error, explain it and exit with status 1."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -165,7 +165,7 @@ def compile_calls(names: list[str], asked: Call) -> list[Inspected]:
     """Trace and compile a call in each file."""
     paths = [find_file(str(name)) for name in names if name]
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        with contextlib.suppress(RuntimeError):  # JAX runs already
+        with contextlib.suppress(RuntimeError):  # JAX has already started
             jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
     start_jax()
     return [compile_call(path, asked) for path in paths]
@@ -202,7 +202,7 @@ def name_jitted(module: dict[str, Any]) -> str:
 
 
 def evaluate(asked: Call, names: dict[str, Any]) -> tuple:
-    """Return the function that is called, and its arguments."""
+    """Run the setup; return the function to call, and its arguments."""
     exec(compile(asked.setup, "--setup", "exec"), names)
     node = ast.parse(asked.code, mode="eval").body
     function = eval(ast.unparse(node.func), names)
@@ -212,9 +212,9 @@ def evaluate(asked: Call, names: dict[str, Any]) -> tuple:
 
 
 def write_trace(inspected: list[Inspected], file: Path) -> None:
-    """Write a trace of one call of each program, for ui.perfetto.dev."""
+    """Call each program once, and write a trace for ui.perfetto.dev."""
     for one in inspected:
-        jax.block_until_ready(one.run())  # compiles, outside the trace
+        jax.block_until_ready(one.run())  # compiles, before the trace begins
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             for one in inspected:
@@ -233,7 +233,7 @@ def show_table(inspected: list[Inspected], asked: Call) -> None:
 
 
 def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
-    """Return rows of counts, then of the lines with the most equations."""
+    """Return rows for the counts, then for the lines with most equations."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
@@ -258,7 +258,7 @@ def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
 
 
 def print_rows(rows: list[list[Any]]) -> None:
-    """Print a table, cut at the screen's width but not before column 80."""
+    """Print a table; cut each line to the screen's width, at least to 80."""
     columns, _ = terminal_size()
     texts = [
         [f"{cell:,}" if isinstance(cell, int) else cell for cell in row]
@@ -274,7 +274,7 @@ def print_rows(rows: list[list[Any]]) -> None:
 
 
 def describe(one: Inspected) -> dict[str, int | str]:
-    """Return values for the rows of MEANINGS."""
+    """Return the values of one call, keyed by the row names in MEANINGS."""
     hlo = one.compiled.as_text()
     instruction = r"= .+? ([a-z][\w-]*?)(?:-start)?\("
     operations = Counter(re.findall(instruction, hlo))
@@ -308,7 +308,7 @@ def num_elements(shape: str) -> int:
 
 
 def count_lines(jaxpr: Any, path: Path) -> Counter[int]:
-    """Return how many equations each line of a file has led to."""
+    """Return how many equations each line of a file has produced."""
     found: Counter[int] = Counter()
     for equation in equations(jaxpr):
         traceback = equation.source_info.traceback
@@ -327,9 +327,10 @@ def constants(jaxpr: Any) -> Iterator[Any]:
 
 
 def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
-    """Return the shapes that loops update in place, and those they copy.
+    """Return the shapes of two kinds of buffers: updated in place, and copied.
 
-    XLA copies a buffer that a loop carries if it cannot update it in place.
+    A loop carries these buffers. If XLA cannot update such a buffer in place,
+    it copies the buffer.
     """
     # Remove comments and layouts: u8[2,3]{1,0} becomes u8[2,3].
     hlo = re.sub(r"/\*.*?\*/|(?<=\])\{[^ ]*?\}", "", hlo)
@@ -337,7 +338,7 @@ def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
     computations = dict(re.findall(pattern, hlo, re.M | re.S))
 
     def read(name: str) -> str:
-        """Return a computation's text, followed by what it calls."""
+        """Return the text of a computation and of all that it calls."""
         text = computations[name]
         called = re.findall(r"(?:calls|to_apply)=%([\w.-]+)", text)
         return text + "".join(map(read, called))

@@ -1,8 +1,9 @@
 """Draw states as pictures, on the terminal and in image files.
 
 If matthewplotlib is installed and the terminal has 24-bit color, live cells
-are dark on white. Everywhere else plain characters draw them in the terminal's
-text color. A line shows two rows of cells, or one without block characters.
+are dark on white. Otherwise, plain characters show the cells in the terminal's
+text color. A line shows two rows of cells. If the output has no block
+characters, a line shows one row.
 """
 
 import io
@@ -26,12 +27,12 @@ try:
 except (ImportError, SyntaxError):  # not installed, or needs a newer Python
     mp = None
 
-# The brightness of the pixels of a dead cell, of a live one, and of GRAY.
+# The brightness of a pixel with the value 0 (dead), 1 (alive) or 2 (GRAY).
 GRAY = 2  # for lines between pictures
 PIXELS = np.array([255, 0, 128], np.uint8)
 
-NOTE_LENGTH = 76  # characters, at most, of the note below a picture
-# Indexed by upper cell + 2 * lower cell.
+NOTE_LENGTH = 76  # the most characters that the note below a picture has
+# The character for two cells has the index: upper cell + 2 * lower cell.
 HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
 ASCII_CELLS = np.array([".", "#"])
 
@@ -41,8 +42,9 @@ def print_states(
 ) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
-    On a terminal, print only as many rows as leave room for `other_lines` more
-    lines. If there are several shares, a line above marks where each begins.
+    On a terminal, print only so many rows that `other_lines` other lines still
+    fit. If several devices share the ring, a line above the picture marks
+    where each share begins. This line is left out if it does not fit.
     """
     columns, _ = terminal_size()
     num_rows, width = states.shape
@@ -65,7 +67,7 @@ def print_states(
 def cut_to_screen(
     states: np.ndarray, factor: int, other_lines: int
 ) -> np.ndarray:
-    """Return the rows that fit a terminal, or all rows for another output."""
+    """Return the rows that fit a terminal; without one, return all rows."""
     if not sys.stdout.isatty():
         return states
     columns, lines = terminal_size()
@@ -87,11 +89,11 @@ def mark_shares(num_shares: int, columns: float) -> str:
 
 
 def draw(density: np.ndarray) -> str:
-    """Return the picture of a (rows, columns) array, as text for the output.
+    """Return a picture of a (rows, columns) array, as text.
 
-    Entries are 0 or 1, or anything between in a picture that is scaled down.
-    Plain characters show such an entry as live if it is at least the picture's
-    mean.
+    Entries are 0 or 1. If the picture is scaled down, entries can also lie
+    between 0 and 1. Then plain characters show an entry as live if it is not 0
+    and at least the mean of all entries.
     """
     blocks = shows_blocks(sys.stdout)
     if mp is not None and shows_true_color(sys.stdout) and blocks:
@@ -99,7 +101,7 @@ def draw(density: np.ndarray) -> str:
     threshold = density.mean() if density.dtype.kind == "f" else 1
     cells = ((density >= threshold) & (density > 0)).astype(np.uint8)
     characters = ASCII_CELLS[cells]
-    if blocks:  # two rows to a line; a missing last one is dead
+    if blocks:  # two rows per line; a dead row makes the number even
         even = np.pad(cells, ((0, len(cells) % 2), (0, 0)))
         characters = HALF_BLOCKS[even[0::2] + 2 * even[1::2]]
     return "\n".join("".join(row) for row in characters)
@@ -123,10 +125,10 @@ def scale_down(states: np.ndarray, factor: int) -> np.ndarray:
 def print_sheet(
     states: np.ndarray, first: int = 0, other_lines: int = 0
 ) -> None:
-    """Print as many diagrams as fit the screen, beginning with rule `first`.
+    """Print as many diagrams as fit the screen, starting with rule `first`.
 
-    Each shows only its first rows, and in them only the cells that the live
-    cell in the middle can reach.
+    Each diagram shows only its first rows. In these rows, it shows only the
+    cells that the live cell in the middle of row 0 can influence.
     """
     columns, lines = terminal_size()
     rows_a_line = 2 if shows_blocks(sys.stdout) else 1
@@ -134,7 +136,7 @@ def print_sheet(
     height = max(1, min(8, num_steps, columns // 2))
     start = max(0, width // 2 - height + 1)
     panels = states[:, :height, start : width // 2 + height]
-    gap = max(1, len("255 ") - panels.shape[2])  # room for the number
+    gap = max(1, len("255 ") - panels.shape[2])  # room for the rule
     panels = np.pad(panels, ((0, 0), (0, 0), (0, gap)))
     num_columns = max(1, columns // panels.shape[2])
     panel_lines = 1 + -(-height // rows_a_line)
@@ -148,7 +150,7 @@ def print_sheet(
 def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
     """Return (num_rules, num_steps, width) states as one picture.
 
-    It has num_columns diagrams in each row.
+    The picture has num_columns diagrams in each row.
     """
     num_rules, height, width = states.shape
     grid = states.reshape(-1, num_columns, height, width).swapaxes(1, 2)
@@ -156,14 +158,14 @@ def make_grid(states: np.ndarray, num_columns: int = 16) -> np.ndarray:
 
 
 def save_image(states: np.ndarray, output: Path) -> None:
-    """Write a PNG file, live cells black on white, one pixel a cell.
+    """Write a PNG file with one pixel per cell: live cells black on white.
 
-    The file appears whole or not at all.
+    The file is written completely or not at all.
     """
     num_rows, width = states.shape
     pixels = PIXELS[np.asarray(states, np.uint8)]
     if PIXELS[GRAY] not in pixels:
-        pixels = pixels > 0  # one bit a pixel
+        pixels = pixels > 0  # one bit per pixel
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
     write_asked(output, encoded.getvalue())

@@ -1,9 +1,10 @@
-"""Run somebody's file in a process of its own, within limits.
+"""Run a user's file in a separate process, within limits.
 
-The parent calls `run_within`, which starts a process and reads its report. In
-that process, `start` imports the module that works on the file, and the module
-calls `report`. The process watches its own time and memory, and ends when its
-parent has ended. This way, the limits work on every operating system.
+The parent process calls `run_within`, which starts a child process and reads
+the child's report. In the child, `start` runs the module that works on the
+file, and this module calls `report`. The child watches its own time and
+memory, and ends when the parent has ended. This way, the limits work on every
+operating system.
 """
 
 import ast
@@ -34,13 +35,13 @@ import psutil
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import command, fail, show_path, terminal_size
 
-CALL = "--call"  # the file name of the code that this option holds
-LARGEST = 86_400  # the largest value of a limit; in seconds, it is a day
+CALL = "--call"  # used as the file name of the code in this option
+LARGEST = 86_400  # the largest value of each limit: a day, if in seconds
 REPORT = "report"  # the file to which the process reports
-STOPPED = "stopped"  # the file for its traceback, if it is stopped
+STOPPED = "stopped"  # the file for the traceback of a stopped process
 START = "from workshop.sandbox import start; start()"
-INTERVAL = 0.05  # seconds between two looks at time, memory and parent
-LINES_SHOWN, LINE_LENGTH = 5, 1000  # of what the file printed
+INTERVAL = 0.05  # seconds between checks of time, memory and parent
+LINES_SHOWN, LINE_LENGTH = 5, 1000  # of the output that is kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Report:
 
     steps: list[str] = dataclasses.field(default_factory=list)
     why: str = ""  # why the last step failed, if it did
-    broken: str = ""  # the limit: "seconds" or "gigabytes", if one was broken
-    note: str = ""  # what the process was busy with then, if that is known
-    printed: str = ""  # its last lines, unless it broke a limit
+    broken: str = ""  # the limit that it broke, if any: seconds or gigabytes
+    note: str = ""  # what it was doing when it broke the limit, if known
+    printed: str = ""  # the last lines it printed, unless it broke a limit
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -67,7 +68,7 @@ class Report:
 
 
 def check_limits(limits: Limits) -> None:
-    """End with one line and status 2 if a limit is out of range."""
+    """Exit with a message and status 2 if a limit is out of range."""
     for name, value in dataclasses.asdict(limits).items():
         if not 0 < value <= LARGEST:
             allowed = f"above 0 and at most {LARGEST}"
@@ -83,10 +84,11 @@ def run_within(
     environment: dict[str, str],
     cwd: Path | None = None,
 ) -> Report:
-    """Run a module until it ends. It has to call `report`.
+    """Run a module in a child process until it ends; return its report.
 
-    The module works on the file at path, and also gets the arguments. It
-    reports into the folder, which is removed if this process is killed.
+    The module has to call `report`. It gets the arguments, the path of the
+    file to work on, and the folder in which it writes its report. If this
+    process is killed, the child removes the folder.
     """
     (folder / REPORT).unlink(missing_ok=True)
     words = [os.getpid(), module, *arguments, path, folder]
@@ -105,7 +107,11 @@ def run_within(
 
 
 def add_variables(environment: dict[str, str]) -> dict[str, str]:
-    """Add what a process needs to find the workshop, and to print as we do."""
+    """Return the environment with the variables that a child process needs.
+
+    With these variables, the child can import the workshop, and prints UTF-8
+    in lines that fit our terminal.
+    """
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
     return environment | {
         "COLUMNS": str(terminal_size()[0]),
@@ -133,12 +139,12 @@ def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
         process.wait()
     finally:
         end_session(process)
-    reader.join(timeout=1)  # a process that got away may hold the pipe
+    reader.join(timeout=1)  # a process that survived may hold the pipe
     return process.returncode, "".join(last.copy())
 
 
 def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
-    """Add the lines of a stream to `last` until it ends, and close it."""
+    """Add all lines of a stream to `last`, then close the stream."""
     with stream:
         last.extend(iter(lambda: stream.readline(LINE_LENGTH), ""))
 
@@ -152,10 +158,10 @@ def end_session(process: subprocess.Popen) -> None:
 
 
 def read_report(path: Path, printed: str) -> Report:
-    """Return what a process has reported.
+    """Return the report of a process that has ended.
 
-    If it has ended before it could report anything, show what it printed, and
-    end with status 1.
+    If the process ended before it could report anything, show its output and
+    exit with status 1.
     """
     if not path.exists():
         print(printed, end="", file=sys.stderr)
@@ -176,9 +182,9 @@ def read_report(path: Path, printed: str) -> Report:
 def explain_end(
     found: Report, limits: Limits, status: int, traceback: str, path: Path
 ) -> None:
-    """Add the reason why the process ended before its work was done.
+    """Add to `found` why the process ended before its work was done.
 
-    A process that broke a limit has left a traceback.
+    The traceback is empty unless the process broke a limit.
     """
     if not traceback:
         found.why = f"The file made Python exit with status {status}."
@@ -195,9 +201,9 @@ def explain_end(
 
 
 def find_line(traceback: str, path: Path) -> str:
-    """Return the line of the file that a traceback names, "" for none.
+    """Return the first line of the file in a traceback, "" if there is none.
 
-    The traceback is in ASCII, with escapes.
+    The traceback is in ASCII: escapes replace all other characters of a path.
     """
     escaped = str(path.resolve()).encode("ascii", "backslashreplace").decode()
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
@@ -212,9 +218,10 @@ def find_line(traceback: str, path: Path) -> str:
 
 
 def start() -> None:
-    """Watch the parent process, then run the module.
+    """Start to watch the parent process, then run the module.
 
-    The module imports jax, which takes seconds, so the watch begins here.
+    The module imports jax, which takes seconds. The parent may end during this
+    time, so the watch starts before the import.
     """
     parent, module = int(sys.argv.pop(1)), sys.argv.pop(1)
     *_, folder, _, _ = sys.argv
@@ -223,7 +230,7 @@ def start() -> None:
 
 
 def end_with_parent(parent: int, folder: Path) -> None:
-    """Wait until the parent has ended; remove the folder, and end too."""
+    """Wait until the parent has ended; then remove the folder and exit."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(parent)
         while is_running(process):
@@ -233,10 +240,10 @@ def end_with_parent(parent: int, folder: Path) -> None:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Return whether a process runs.
+    """Return whether a process is running.
 
-    A zombie does not run, nor does a process that has ended and whose number
-    has been reused.
+    A zombie does not count as running. A process that has ended does not count
+    either, even if a new process has the same number.
     """
     try:
         is_zombie = process.status() == psutil.STATUS_ZOMBIE
@@ -250,12 +257,13 @@ def is_running(process: psutil.Process) -> bool:
 def report(
     work: Callable[..., None], describe: Callable[[], str] = str
 ) -> NoReturn:
-    """Do the work in a process that `run_within` started; end the process.
+    """Call `work` in a process that `run_within` started; end the process.
 
-    The work gets a function `tell`, then the arguments and the path. `tell`
-    reports its keywords at once: step=name when something begins, why=text if
-    it fails, and any other name for what is found. `describe` returns what the
-    process is busy with. This becomes the note if it breaks a limit.
+    `work` gets a function `tell`, then the arguments and the path. `tell`
+    writes its keyword arguments to the report at once: step=name when a step
+    begins, why=text if the step fails, and any other name for another fact.
+    `describe` returns what the process is doing. If the process breaks a
+    limit, this text becomes the note in the report.
     """
     *arguments, path, folder, seconds, gigabytes = sys.argv[1:]
     limits = Limits(float(seconds), float(gigabytes))
@@ -268,7 +276,8 @@ def report(
         faulthandler.dump_traceback(stopped)
         end_with_children()
 
-    # Where Python cannot switch threads, the thread that watches gets no turn.
+    # While Python cannot switch threads, the thread that watches cannot run.
+    # In this case, faulthandler ends the process.
     late = limits.seconds + 1
     faulthandler.dump_traceback_later(late, exit=True, file=stopped)
     in_background(watch, limits, stop)
@@ -278,13 +287,13 @@ def report(
 
 
 def write_facts(file: IO[str], **facts: Any) -> None:
-    """Write facts to the report, where they stay whatever happens next."""
+    """Write facts to the report at once, so that a crash cannot lose them."""
     file.write(json.dumps(facts) + "\n")
     file.flush()
 
 
 def watch(limits: Limits, stop: Callable[[str], None]) -> None:
-    """Stop this process once it breaks a limit."""
+    """Call `stop` when this process breaks a limit."""
     end = time.monotonic() + limits.seconds
     process = psutil.Process()
     while True:
@@ -296,7 +305,7 @@ def watch(limits: Limits, stop: Callable[[str], None]) -> None:
 
 
 def end_with_children() -> NoReturn:
-    """End this process, and all that it has started."""
+    """End this process, and every process that it has started."""
     try:
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -310,14 +319,14 @@ def end_with_children() -> NoReturn:
 
 
 def in_background(function: Callable, *args: Any) -> threading.Thread:
-    """Call a function in a thread that ends with the program."""
+    """Call a function in a thread; the thread ends when the program ends."""
     thread = threading.Thread(target=function, args=args, daemon=True)
     thread.start()
     return thread
 
 
 def check_path(path: Path, name: str = "path") -> None:
-    """End with one line and status 2 if the path is not a Python file."""
+    """Exit with a message and status 2 if the path is not a Python file."""
     if not path.is_file():
         fail(f"{name} must be a file, got {path}")
     if path.suffix != ".py":
@@ -326,7 +335,7 @@ def check_path(path: Path, name: str = "path") -> None:
 
 
 def check_code(name: str, code: str, mode: str) -> None:
-    """End with one line and status 2 if the code does not parse."""
+    """Exit with a message and status 2 if the code does not parse."""
     try:
         ast.parse(code, mode=mode)
     except (SyntaxError, ValueError):
@@ -335,7 +344,7 @@ def check_code(name: str, code: str, mode: str) -> None:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Return the file as a module; its main guard is not run."""
+    """Import a file as a module; its main guard does not run."""
     sys.path.insert(0, str(path.parent))
     sys.dont_write_bytecode = True  # bytecode may be stale
     spec = importlib.util.spec_from_file_location("exercise", path)

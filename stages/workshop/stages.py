@@ -1,8 +1,8 @@
-"""Find the stages, load one, run one, show what one changes.
+"""Find, load and run stages, and show what a stage changes.
 
-No file in this repository has a hand-written list of them. What the workshop
-must know about a stage is in the stage itself: in its docstring, or in the
-names and parameters of its functions.
+No file in this repository contains a hand-written list of stages. Everything
+that the workshop must know about a stage is in the stage's file: in its
+docstring, or in the names and parameters of its functions.
 """
 
 import ast
@@ -24,10 +24,10 @@ RESET = "\x1b[0m"
 
 
 def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
-    """Return each `stage<number>_<name>.py`, in order, by its number.
+    """Return the path of each `stage<number>_<name>.py`, keyed by number.
 
-    Files with other names are left out. If two files have the same number, the
-    program ends with one line and status 2.
+    The stages are in order. Files with other names are left out. If two files
+    have the same number, exit with a message and status 2.
     """
     stages = {}
     for path in sorted(folder.glob("stage*.py")):
@@ -43,16 +43,16 @@ def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
 
 
 def stage_number(path: Path) -> int | None:
-    """Return 5 for stage5_scan.py, None if the file is not a stage."""
+    """Return a stage's number: 5 for stage5_scan.py, None for other files."""
     match = re.fullmatch(r"stage(\d+)_\w+", path.stem)
     return None if match is None else int(match[1])
 
 
 def stage_before(number: int) -> int:
-    """Return the number of the stage that this one changes.
+    """Return the number of the stage that stage `number` is based on.
 
-    It is the one before, unless the docstring names another: "What changes,
-    from stage 5:".
+    This is the previous number, unless the stage's docstring names another:
+    "What changes, from stage 5:".
     """
     source = find_stages()[number].read_text(encoding="utf-8")
     named = re.search(r"^What changes, from stage (\d+):", source, flags=re.M)
@@ -60,18 +60,18 @@ def stage_before(number: int) -> int:
 
 
 def failure(text: str) -> tuple[type[Exception], str] | None:
-    """Return the type and a word of the error that a stage raises on purpose.
+    """Return the error that a stage raises on purpose: its type and a keyword.
 
-    text: the stage's docstring, or all of its source. A line of the docstring
-    declares the error: "Fails with: TypeError, immutable". Return None if
-    there is no such line.
+    `text` is the stage's docstring, or the whole source of the stage. A line
+    of the docstring declares the error: "Fails with: TypeError, immutable".
+    Return None if there is no such line.
     """
     found = re.search(r"^Fails with: (\w+), (.+)$", text, flags=re.M)
     return found and (getattr(builtins, found[1]), found[2])
 
 
 def find_function(source: str, name: str) -> ast.FunctionDef | None:
-    """Return the syntax tree of a function, None if there is none."""
+    """Return the syntax tree of a function, None if it does not exist."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
@@ -81,7 +81,7 @@ def find_function(source: str, name: str) -> ast.FunctionDef | None:
 def sharded_stages() -> list[int]:
     """Return the numbers of the stages whose `simulate` takes num_devices.
 
-    They are not imported.
+    The stages are parsed, not imported.
     """
     sharded = []
     for number, path in find_stages().items():
@@ -92,7 +92,7 @@ def sharded_stages() -> list[int]:
 
 
 def load_stage(path: Path) -> ModuleType:
-    """Return the stage as a module of its own; its main guard does not run."""
+    """Load a stage as a new module; its main guard does not run."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -100,7 +100,7 @@ def load_stage(path: Path) -> ModuleType:
 
 
 def run_script(path: Path, arguments: Iterable[str]) -> None:
-    """Run a script as Python would, with those arguments."""
+    """Run a script with these arguments, as `python PATH` would."""
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
@@ -110,7 +110,7 @@ def stage(n: int, /, *arguments: str) -> None:
     """Run a stage.
 
     Args:
-        n: The stage.
+        n: The number of the stage.
         arguments: The options of the stage; --help lists them.
     """
     stages = find_stages()
@@ -127,7 +127,7 @@ def strip_docstring(source: str) -> str:
 
 
 def cut_function(source: str, name: str) -> str:
-    """Return the source of a function and its decorators, "" for none."""
+    """Return the source of a function with its decorators, "" if not found."""
     node = find_function(source, name)
     if node is None:
         return ""
@@ -137,11 +137,11 @@ def cut_function(source: str, name: str) -> str:
 
 
 def diff_lines(number: int, only: str | None = None) -> list[str]:
-    """Return the unified diff from the stage that this one changes.
+    """Return the unified diff that leads to stage `number`.
 
-    The docstrings at the top are left out. If `only` is given, the diff is
-    about the function of that name. Raises KeyError if there is no such stage,
-    or none before it.
+    The diff starts from the stage that `stage_before` returns. Module
+    docstrings are left out. If `only` is given, compare only the function with
+    this name. Raise KeyError if one of the two stages does not exist.
     """
     stages = find_stages()
     paths = [stages[n] for n in (stage_before(number), number)]
@@ -162,8 +162,8 @@ def diff(n: int, /, only: str | None = None) -> None:
     """Show the code that a stage changes.
 
     Args:
-        n: The stage.
-        only: Show only what changes in this function.
+        n: The number of the stage.
+        only: Show only the changes in the function with this name.
     """
     _, *numbers = find_stages()
     if n not in numbers:
@@ -178,7 +178,7 @@ def diff(n: int, /, only: str | None = None) -> None:
 
 
 def colored(line: str) -> str:
-    """Return a line of a diff, in the color of its first character."""
+    """Color a line of a diff; the line's first character selects the color."""
     if line[:1] not in COLORS:
         return line
     return f"{COLORS[line[:1]]}{line}{RESET}"

@@ -1,7 +1,7 @@
 """Find out what the terminal can show, and print to it.
 
-Also parse command lines, and write files atomically. This needs nothing but
-Python until a command line is parsed, so that the doctor can use it.
+This module also parses command lines and writes files atomically. It needs
+nothing but Python until it parses a command line, so the doctor can use it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from typing import Any, NoReturn, TextIO
 
 BLOCKS = "█▀▄"
 
-# The pager `less` quits at the end of the text (F, E) and at Ctrl-C (K). Its
-# prompt says how to go on, so that nobody types a command into it.
+# Options of the pager `less`. It quits at the end of the text (F, E) and at
+# Ctrl-C (K). Its prompt says how to go on, so that nobody types a shell
+# command while `less` is running.
 LESS = "FERXKPs(space for the next page, q to leave)$"
 
 
 def terminal_size() -> tuple[int, int]:
-    """Return (columns, lines), which is (80, 24) without a terminal."""
+    """Return (columns, lines), or (80, 24) if there is no terminal."""
     size = shutil.get_terminal_size(fallback=(80, 24))
     return size.columns, size.lines
 
@@ -42,7 +43,7 @@ def moves_cursor(stream: TextIO) -> bool:
 
 
 def shows_color(stream: TextIO) -> bool:
-    """Return whether to use color: not if NO_COLOR is set (no-color.org)."""
+    """Return whether to use color; NO_COLOR forbids color (no-color.org)."""
     return moves_cursor(stream) and not os.environ.get("NO_COLOR")
 
 
@@ -62,7 +63,7 @@ def shows_blocks(stream: TextIO) -> bool:
 
 
 def wrap(text: str) -> str:
-    """Return a text in lines that fit the terminal; no word is broken."""
+    """Wrap a text to the width of the terminal; do not break words."""
     columns, _ = terminal_size()
     return textwrap.fill(
         text, columns, break_long_words=False, break_on_hyphens=False
@@ -80,7 +81,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def page(text: str) -> None:
-    """Print a text; on a terminal through the user's pager, as git does."""
+    """Print a text; on a terminal, use the user's pager, as git does."""
     import subprocess
 
     try:
@@ -92,18 +93,19 @@ def page(text: str) -> None:
         return
     sys.stdout.flush()
     environment = {**os.environ, "LESS": LESS, "LESSSECURE": "1"}
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager gets it
+    # While the pager runs, only the pager reacts to Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     subprocess.run(pager, input=text.encode(), env=environment)
     signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
 def interrupts_raise() -> Iterator[None]:
-    """Raise SystemExit at Ctrl-C and SIGTERM in the block, to clean up.
+    """Make Ctrl-C and SIGTERM raise SystemExit in the block, for cleanup.
 
-    Everywhere else these signals simply end the program. Do not run JAX in the
-    block, because it drops an exception that is raised in one of its
-    callbacks.
+    Outside the block, these signals end the program at once. Do not run JAX in
+    the block: if the exception is raised in one of JAX's callbacks, JAX drops
+    the exception.
     """
 
     def leave(number: int, _: object) -> NoReturn:
@@ -120,10 +122,10 @@ def interrupts_raise() -> Iterator[None]:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End with status 1 and no traceback if the output cannot be written.
+    """Exit with status 1 and no traceback if the output cannot be written.
 
-    In `make bench | head`, for example, the reader leaves before the end. A
-    character that the output cannot encode is written as an escape.
+    For example, in `make bench | head`, `head` stops reading before the end.
+    A character that the output cannot encode is written as an escape.
     """
     if sys.stdout is None:
         fail("standard output is closed: there is nowhere to write", status=1)
@@ -145,14 +147,14 @@ def reader_may_leave() -> Iterator[None]:
 
 
 def has_left(error: OSError) -> bool:
-    """Return whether an error means that the reader of a pipe has left."""
+    """Return whether an error means that nobody reads our output any more."""
     if sys.platform == "win32" and error.errno == errno.EINVAL:
         return True
     return error.errno == errno.EPIPE
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
-    """Print a message on standard error and end with that exit status.
+    """Print a message on standard error, and exit with this status.
 
     The message is wrapped only on a terminal.
     """
@@ -164,12 +166,13 @@ def fail(message: str, status: int = 2) -> NoReturn:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; encode text as UTF-8.
+    """Write a file completely or not at all; encode text as UTF-8.
 
-    The file is written under a new name beside the old one, and then renamed.
-    It keeps its mode, a link keeps pointing to it, and a device is written to
-    directly. If writing fails, this raises OSError and leaves what was there
-    before.
+    The content is written to a new file in the same folder. The new file gets
+    the mode of the old file, and is then renamed to replace the old file. If
+    the path is a link, the file that the link points to is replaced. A device
+    is written to directly. If writing fails, raise OSError and leave the old
+    file unchanged.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -189,7 +192,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def write_asked(path: Path, content: str | bytes) -> None:
-    """Write a file that an option names; end with one line if that fails."""
+    """Write a file that an option names; exit with a message on failure."""
     try:
         write_whole(path, content)
     except OSError as error:
@@ -203,11 +206,12 @@ def parse(
     arguments: list[str] | None = None,
     prog: str | None = None,
 ) -> Any:
-    """Parse a command line by the signature of a function or dataclass.
+    """Parse a command line for a function or a dataclass.
 
-    Returns the function with these arguments, not yet called, or the instance
-    of the dataclass. A command line that does not fit ends the program with
-    tyro's explanation and status 2. --help prints the help and ends it.
+    The signature of `command` defines the command line. For a function, return
+    a partial of the function with the arguments. For a dataclass, return an
+    instance. If the command line does not fit, print tyro's explanation and
+    exit with status 2. If it contains --help, print the help and exit.
     """
     import tyro
 
@@ -229,7 +233,11 @@ def parse(
 
 
 def defer(function: Callable) -> Callable:
-    """Return a function with the same signature that only prepares a call."""
+    """Return a function with the same signature.
+
+    The returned function does not call `function`. It returns a partial of
+    `function` with the arguments.
+    """
 
     @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable:
@@ -239,7 +247,7 @@ def defer(function: Callable) -> Callable:
 
 
 def show_path(path: Path) -> str:
-    """Return the path as one would type it, with forward slashes."""
+    """Return the path as a user would type it, with forward slashes."""
     path = path.resolve()
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
@@ -247,7 +255,7 @@ def show_path(path: Path) -> str:
 
 
 def show_item(verdict: str, what: str) -> None:
-    """Print a verdict and what it is about, in columns."""
+    """Print a verdict in one column, and a text in the next column."""
     columns, _ = terminal_size()
     indent = " " * 6
     item = f"{verdict:4}  {what}"
@@ -255,7 +263,7 @@ def show_item(verdict: str, what: str) -> None:
 
 
 def show_text(text: str) -> None:
-    """Print lines, wrapped. An indented line is code, so it is cut to fit."""
+    """Print lines, wrapped. Indented lines are code and are cut instead."""
     columns, _ = terminal_size()
     for line in text.splitlines():
         if not line.startswith(" "):
@@ -269,7 +277,7 @@ def show_text(text: str) -> None:
 def uses_make() -> bool:
     """Return whether this command was typed as `make ...`.
 
-    make sets MAKELEVEL for all that it runs.
+    make sets MAKELEVEL for every command that it runs.
     """
     return "MAKELEVEL" in os.environ
 

@@ -16,22 +16,22 @@ from workshop.terminal import (
     wrap,
 )
 
-FIRST_LINES = 4  # next to the first picture: the stage's three, the question
-LATER_LINES = 12  # that a later stage may print; its picture is cut to fit
+FIRST_LINES = 4  # besides the picture: three by stage 0, one for the question
+LATER_LINES = 12  # the most that a later stage prints, picture included
 MOST_ROWS = 80
 
 
 def tour() -> int:
     """Run every stage in order, one screen at a time.
 
-    On a terminal, the tour waits after each stage. Its exit status is that of
-    the first stage that does not end with 0.
+    On a terminal, the tour waits after each stage. If a stage fails, the tour
+    stops and exits with the status of this stage.
     """
     stages = find_stages()
     waits = bool(sys.stdin) and sys.stdin.isatty() and sys.stdout.isatty()
     _, lines = terminal_size()
     room = lines - FIRST_LINES - len(describe(stages[0]).splitlines())
-    num_steps = max(2, min(2 * room, MOST_ROWS))  # two rows on a line
+    num_steps = max(2, min(2 * room, MOST_ROWS))  # two rows per line
     for number, path in stages.items():
         status = show_stage(number, path, num_steps)
         if status:
@@ -46,7 +46,7 @@ def tour() -> int:
 
 
 def show_stage(number: int, path: Path, num_steps: int) -> int:
-    """Print what a stage is about, and run it; return its exit status."""
+    """Describe a stage on the screen, and run it; return its exit status."""
     text = describe(path)
     print(text, flush=True)
     _, lines = terminal_size()
@@ -63,7 +63,7 @@ def show_stage(number: int, path: Path, num_steps: int) -> int:
 
 
 def describe(path: Path) -> str:
-    """Return the title of a stage and its first paragraph, wrapped."""
+    """Return a stage's title and the first paragraph below it, wrapped."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     title, text, *_ = docstring.split("\n\n")
     lines = [
@@ -76,7 +76,7 @@ def describe(path: Path) -> str:
 
 
 def goes_on(left: list[int]) -> bool:
-    """Ask whether to go on; the end of the input is a no."""
+    """Ask whether to go on; return False if the input has ended."""
     try:
         answer = input(f"Enter: stage {left[0]}, q: end ({len(left)} left) ")
     except EOFError:

@@ -1,4 +1,4 @@
-"""Record the program of a call, look at it, and watch what XLA compiles."""
+"""Record and examine the program of a call, and watch what XLA compiles."""
 
 import contextlib
 import functools
@@ -28,26 +28,26 @@ from workshop.errors import STANDARD_LIBRARY
 from workshop.harness import time_call
 from workshop.sandbox import CALL
 
-# The primitives that loop, and the parameter that holds the body.
+# The primitives that are loops, and the parameter that holds a loop's body.
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COMPILING = "XLA is compiling"
 WORKSHOP = Path(__file__).parent
-PATIENCE = 20  # seconds that a call may take while it is watched
+PATIENCE = 20  # seconds that a recorded call may take
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
-MISSES = {  # reasons to trace again, and JAX's words for them
+MISSES = {  # why JAX traces again, and patterns of its messages
     "fresh": "never seen function",
     "form": "tuple of length|symmetric difference",
     "types": "different input types",
     "static": "",
 }
-FEW = 8  # values; a point in space has fewer
-LONG = 1000  # equations: no program is so long without an unrolled loop
+FEW = 8  # values in a small array, for example a point in space
+LONG = 1000  # equations; only unrolled loops give such long programs
 
 
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """Return the program of this call, None if it cannot be traced.
+    """Return the program of a call, None if the call cannot be traced.
 
     For example, a function that prints a loss cannot be traced.
     """
@@ -57,10 +57,10 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
 
 
 def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """Return the program of this call, None if JAX compiles nothing.
+    """Return the program of a call, None if JAX compiles nothing.
 
-    If the function cannot be traced, return the largest program that XLA
-    compiles while it runs.
+    If the call cannot be traced, make the call and return the largest program
+    that XLA compiles for it.
     """
     if traced := trace(function, *args, **kwargs):
         return traced
@@ -72,9 +72,9 @@ def trace_call(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
 def largest_compiled(
     function: Callable, *args: Any, **kwargs: Any
 ) -> ClosedJaxpr | None:
-    """Return the largest program that this call compiles, or None.
+    """Make a call; return the largest program that JAX compiles, or None.
 
-    Raise RuntimeError if JAX compiles, but no program can be found.
+    Raise RuntimeError if JAX compiles something, but no program can be found.
     """
     programs: list[ClosedJaxpr] = []
     with count_compilations(programs) as seconds:
@@ -89,7 +89,7 @@ def largest_compiled(
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """Yield all equations; those in the body of a loop come once."""
+    """Yield all equations of a program; yield the body of a loop once."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
@@ -97,12 +97,12 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def primitives(jaxpr: Any) -> set[str]:
-    """Return the names of all operations."""
+    """Return the names of all operations in a program."""
     return {equation.primitive.name for equation in equations(jaxpr)}
 
 
 def loops(jaxpr: Any) -> Iterator[Any]:
-    """Yield the equations that are loops, also those inside other loops."""
+    """Yield the equations that are loops, including loops inside loops."""
     for equation in equations(jaxpr):
         if equation.primitive.name in LOOPS:
             yield equation
@@ -127,15 +127,15 @@ def largest_result(jaxpr: Any) -> int:
 def takes_a_gradient(jaxpr: Any) -> bool:
     """Return whether JAX differentiated a part of the program.
 
-    The names of such operations contain jvp(...).
+    The names of differentiated operations contain jvp(...).
     """
     return "jvp(" in jaxpr.pretty_print(name_stack=True)
 
 
 def count_equations(jaxpr: Any) -> int:
-    """Return the number of equations.
+    """Return the number of equations in a program.
 
-    Those in the body of a loop count as often as `unroll` says.
+    Each equation in the body of a loop counts `unroll` times.
     """
     return len(jaxpr.eqns) + sum(
         equation.params.get("unroll", 1) * count_equations(inner)
@@ -147,8 +147,9 @@ def count_equations(jaxpr: Any) -> int:
 def count_runs(jaxpr: Any, name: str) -> float:
     """Return how often an operation runs in one call of the program.
 
-    A while loop counts as infinitely many iterations: nothing says when it
-    ends. Of several branches, the one with the fewest runs counts.
+    A while loop counts as infinitely many iterations, because the program does
+    not say when the loop ends. If there are several branches, only the branch
+    with the fewest runs counts.
     """
     total: float = 0
     for equation in jaxpr.eqns:
@@ -171,9 +172,10 @@ def count_runs(jaxpr: Any, name: str) -> float:
 
 
 def carried(loop: Any) -> list[Any]:
-    """Return the shapes and dtypes of what a loop carries.
+    """Return the shape and dtype of each value that a loop carries.
 
-    Stacked results are left out: outside the loop they have one more axis.
+    Stacked results are left out. They are recognized by their shape, which has
+    one more axis outside the loop than inside.
     """
     inside = loop.params[LOOPS[loop.primitive.name]].out_avals
     outside = [variable.aval for variable in loop.outvars]
@@ -182,7 +184,7 @@ def carried(loop: Any) -> list[Any]:
 
 
 def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
-    """Return the program that a frame, or one of its callers, works on."""
+    """Return the program in a variable of a frame or of one of its callers."""
     while frame:
         for value in frame.f_locals.values():
             if isinstance(value, ClosedJaxpr):
@@ -192,7 +194,7 @@ def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
 
 
 def describe_compilation() -> str:
-    """Return a note if the main thread waits for a long compilation."""
+    """Return a note if the main thread waits for a long compilation, or ""."""
     frame = sys._current_frames()[threading.main_thread().ident]
     while frame and "backend_compile" not in frame.f_code.co_name:
         frame = frame.f_back
@@ -210,9 +212,9 @@ def describe_compilation() -> str:
 def count_compilations(
     programs: list[ClosedJaxpr] | None = None,
 ) -> Iterator[list[float]]:
-    """Collect the seconds of each compilation inside the block.
+    """Collect how many seconds each compilation in the block takes.
 
-    programs: a list to which the compiled programs are added.
+    If the list `programs` is given, add the compiled programs to it.
     """
     seconds: list[float] = []
 
@@ -233,8 +235,8 @@ def count_compilations(
 def is_own(file: str, folder: str) -> bool:
     """Return whether a file is the user's own code.
 
-    The user works in the folder, but Python, packages and this workshop may
-    be in it too.
+    The user's code is in the folder. The folder may also contain Python,
+    packages and this workshop, but their files are not the user's own.
     """
     if file == CALL:
         return True
@@ -255,14 +257,14 @@ def own_lines(traceback: Any, folder: str) -> list[str]:
 
 
 def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
-    """Return the innermost of the user's functions that led to a frame."""
+    """Return the innermost frame of the user's code that led to a frame."""
     while frame and not is_own(frame.f_code.co_filename, folder):
         frame = frame.f_back
     return frame
 
 
 class Value(Tracer):
-    """An array that notes which of the user's lines asks for its numbers."""
+    """An array that notes when the user's code reads its values."""
 
     def __init__(self, trace: Any, array: Any) -> None:
         """Wrap the array."""
@@ -270,11 +272,11 @@ class Value(Tracer):
         self.array, self.used = array, False
 
     def to_concrete_value(self) -> Any:
-        """Return the array; JAX needs its values, for example for a shape."""
+        """Return the array. JAX calls this method if it needs the values."""
         return self.array
 
     def read(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Note the call of a method, and pass it on to the array."""
+        """Note that a method reads the array, and call the array's method."""
         self.used = True
         self._trace.note_read(sys._getframe(1))
         return getattr(self.array, name)(*args, **kwargs)
@@ -287,12 +289,13 @@ for name in READS:
 class Recorder(Trace):
     """Runs the operations of a call one by one, as JAX does outside jit.
 
-    It counts what Python sends to the device: operations, and calls of jitted
-    functions. `look` is given each operation with its values.
+    The recorder counts what Python sends to the device: operations, and calls
+    of jitted functions. If `look` is given, the recorder calls it for each
+    operation, with the operation's arguments and results.
     """
 
     def __init__(self, folder: str, look: Callable | None = None) -> None:
-        """Begin to record what files in that folder do."""
+        """Prepare to record what the user's files in a folder do."""
         super().__init__()
         self.folder, self.look, self.line = folder, look, ""
         self.end = time.monotonic() + PATIENCE
@@ -303,14 +306,14 @@ class Recorder(Trace):
         self.eager_loop, self.small = "", 0
 
     def note_read(self, frame: FrameType | None) -> None:
-        """Count a read that the user's code makes, directly or in NumPy."""
+        """Count a read by the user's code, directly or through NumPy."""
         while frame and f"{os.sep}numpy{os.sep}" in frame.f_code.co_filename:
             frame = frame.f_back
         if frame and is_own(frame.f_code.co_filename, self.folder):
             self.reads[f"{frame.f_code.co_filename}:{frame.f_lineno}"] += 1
 
     def lower(self, value: Any) -> Any:
-        """Return the array inside a Value, anything else as it is."""
+        """Return the array inside a Value; return anything else unchanged."""
         if isinstance(value, Value):
             value.used = True
             return value.array
@@ -319,7 +322,7 @@ class Recorder(Trace):
     def process_primitive(
         self, primitive: Any, values: Any, params: dict[str, Any], /
     ) -> Any:
-        """Run one operation, and note it. JAX calls this for each."""
+        """Run one operation and note it. JAX calls this for each operation."""
         if time.monotonic() > self.end:
             raise TimeoutError
         self.line = next(iter(own_lines(current().traceback, self.folder)), "")
@@ -363,14 +366,14 @@ class Recorder(Trace):
         self.results[name], self.programs[name] = results, params["jaxpr"]
 
     def stage_value(self, value: Any) -> Value:
-        """Return a number or one of NumPy's arrays as a Value."""
+        """Wrap a number or a NumPy array in a Value."""
         with eval_context():
             return Value(self, jax.numpy.asarray(self.lower(value)))
 
     def process_custom_jvp_call(
         self, _: Any, function: Any, *rest: Any, **__: Any
     ) -> Any:
-        """Run a function that has a derivative of its own."""
+        """Run a function that defines its own derivative."""
         with set_current_trace(self):
             return function.call_wrapped(*rest[-1])
 
@@ -379,7 +382,7 @@ class Recorder(Trace):
 
 @contextlib.contextmanager
 def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
-    """List what JAX traces inside the block: the line, the name, and why."""
+    """List the tracing cache misses in the block: line, name and reason."""
     found: list[dict[str, str]] = []
 
     def keep(record: logging.LogRecord) -> bool:
@@ -400,7 +403,7 @@ def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
 
 
 def read_miss(text: str, folder: str) -> dict[str, str]:
-    """Return JAX's report of a cache miss, {} if it is not in user code."""
+    """Parse the report of a cache miss in user code; return {} otherwise."""
     line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
     name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
     if not (line and name and is_own(line[1], folder)):

@@ -1,8 +1,9 @@
-"""Check an attendee's file, and show the first thing that is not right.
+"""Check an attendee's file, and show the first problem.
 
-A check runs in two processes. This module starts the second one, with limits
-of time and memory (sandbox.py), and prints what it reports. In that second
-process, checks.py imports the attendee's file and looks at what it does.
+A check uses two processes. In the first process, this module starts the second
+process, with limits on time and memory (sandbox.py), and prints the report. In
+the second process, checks.py imports the attendee's file and examines what the
+file does.
 """
 
 import os
@@ -29,7 +30,7 @@ from workshop.sandbox import (
 from workshop.stages import find_stages
 from workshop.terminal import command, say, show_item, show_path, show_text
 
-NUM_DEVICES = 4  # simulated, for stages that use several
+NUM_DEVICES = 4  # simulated, for exercises that use several devices
 
 
 def check(
@@ -41,14 +42,14 @@ def check(
 ) -> int:
     """Check your solution of an exercise.
 
-    The exit status is 0 if it passes, 1 if it does not yet, and 2 if the
-    exercise or the file does not exist.
+    The exit status is 0 if the solution passes, 1 if it does not pass yet, and
+    2 if the exercise or the file does not exist.
 
     Args:
         n: The number of the exercise.
-        path: The file to check; without it, the one in exercises/.
+        path: The file to check; by default, your file in exercises/.
         seconds: How long the file may run.
-        gigabytes: How much memory it may use.
+        gigabytes: How much memory the file may use.
     """
     limits, task = Limits(seconds, gigabytes), find_task(n)
     check_limits(limits)
@@ -72,7 +73,7 @@ def examine_and_remember(task: Task, limits: Limits | None = None) -> Report:
 
 
 def examine(task: Task, path: Path, limits: Limits) -> Report:
-    """Run the checks on a file, on CPU devices and without JAX variables."""
+    """Check a file on CPU devices, without the user's settings for JAX."""
     environment = dict(os.environ)
     for name in stray_variables():
         del environment[name]
@@ -91,7 +92,7 @@ def examine(task: Task, path: Path, limits: Limits) -> Report:
 
 
 def verdict(report: Report) -> str:
-    """Return whether it passes, or the step that fails."""
+    """Return "it passes", or name the step that fails."""
     return f"FAIL {report.steps[-1]}" if report.why else "it passes"
 
 

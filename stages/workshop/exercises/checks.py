@@ -1,13 +1,13 @@
-"""What a correct solution of an exercise does.
+"""Check whether a solution of an exercise does what the task asks for.
 
-check.py starts this module in a process of its own: `work` imports the
-attendee's file and runs the checks of the exercise, which tasks.toml names. A
+check.py runs this module in a separate process. Here, `work` imports the
+attendee's file, and runs the checks that tasks.toml lists for the exercise. A
 check is a function that gets the attendee's module. It raises NotYet if
-something is missing. Some checks return a sentence with what they counted.
+something is missing. Some checks return a sentence about what they counted.
 
 The checks call the attendee's functions as the harness does, and compare the
-results with stage 0. For the rest they ask JAX what the program does, so an
-attendee may write it in any way.
+results with stage 0. For all other requirements, they ask JAX what the program
+does, so an attendee may write the program in any way.
 """
 
 import contextlib
@@ -32,19 +32,19 @@ from workshop.exercises.tasks import Task, find_tasks, read_texts, unfold
 from workshop.sandbox import import_file, report
 from workshop.stages import failure, find_stages, stage_before
 
-NUM_STEPS = 9  # of calls that are only traced
+NUM_STEPS = 9  # of the calls whose loops are examined
 SHAPE = (16, 20)  # width, num_steps
 ALL_RULES = np.arange(256, dtype=np.uint8)
-LEARNED = ((30, 64, 63), (110, 37, 100))  # all neighborhoods occur
+LEARNED = ((30, 64, 63), (110, 37, 100))  # all neighborhoods occur in both
 Case = tuple[Any, int, int]  # rule or rules, width, num_steps
 REASONS, MISTAKES = read_texts()["reasons"], read_texts()["mistakes"]
 
 
 class Failed(Exception):
-    """The call that failed; the attendee's error is its __cause__."""
+    """A call failed; `__cause__` is the error that it raised."""
 
 
-# How a check runs.
+# The functions that run the checks.
 def work(tell: Callable[..., None], number: str, path: Path) -> None:
     """Run the checks of an exercise, and report each step and the outcome."""
     task = find_tasks()[int(number)]
@@ -55,9 +55,10 @@ def work(tell: Callable[..., None], number: str, path: Path) -> None:
 
 
 def run_checks(task: Task, path: Path, begin: Callable[[str], None]) -> str:
-    """Return what the last check found; begin gets the name of each step.
+    """Run all steps; return the sentence of the last check, or "".
 
-    Raise NotYet, Failed or the attendee's error at the first step to fail.
+    `begin` is called with the name of each step. The first step that fails
+    raises NotYet, Failed or the attendee's error.
     """
     begin("imports")
     module = import_file(path)
@@ -74,7 +75,7 @@ def run_checks(task: Task, path: Path, begin: Callable[[str], None]) -> str:
 
 
 def explain(error: BaseException, task: Task, path: Path) -> str:
-    """Return in words why a solution does not pass."""
+    """Return a text that says why a solution does not pass."""
     if isinstance(error, NotYet):
         return str(error)
     is_known = partial(is_lesson, task)
@@ -84,25 +85,28 @@ def explain(error: BaseException, task: Task, path: Path) -> str:
 
 
 def is_lesson(task: Task, row: ErrorRow) -> bool:
-    """Return whether the stage to change fails with this error on purpose."""
+    """Return whether a row is about the error that the exercise has to fix.
+
+    The stage that the exercise changes raises this error on purpose.
+    """
     before = find_stages()[stage_before(task.number)]
     fails_with = failure(before.read_text(encoding="utf-8"))
     return fails_with is not None and fails_with[1] in row.keyword
 
 
 def require(condition: Any, key: str, **values: Any) -> None:
-    """Raise NotYet for the reason of that key unless the condition holds."""
+    """Raise NotYet with the text REASONS[key] unless the condition holds."""
     if not condition:
         raise not_yet(key, **values)
 
 
 def not_yet(key: str, **values: Any) -> NotYet:
-    """Return the reason of that key, with the values filled in."""
+    """Return NotYet with the text REASONS[key]; fill in the values."""
     return NotYet(unfold(REASONS[key]).format(**values), key)
 
 
 def get_function(module: ModuleType, name: str) -> Callable:
-    """Return the function of that name in the attendee's module."""
+    """Return the function with this name in the attendee's module."""
     function = getattr(module, name, None)
     require(callable(function), "no_function", name=name)
     return function
@@ -110,7 +114,7 @@ def get_function(module: ModuleType, name: str) -> Callable:
 
 @contextlib.contextmanager
 def in_call(name: str, *arguments: Any) -> Iterator[str]:
-    """Put the call in front of the message of an error in the block."""
+    """Put the call in front of the message if the block raises an error."""
     call = f"{name}({', '.join(map(str, arguments))})"
     try:
         yield call
@@ -149,14 +153,17 @@ def compare_calls(
 
 
 def require_array(result: Any, dtype: str) -> None:
-    """Raise NotYet unless it is an array, not the two results of scan."""
+    """Raise NotYet unless the result is an array, and not a tuple."""
     require(not isinstance(result, tuple), "tuple", dtype=dtype)
     kind = type(result).__name__
     require(hasattr(result, "dtype"), "no_array", type=kind, dtype=dtype)
 
 
 def compare_states(states: Any, case: Case) -> None:
-    """Raise NotYet unless they are stage 0's; name a mistake that fits."""
+    """Raise NotYet unless the states are equal to those of stage 0.
+
+    If a known mistake gives the same wrong states, name the mistake.
+    """
     require_array(states, "uint8")
     got, expected = np.asarray(states), load_reference().simulate(*case)
     difference = explain_difference(got, expected)
@@ -172,10 +179,11 @@ def compare_states(states: Any, case: Case) -> None:
 
 
 def name_mistake(states: np.ndarray, case: Case) -> str | None:
-    """Return the only mistake that gives these wrong states.
+    """Return the name of the known mistake that gives these wrong states.
 
-    Return None if there is no such mistake, or several, or if the case is so
-    small that something else may have given the same states.
+    Return None if no known mistake gives these states, or if several do. Also
+    return None if the case is so small that an unknown mistake may give the
+    same states by chance.
     """
     _, width, num_steps = case
     if min(width, num_steps) < 8:
@@ -190,7 +198,7 @@ def name_mistake(states: np.ndarray, case: Case) -> str | None:
 
 # Exercise 2: a JAX array, made by JAX.
 def computed_by_jax(module: ModuleType) -> None:
-    """Require that JAX computes every row, and NumPy nothing in between."""
+    """Require that JAX computes every row, without NumPy in between."""
     width, num_steps = SHAPE
     expect.jax_array(module.simulate(30, width, num_steps), "simulate returns")
     try:
@@ -202,7 +210,7 @@ def computed_by_jax(module: ModuleType) -> None:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f.line for f in frames if f.filename == module.__file__]
         raise not_yet("numpy_inside", line=f"\n    {own[-1]}") from None
-    except Exception:  # it looks at values, to print them for example
+    except Exception:  # simulate reads values, for example to print them
         return
     grows = tracing.count_equations(many) > tracing.count_equations(few)
     require(grows or any(tracing.loops(many)), "numpy_alone")
@@ -210,8 +218,8 @@ def computed_by_jax(module: ModuleType) -> None:
 
 # Exercises 4 and 5: one program, which does not grow.
 def one_program_for_two_rules(module: ModuleType) -> None:
-    """Require that all rules share a program, compiled once for a shape."""
-    shape = (18, 3)  # not used before
+    """Require that all rules share one program, compiled once per shape."""
+    shape = (18, 3)  # no earlier call has used this shape
     require_compiled(module, "simulate", 30, *shape)
     require(not compiles(module.simulate, 110, *shape), "static_rule")
 
@@ -221,7 +229,7 @@ def require_compiled(
 ) -> None:
     """Raise NotYet unless one program returns all rows, and is compiled once.
 
-    The shape must be new to the function.
+    The shape must be one with which the function has not been called before.
 
     cells: the number of cells that each returned number holds.
     """
@@ -235,7 +243,7 @@ def require_compiled(
 
 
 def compiles(function: Callable, *args: Any) -> bool:
-    """Return whether this call compiles anything."""
+    """Return whether JAX compiles anything during this call."""
     with tracing.count_compilations() as seconds:
         jax.block_until_ready(function(*args))
     return bool(seconds)
@@ -265,7 +273,7 @@ def rules_equal(module: ModuleType) -> None:
 
 
 def compare_rules(states: Any, case: Case) -> None:
-    """Raise NotYet unless these are the states of the rules, in order."""
+    """Raise NotYet unless states[i] are the states of rules[i], for each i."""
     expect.jax_array(states, "It returns")
     rules, *shape = case
     expected = np.stack([load_reference().simulate(r, *shape) for r in rules])
@@ -275,7 +283,10 @@ def compare_rules(states: Any, case: Case) -> None:
 
 
 def one_call_for_all_rules(module: ModuleType) -> None:
-    """Require all 256 rules, and a program that does not grow with them."""
+    """Require that one call simulates all 256 rules.
+
+    The program must not grow with the number of rules.
+    """
     programs = [
         expect.program(module.simulate_rules, ALL_RULES[:n], *SHAPE)
         for n in (2, 8)
@@ -290,13 +301,16 @@ def one_call_for_all_rules(module: ModuleType) -> None:
 
 # Exercise 7: a rule that a gradient finds.
 def learned_by_a_gradient(module: ModuleType) -> None:
-    """Require that learn_rule finds two rules, with a gradient from JAX."""
+    """Require that learn_rule finds two rules, with a gradient from JAX.
+
+    An entry must stay at 0.5 if its neighborhood does not occur in the states.
+    """
     get_function(module, "learn_rule")
     for case in LEARNED:
         require_learned(module, case)
     states = jnp.asarray(load_reference().simulate(*LEARNED[0]))
     program = tracing.trace(module.learn_rule, states)
-    # A function that looks at its losses cannot be traced. Then it passes.
+    # A function that reads its losses cannot be traced. It passes this check.
     differentiated = program is None or tracing.takes_a_gradient(program)
     require(differentiated, "no_gradient")
     learned, _ = learn(module, np.zeros((4, 16), dtype=np.uint8))
@@ -306,7 +320,7 @@ def learned_by_a_gradient(module: ModuleType) -> None:
 
 
 def require_learned(module: ModuleType, case: Case) -> None:
-    """Raise NotYet unless the loss falls and each entry is near the rule's."""
+    """Raise NotYet unless the loss falls and all entries become correct."""
     states = load_reference().simulate(*case)
     learned, (first, *_, last) = learn(module, states)
     found = {"rule": case[0], "first": first, "last": last}
@@ -320,7 +334,7 @@ def require_learned(module: ModuleType, case: Case) -> None:
 
 
 def learn(module: ModuleType, states: np.ndarray) -> tuple:
-    """Return the table and the losses of learn_rule."""
+    """Call learn_rule; return the rule table and the losses, as arrays."""
     result = module.learn_rule(jnp.asarray(states))
     expect.tuple_of(result, "rule_table, losses", "learn_rule")
     table, losses = map(np.asarray, result)
@@ -337,9 +351,9 @@ def packed_equal(module: ModuleType) -> None:
 
 
 def compare_packed(words: Any, case: Case) -> None:
-    """Raise NotYet unless each cell has a bit that goes through its states.
+    """Raise NotYet unless each cell has a bit that equals it in every row.
 
-    Which bit that is does not matter.
+    Any bit may belong to any cell.
     """
     require_array(words, "uint32")
     words = np.asarray(words)
@@ -372,7 +386,7 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
 
 
 def count_carried(loop: Any) -> int:
-    """Return how many numbers a loop carries, without the rows it fills."""
+    """Return how many numbers a loop carries, not counting filled-in rows."""
     carry = tracing.carried(loop)
     return sum(v.size for v in carry if v.shape[:1] != (NUM_STEPS,))
 
@@ -390,9 +404,10 @@ def share_on_each_device(module: ModuleType) -> None:
 def require_shares(
     module: ModuleType, case: Case, asked: int | None, num_devices: int
 ) -> None:
-    """Raise NotYet unless simulate uses that number of devices as it should.
+    """Raise NotYet unless simulate divides the ring over num_devices devices.
 
-    asked: the argument num_devices of the call.
+    The devices must send messages to their neighbors, and must not gather all
+    states. The call gets `asked` as its argument num_devices.
     """
     call = partial(module.simulate, *case, num_devices=asked)
     with in_call("simulate", *case, f"num_devices={asked}"):

@@ -1,4 +1,4 @@
-"""The commands for an exercise, except for the check itself."""
+"""Define the commands for an exercise, except `check`."""
 
 import contextlib
 import sys
@@ -37,7 +37,7 @@ def exercise(n: int, /, force: bool = False) -> None:
 
     Args:
         n: The number of the exercise.
-        force: Start again; the present file is kept under another name.
+        force: Start again; your present file is renamed and kept.
     """
     task = find_task(n)
     if task.path.exists() and not force:
@@ -63,7 +63,7 @@ def exercise(n: int, /, force: bool = False) -> None:
 
 
 def make_exercise(task: Task) -> str:
-    """Return the stage to change, with the task on top."""
+    """Return the source of the stage to change, with the task on top."""
     stages = find_stages()
     before = stages[stage_before(task.number)].read_text(encoding="utf-8")
     text = textwrap.fill(task.task, width=78)
@@ -74,7 +74,7 @@ def make_exercise(task: Task) -> str:
 
 
 def keep_backup(path: Path) -> Path:
-    """Rename the file, to a name that no other file has; return its path."""
+    """Rename a file to a name that is not in use; return the new path."""
     number = 1
     while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
         number += 1
@@ -82,7 +82,7 @@ def keep_backup(path: Path) -> Path:
 
 
 def hint(n: int, /) -> None:
-    """Give the next of three hints, from a vague one to nearly the solution.
+    """Give the next of three hints; the last one is nearly the solution.
 
     Args:
         n: The number of the exercise.
@@ -108,7 +108,7 @@ def run(n: int, /, *arguments: str) -> None:
 
 
 def watch(n: int, /) -> None:
-    """Check an exercise whenever it is saved, until Ctrl-C.
+    """Check an exercise whenever you save it; Ctrl-C ends this command.
 
     Args:
         n: The number of the exercise.
@@ -118,12 +118,12 @@ def watch(n: int, /) -> None:
     task = find_task(n)
     path = require_file(task)
     saves = watchfiles.watch(
-        path.parent,  # editors may replace the file
+        path.parent,  # the folder, because editors may replace the file
         watch_filter=lambda _, changed: Path(changed).name == path.name,
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    seen, before = None, ""  # the first time-out brings the first check
+    seen, before = None, ""  # the first time-out starts the first check
     for _ in saves:
         # While an editor replaces the file, it may be missing or locked.
         with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -136,7 +136,7 @@ def watch(n: int, /) -> None:
 def check_save(task: Task, before: str) -> str:
     """Check a file that was just saved; return the verdict.
 
-    before: the verdict of the previous check; "" if this is the first.
+    before: the verdict of the previous check; "" for the first check.
     """
     from workshop.exercises.check import (
         examine_and_remember,

@@ -1,7 +1,8 @@
-"""Raise NotYet for a wrong result, or for a function compiled in a wrong way.
+"""Raise NotYet if a result is wrong, or if a function is compiled wrongly.
 
-The checks of the exercises and of the notebooks use these functions. Each one
-gets a returned value, or a function and a dict of named calls to make.
+The checks of the exercises and of the notebooks use these functions. Some of
+them get a returned value to examine. Others get a function and the calls to
+make.
 """
 
 from collections.abc import Callable
@@ -14,30 +15,30 @@ from workshop.compare import explain_difference
 from workshop.tracing import count_compilations, count_equations, trace_call
 
 DOTS = "put your answer in place of the three dots."
-Calls = dict[str, tuple]  # the name of a call, and its arguments
+Calls = dict[str, tuple]  # the arguments of each call, keyed by its name
 
 
 class NotYet(Exception):
-    """What is missing, in words for the attendee or learner.
+    """The reason why a result is not right yet, for the attendee or learner.
 
-    The key names the kind of reason. Tests compare keys, so that the words can
-    be changed.
+    The key names the kind of reason. Tests compare only keys, so the wording
+    of a reason can be changed.
     """
 
     def __init__(self, reason: str, key: str = "") -> None:
-        """Keep the reason and its key."""
+        """Store the reason and its key."""
         super().__init__(reason)
         self.key = key
 
 
 def that(condition: Any, reason: str, key: str = "") -> None:
-    """Raise NotYet for that reason unless the condition holds."""
+    """Raise NotYet with this reason unless the condition holds."""
     if not condition:
         raise NotYet(reason, key)
 
 
 def result(got: Any, call: str) -> None:
-    """Raise NotYet if a function returned nothing."""
+    """Raise NotYet if a function returned None or three dots."""
     that(got is not ..., DOTS, "dots")
     reason = f"{call}: got None. Is a `return` missing?"
     that(got is not None, reason, "none")
@@ -52,19 +53,19 @@ def tuple_of(got: Any, names: str, call: str) -> None:
 
 
 def jax_array(value: Any, what: str) -> None:
-    """Raise NotYet unless it is a JAX array."""
+    """Raise NotYet unless a value is a JAX array."""
     found = f"{what} a {type(value).__name__}, want a JAX array."
     that(isinstance(value, jax.Array), found, "type")
 
 
 def shape(got: Any, want: tuple[int, ...], name: str) -> None:
-    """Raise NotYet unless it has that shape."""
+    """Raise NotYet unless an array has the shape `want`."""
     found = np.shape(got)
     that(found == want, f"{name}: shape: got {found}, want {want}.", "shape")
 
 
 def states(got: Any, want: np.ndarray, call: str) -> None:
-    """Raise NotYet with the first wrong cell; one state counts as row 0."""
+    """Raise NotYet for the first wrong cell; a single state is row 0."""
     result(got, call)
     got, want = np.asarray(got), np.asarray(want)
     if want.ndim == 1 == got.ndim:
@@ -74,7 +75,7 @@ def states(got: Any, want: np.ndarray, call: str) -> None:
 
 
 def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
-    """Raise NotYet with the first wrong number.
+    """Raise NotYet for the first wrong number.
 
     index: the word before the position in the message, such as "step".
     """
@@ -90,20 +91,20 @@ def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
 
 
 def same(got: Any, want: tuple, names: str, call: str) -> None:
-    """Raise NotYet with the first wrong number in a tuple of these names."""
+    """Raise NotYet for the first wrong number in a tuple of named values."""
     tuple_of(got, names, call)
     for name, some, wanted in zip(names.split(", "), got, want, strict=True):
         numbers(some, wanted, f"{call}, {name}", "index")
 
 
 def jitted(function: Any) -> None:
-    """Raise NotYet for a function that jax.jit did not return."""
+    """Raise NotYet unless the function is jitted."""
     compiled = hasattr(function, "lower")
     that(compiled, "the function is not jitted.", "not_compiled")
 
 
 def program(function: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Return the program of a call; raise NotYet if it has none."""
+    """Return the program of a call; raise NotYet if JAX compiles nothing."""
     traced = trace_call(function, *args, **kwargs)
     that(traced is not None, "JAX does not compile any of it.", "not_compiled")
     return traced

@@ -1,4 +1,4 @@
-"""The exercises: their texts, their files, and an attendee's progress."""
+"""Find the exercises, their texts and files, and an attendee's progress."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ PROGRESS = FOLDER / "progress.json"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to do to get to stage `number` from the one that it changes."""
+    """An exercise, in which the attendee's task is to write stage `number`."""
 
     number: int
     title: str
@@ -26,10 +26,10 @@ class Task:
     hints: list[str]
     notice: str
     run: str
-    """The arguments of a run that shows what there is to notice."""
+    """The arguments of a run that shows what `notice` describes."""
     extra: str
     checks: dict[str, str]
-    """Functions of checks.py, by name, and what the screen calls them."""
+    """The names of functions in checks.py, and the text to print for each."""
 
     @property
     def path(self) -> Path:
@@ -39,19 +39,19 @@ class Task:
 
 @functools.cache
 def read_texts() -> dict[str, Any]:
-    """Return all of tasks.toml."""
+    """Return the contents of tasks.toml."""
     return tomllib.loads(TEXTS.read_text(encoding="utf-8"))
 
 
 def unfold(text: Any) -> Any:
-    """Return a text, or each text of a list, as one line."""
+    """Join the lines of a text, or of each text in a list, into one line."""
     if isinstance(text, list):
         return [unfold(item) for item in text]
     return " ".join(text.split()) if isinstance(text, str) else text
 
 
 def find_tasks() -> dict[int, Task]:
-    """Return all exercises, by the number of their stage, in order."""
+    """Return all exercises in order, keyed by the number of their stage."""
     tasks = {}
     for number, texts in read_texts()["stage"].items():
         values = {name: unfold(text) for name, text in texts.items()}
@@ -69,7 +69,7 @@ def find_task(number: int) -> Task:
 
 
 def require_file(task: Task) -> Path:
-    """Return the attendee's file; end with one line if it is not there."""
+    """Return the attendee's file; exit with a message if it does not exist."""
     if not task.path.is_file():
         start = command("exercise", task.number)
         fail(f"{show_path(task.path)} does not exist yet. To start: {start}")
@@ -77,12 +77,12 @@ def require_file(task: Task) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a text that changes when the file does."""
+    """Return a text that changes when the content of the file changes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_progress() -> dict[str, dict[str, Any]]:
-    """Return what is known of each exercise; nothing if it cannot be read."""
+    """Return the stored facts about each exercise, {} if unreadable."""
     try:
         known = json.loads(PROGRESS.read_text(encoding="utf-8"))
         return {number: dict(facts) for number, facts in known.items()}
@@ -91,9 +91,9 @@ def read_progress() -> dict[str, dict[str, Any]]:
 
 
 def remember(number: int, **facts: Any) -> None:
-    """Add facts to what is known of an exercise.
+    """Add facts to the stored facts about an exercise.
 
-    If they cannot be written, print one line that says so, and go on.
+    If the facts cannot be written, print one line that says so, and go on.
     """
     progress = read_progress()
     progress[str(number)] = progress.get(str(number), {}) | facts
