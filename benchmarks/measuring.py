@@ -103,7 +103,7 @@ def extrapolate(
 ) -> Row:
     """Measure calls with few rows, and estimate a call with all rows.
 
-    The estimate assumes that each row takes the same time in a later call, and
+    The estimate assumes that all rows of a later call take equally long, and
     that the time to compile grows linearly with the number of rows.
     """
     rule, width, num_steps = inputs

@@ -168,7 +168,7 @@ def keep_last_shares(
 
 
 def installed() -> Iterator[Program]:
-    """Yield C and the installed libraries; print which are missing."""
+    """Yield programs in C and installed libraries; print what is missing."""
     if load_c():
         yield Program("C, bytes", partial(run_c, keeps_states=True))
     for name, make_program in (("CAX", make_cax), ("Numba", make_numba)):

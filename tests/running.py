@@ -35,7 +35,7 @@ REPORT = "print(json.dumps([sys.executable, seen_axes]))"
 
 
 class Run(NamedTuple):
-    """An executed notebook, its Python, and the labels of its axes."""
+    """An executed notebook, the Python that ran it, and its axis labels."""
 
     notebook: nbformat.NotebookNode
     python: str

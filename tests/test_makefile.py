@@ -34,7 +34,7 @@ def make(tmp_path):
 
 
 def set_up(folder):
-    """Make a folder look set up; its commands only print their arguments."""
+    """Fake a folder that is set up; commands only print their arguments."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
     (folder / ".venv" / "has-core-python3--").touch()
@@ -123,7 +123,8 @@ def test_without_a_network_and_after_an_interruption(make):
     make(".venv/has-bench")
     assert (packages / "tiny.py").exists()
 
-    # A newer lock file does not rebuild the environment. A new LATEST does.
+    # A newer lock file does not rebuild the environment, but changing the
+    # variable LATEST does.
     (folder / "requirements" / "lock.txt").touch()
     make("wheelhouse")
     assert (packages / "tiny.py").exists()

@@ -17,7 +17,7 @@ from workshop import doctor
 
 
 def set_up(name=NAMES[0]):
-    """Return the set-up code of a notebook, without its other imports."""
+    """Return a notebook's code up to check_kernel, the end of the set-up."""
     source = make_notebook(name).cells[1].source
     found = source.partition("from kernel import")[0]
     return f"{found}from kernel import check_kernel\ncheck_kernel()"

@@ -179,7 +179,7 @@ def test_results_are_compared_by_value(got, want, same):
 
 
 def test_only_the_users_files_count_as_the_users():
-    folder = str(ROOT)  # a program in the root has our files below it
+    folder = str(ROOT)  # the user's folder, which also contains our files
     assert is_own(str(ROOT / "program.py"), folder)
     assert is_own(str(ROOT / "stages" / "mine.py"), folder)
     assert not is_own(str(WORKSHOP / "port" / "evidence.py"), folder)

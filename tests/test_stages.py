@@ -317,7 +317,7 @@ def test_stage_9_sends_two_messages_at_every_step():
 
 
 def test_stage_10_sends_fewer_messages_than_there_are_steps():
-    """Check that the halo is the largest divisor that fits the share."""
+    """Check that the halo is the largest divisor of num_steps that fits."""
     halo = import_stage(10).MAX_HALO
     share = 32 * halo
     for width, num_steps, exchanges in [

@@ -18,7 +18,7 @@ run = gray_scott_jax.simulate.__wrapped__
 
 
 def start_with(share=0.2, high=1, keys=(0, 1, 2)):
-    """Return a make_initial_state; any argument makes it wrong in one way."""
+    """Return make_initial_state: right by default, wrong with an argument."""
 
     def make_initial_state(key, width):
         drawn = jax.random.split(key, 3)

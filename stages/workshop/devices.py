@@ -1,7 +1,7 @@
 """Set up the devices and the processes that a stage runs on.
 
-Stage 0 also imports this module, but does not use JAX. Therefore only the
-functions that need jax import it.
+Stage 0 also imports this module, but does not use JAX. Therefore jax is
+imported only inside the functions that need it.
 """
 
 from __future__ import annotations

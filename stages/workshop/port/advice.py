@@ -180,8 +180,8 @@ def outside(e: Evidence) -> tuple[int, str]:
     """Return the percentage of time outside compiled functions, and a line.
 
     The line is the one that takes the most time outside compiled functions.
-    Short times in the line of --call are left out, because every port has to
-    hand over arguments and wait for the result.
+    The call in --call also counts as a line. If its time is short, it is left
+    out, because every port has to hand over arguments and wait for the result.
     """
     lines = {
         line: seconds

@@ -291,7 +291,8 @@ class Watch:
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Convert arguments to JAX arrays, as jit does.
 
-        Compare the values that a function reads from outside.
+        Also check whether values that a function reads from outside have
+        changed since it first read them.
         """
         if not is_own(frame.f_code.co_filename, self.folder):
             return

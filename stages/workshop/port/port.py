@@ -78,7 +78,8 @@ def port(
         larger: The same call with more steps. It shows whether a loop
             is unrolled.
         rtol: How far floats may differ, relative to the value or to the
-            mean of all values. The default depends on their dtype.
+            mean size of all values, whichever is larger. The default
+            depends on their dtype.
         atol: How far floats may differ, whatever their size, such as 1e-8.
         json: Write everything that is found to this file.
         seconds: How long each program may run.
