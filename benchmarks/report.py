@@ -157,7 +157,7 @@ def make_table(tables: list[Table], columns: list[str]) -> list[str]:
     for title, rows in tables:
         head += [f"{title}: {columns[0]}", *columns[1:]]
         labels |= dict.fromkeys(row.label for row in rows if row.samples)
-    lines = [head, [":--"] + ["--:"] * (len(head) - 1)]
+    lines = [head, [":--", *("--:" for _ in head[1:])]]
     for label in labels:
         lines.append([label])
         for _, rows in tables:

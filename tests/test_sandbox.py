@@ -155,7 +155,7 @@ def test_what_the_file_has_started_ends_with_it(run_file, tmp_path):
         f"subprocess.run([sys.executable, '-c', {script!r}])\n"
     )
     pid = int((tmp_path / "pid").read_text())
-    wait_for(lambda: has_ended(pid))
+    assert wait_for(lambda: has_ended(pid))
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,8 @@ def test_a_number_that_another_process_has_got_does_not_count(
 def start_parent(module, path, folder):
     """Start a program that uses the sandbox; the module is beside the file."""
     paths = os.pathsep.join([str(DOOR.parent), str(path.parent)])
-    return start_python(
-        *("-c", PARENT, module, path, folder), env={"PYTHONPATH": paths}
-    )
+    environment = {"PYTHONPATH": paths}
+    return start_python("-c", PARENT, module, path, folder, env=environment)
 
 
 def test_a_process_ends_with_its_parent_even_while_it_imports(
@@ -222,4 +221,4 @@ def test_what_the_file_has_started_ends_with_the_parent(folder, tmp_path):
     pids = wait_for(lambda: (tmp_path / "pids").read_text().split())
     process.kill()
     process.communicate()
-    wait_for(lambda: all(map(has_ended, map(int, pids))))
+    assert wait_for(lambda: all(map(has_ended, map(int, pids))))

@@ -99,7 +99,7 @@ def test_matthewplotlib_draws_on_terminals_of_24_bit_color(
         np.testing.assert_array_equal(image < 0.5, states)
 
 
-@pytest.mark.skipif(rendering.mp is None, reason="it is not installed here")
+@pytest.mark.skipif(rendering.mp is None, reason="no matthewplotlib")
 def test_the_real_matthewplotlib_draws():
     stream = Stream(terminal=True)
     with redirect_stdout(stream):

@@ -6,6 +6,11 @@ import textwrap
 import time
 from pathlib import Path
 
+from workshop.exercises.check import (
+    examine_and_remember,
+    show_report,
+    verdict,
+)
 from workshop.exercises.tasks import (
     FOLDER,
     Task,
@@ -138,12 +143,6 @@ def check_save(task: Task, before: str) -> str:
 
     before: the verdict of the previous check; "" for the first check.
     """
-    from workshop.exercises.check import (
-        examine_and_remember,
-        show_report,
-        verdict,
-    )
-
     saved = "saved " if before else ""
     now = time.strftime("%H:%M:%S")
     print(f"---- {saved}{now}, checking ...", flush=True)

@@ -72,15 +72,7 @@ def without_jit(
     recorder = Recorder(program.folder, walk.look)
     with contextlib.suppress(TimeoutError):
         for want in wants[0], wants[-1]:
-            names = program.set_up()
-            with jax.disable_jit(), set_current_trace(recorder):
-                sys.settrace(watch)
-                try:
-                    result, _ = program.call(names=names)
-                finally:
-                    sys.settrace(None)
-                result = jax.tree.map(recorder.lower, result)
-            got = program.flatten(result)
+            got = call_watched(program, recorder, watch)
             right.append(program.compare(got, want) is None)
     unused = [line for line, value in walk.made.items() if not value.used]
     unused = unused if right else []  # unknown if no call has ended
@@ -92,6 +84,19 @@ def without_jit(
         "dropped": unused[0] if unused else "",
         "operations": sorted(walk.operations),
     }
+
+
+def call_watched(program: Any, recorder: Recorder, watch: Any) -> Arrays:
+    """Call the port without jit under both observers; return its result."""
+    names = program.set_up()
+    with jax.disable_jit(), set_current_trace(recorder):
+        sys.settrace(watch)
+        try:
+            result, _ = program.call(names=names)
+        finally:
+            sys.settrace(None)
+        result = jax.tree.map(recorder.lower, result)
+    return program.flatten(result)
 
 
 def with_64_bits(

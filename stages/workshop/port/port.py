@@ -126,7 +126,10 @@ def run_program(
     if mode == "again":  # glibc then fills the memory that it hands out
         environment["MALLOC_PERTURB_"] = "165"
     return run_within(
-        *(limits, "workshop.port.runs", mode, json_format.dumps(content)),
+        limits,
+        "workshop.port.runs",
+        mode,
+        json_format.dumps(content),
         path=path,
         folder=folder,
         environment=environment,
@@ -150,13 +153,7 @@ def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
         after.why = ""  # it was only the explanation that failed
     facts["why"] = after.why
     show_steps(after)
-    if "differs" in facts:
-        facts |= run("again", old).facts
-    elif facts["same"] and facts["old_repeats"] and find_empty(old):
-        facts |= run("again", old).facts
-        facts["same"] = facts["old_repeats"]
-        if not facts["same"]:
-            show_item("FAIL", "another process returns the same")
+    facts |= repeat_old(facts, old, run)
     if not (facts["same"] or facts["why"]):
         facts["verdict"] = explain(make_evidence(facts))
         show_text(facts["verdict"] and f"\n{facts['verdict']}")
@@ -165,6 +162,22 @@ def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
         facts["findings"] = advise(evidence)
         show_verdict(call, facts["findings"], evidence)
     return facts
+
+
+def repeat_old(facts: dict, old: Path, run: Run) -> dict:
+    """Run the old program again if that may explain something.
+
+    Return the facts that this adds. "same" becomes False if the old program
+    agreed with the port only because of the memory that np.empty returned.
+    """
+    if "differs" in facts:
+        return run("again", old).facts
+    if not (facts["same"] and facts["old_repeats"] and find_empty(old)):
+        return {}
+    found = {"old_repeats": True} | run("again", old).facts
+    if not found["old_repeats"]:
+        show_item("FAIL", "another process returns the same")
+    return found | {"same": found["old_repeats"]}
 
 
 def show_steps(report: Report) -> None:
@@ -184,7 +197,15 @@ def show_steps(report: Report) -> None:
     show_text(wrong)
     if "differs" in facts:
         say("(got: the port; want: the old program)")
-    size = facts.get("bytes", 0) / 1e9
+    show_limit(report)
+    if report.why and report.printed:
+        print("\nThe last lines that were printed:")
+        show_text(textwrap.indent(report.printed, "    "))
+
+
+def show_limit(report: Report) -> None:
+    """If a limit stopped the program, print how to allow more."""
+    size = report.facts.get("bytes", 0) / 1e9
     if report.broken == "gigabytes":
         least = math.ceil(6 * size + 4)
         say(
@@ -196,9 +217,6 @@ def show_steps(report: Report) -> None:
             "Allow more time with --seconds, or make a smaller call. If no"
             " line is named, check that each jax.lax.while_loop ends."
         )
-    if report.why and report.printed:
-        print("\nThe last lines that were printed:")
-        show_text(textwrap.indent(report.printed, "    "))
 
 
 def show_verdict(call: str, findings: list[dict], e: Evidence) -> None:

@@ -31,6 +31,7 @@ from workshop.port.evidence import observe
 from workshop.port.facts import find_empty
 from workshop.port.results import (
     Arrays,
+    Difference,
     compare_results,
     find_tolerance,
     flatten,
@@ -174,16 +175,25 @@ def run_new(program: Program, results: Path, tell: Tell) -> None:
         difference = program.compare(later_got, wants[-1])
         tell(at_second=difference is not None)
     if difference:
-        repeats = compare_results(later_got, got) is None
-        tell(differs=difference._asdict(), repeats=repeats)
-        tell(allow=find_tolerance(got, wants[0]))
-        for facts in experiment(program, difference, got, wants):
-            tell(**facts)
-        return
-    tell(first=first, later=program.median(second))
-    tell(misses=misses, again=again, compiling=sum(seconds))
-    tell(narrowed=narrowed, grows=compare_sizes(program))
-    tell(**observe(program))
+        tell(repeats=compare_results(later_got, got) is None)
+        tell_difference(program, difference, got, wants, tell)
+    else:
+        tell(first=first, later=program.median(second), misses=misses)
+        tell(again=again, compiling=sum(seconds), narrowed=narrowed)
+        tell(grows=compare_sizes(program), **observe(program))
+
+
+def tell_difference(
+    program: Program,
+    difference: Difference,
+    got: Arrays,
+    wants: list[Arrays],
+    tell: Tell,
+) -> None:
+    """Report a difference, the tolerance that allows for it, and its cause."""
+    tell(differs=difference._asdict(), allow=find_tolerance(got, wants[0]))
+    for facts in experiment(program, difference, got, wants):
+        tell(**facts)
 
 
 @contextlib.contextmanager
