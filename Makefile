@@ -22,6 +22,8 @@ CODE := $(if $(CALL),--call "$$CALL") $(if $(SETUP),--setup "$$SETUP")
 
 # Linux then backs large arrays with huge pages (glibc 2.35 or later).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+# Containers often set this. Then Python compiles JAX again at each import.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # two installations at once would write to the same folder
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
@@ -81,8 +83,6 @@ format: $(ALL)  ## fix what lint can fix
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 notebooks: .venv/has-notebooks  ## make each notebook from the source beside it
 	@.venv/bin/python notebooks/convert.py write
-bench-readme: .venv/has-bench  ## measure, and rewrite the table in README.md
-	@.venv/bin/python benchmarks/bench.py --only small,large --readme README.md
 lock: $(CORE)  ## pin the versions that set-up installs
 	@$(PIP) install uv && .venv/bin/uv pip compile --quiet --universal \
 	  --upgrade --no-annotate --python-version 3.11 -o requirements/lock.txt \

@@ -2,12 +2,9 @@
 
 import inspect
 import re
-import shlex
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -21,13 +18,11 @@ from support import (
     DOOR,
     FAILING,
     NOT_ON_WINDOWS,
-    ON_LINUX,
     REFERENCE,
     ROOT,
     STAGES,
     WORKING,
     assert_refused,
-    options,
     output_of,
     read_half_blocks,
     run_python,
@@ -375,22 +370,6 @@ def test_a_closed_pipe_gives_no_traceback(command):
     with process:
         assert process.stderr.read() == ""
     assert process.returncode == 1
-
-
-@ON_LINUX
-@pytest.mark.parametrize("command", [(STAGES[0],), (DOOR, "diff", "8")])
-def test_an_output_without_space_is_one_line(command):
-    with Path("/dev/full").open("w") as full:
-        done = run_python(*command, stdout=full)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-
-
-@NOT_ON_WINDOWS
-def test_a_closed_output_is_one_line():
-    command = shlex.join([sys.executable, str(STAGES[0])])
-    done = subprocess.run(f"{command} >&-", shell=True, **options())
-    assert_refused(done, "output", status=1)
 
 
 # The tour

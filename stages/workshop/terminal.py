@@ -84,10 +84,7 @@ def page(text: str) -> None:
     """Print a text; on a terminal, use the user's pager, as git does."""
     import subprocess
 
-    try:
-        pager = shlex.split(os.environ.get("PAGER", "less"))
-    except ValueError:  # a quotation mark that is never closed
-        pager = []
+    pager = shlex.split(os.environ.get("PAGER", "less"))
     if not (sys.stdout.isatty() and pager and shutil.which(pager[0])):
         print(text)
         return
@@ -122,13 +119,11 @@ def interrupts_raise() -> Iterator[None]:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Exit with status 1 and no traceback if the output cannot be written.
+    """Exit with status 1 and no traceback if nobody reads the output.
 
     For example, in `make bench | head`, `head` stops reading before the end.
     A character that the output cannot encode is written as an escape.
     """
-    if sys.stdout is None:
-        fail("standard output is closed: there is nowhere to write", status=1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -137,20 +132,12 @@ def reader_may_leave() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        is_full = error.errno == errno.ENOSPC
-        if error.filename is not None or not (is_full or has_left(error)):
+        on_windows = sys.platform == "win32" and error.errno == errno.EINVAL
+        is_closed = isinstance(error, BrokenPipeError) or on_windows
+        if error.filename is not None or not is_closed:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if is_full:
-            fail(f"the output cannot be written: {error.strerror}", status=1)
         sys.exit(1)
-
-
-def has_left(error: OSError) -> bool:
-    """Return whether an error means that nobody reads our output any more."""
-    if sys.platform == "win32" and error.errno == errno.EINVAL:
-        return True
-    return error.errno == errno.EPIPE
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -170,16 +157,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
     The content is written to a new file in the same folder. The new file gets
     the mode of the old file, and is then renamed to replace the old file. If
-    the path is a link, the file that the link points to is replaced. A device
-    is written to directly. If writing fails, raise OSError and leave the old
-    file unchanged.
+    the path is a link, the file that the link points to is replaced. If
+    writing fails, raise OSError and leave the old file unchanged.
     """
     if isinstance(content, str):
         content = content.encode()
     path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-        return
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:  # x: a new file, never through a link
