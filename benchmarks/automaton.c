@@ -1,11 +1,10 @@
-/* The loop of stage 8 in plain C, on one core, for comparison.
+/* Stage 8 in plain C, on one core, for comparison.
    A word holds 32 cells: cell lane * num_words + word is bit `lane` of word
    `word`. The left neighbor of a cell is the same bit of the word before, the
    right neighbor the same bit of the word after. The word before the first is
    the last one, rotated by one bit. */
+#include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { LANES = 32 };
 
@@ -27,24 +26,18 @@ static void step(uint32_t *restrict words, uint32_t *restrict next, size_t n,
     }
 }
 
-/* Write the n words after num_steps steps to `last` and, unless `states` is
-   NULL, the cells before each step to it, a byte each. Return 0 if there was
-   enough memory. */
-int scan_words(int rule, size_t n, size_t num_steps, uint32_t *last,
-               uint8_t *states) {
-    uint32_t table[8], *both = calloc(2 * (n + 2), sizeof *both);
-    if (!both) return -1;
-    uint32_t *words = both, *next = both + n + 2;
+/* Write the cells before each step to `states`, a byte each. `words` and
+   `next` have room for n + 2 words, and `words` is zero. */
+void simulate(int rule, size_t n, size_t num_steps, uint32_t *words,
+              uint32_t *next, uint8_t *states) {
+    uint32_t table[8];
     for (int k = 0; k < 8; k++) table[k] = -(uint32_t)(rule >> k & 1);
     words[1] = (uint32_t)1 << LANES / 2; /* the middle of LANES * n cells */
     for (size_t t = 0; t < num_steps; t++) {
-        for (int lane = 0; states && lane < LANES; lane++)
+        for (int lane = 0; lane < LANES; lane++)
             for (size_t i = 1; i <= n; i++) *states++ = words[i] >> lane & 1;
         step(words, next, n, table);
         uint32_t *previous = words;
         words = next, next = previous;
     }
-    memcpy(last, words + 1, n * sizeof *last);
-    free(both);
-    return 0;
 }

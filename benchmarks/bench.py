@@ -12,28 +12,25 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # even while importing jax
 
 import dataclasses
 import json
+import os
+import platform
+import re
 import sys
+import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
-import psutil
+import jax
+import numpy as np
 
-import machine
 import report
-from picture import draw
-from programs import load_stages
-from sections import QUICK, SECTIONS, Sizes
-from workshop.devices import stray_variables
-from workshop.harness import check_writable, time_call
+from sections import QUICK, SECTIONS, SIZES, load_stages
+from workshop.devices import start_jax
+from workshop.harness import check_writable
 from workshop.stages import STAGES_FOLDER
 from workshop.terminal import fail, parse, reader_may_leave, say, write_asked
-
-BUDGET = 90  # seconds; after this time, the sections are smaller
-BUSY = 10  # percent of the cores; above this, a warning is printed
-PICTURE = ".github/bench.png"  # relative to the README's folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +39,6 @@ class Arguments:
 
     only: str = ",".join(name for name in SECTIONS if name != "peers")
     """Sections to measure, separated by commas. By default all but peers."""
-    device: str | None = None
-    """cpu, cuda or tpu, if JAX should not take the fastest that it has."""
     quick: bool = False
     """Measure less, for a rehearsal."""
     json: Path | None = None
@@ -51,44 +46,30 @@ class Arguments:
     plot: Path | None = None
     """Draw the largest size into this PNG file."""
     readme: Path | None = None
-    """Rewrite the tables of this README, and its picture."""
+    """Rewrite the tables of this README."""
 
 
 def main() -> None:
     """Check the arguments, measure, report."""
     arguments = parse(Arguments, __doc__.partition("\n")[0])
     names = check_arguments(arguments)
-    machine.prepare_jax(arguments.device)
-    busy = round(psutil.cpu_percent(interval=0.3))  # by other programs
-    below = f"{machine.describe()}; other programs use {busy}% of the cores"
-    print_header(below, busy)
+    prepare_jax()
+    below = describe_machine()
+    say(below)
+    say(
+        "first: trace, compile, run. later: the median of later calls."
+        " spread: the range of the middle half of the later calls, relative to"
+        " their median. x 2: on two devices. packed: a bit for each cell."
+        f" {report.NOTE}"
+    )
     try:
         tables = measure_all(names, arguments.quick)
     except OSError:  # the reader of the output has left
         raise
     except Exception as error:
         fail(explain(error), status=1)
-    if table := tables.get("large") or tables.get("small"):
-        report.summarize(table)
-    for path, content in make_files(arguments, tables, below):
-        write_asked(path, content)
-        print(f"wrote {path}")
-
-
-def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
-    """Measure and print one section after another."""
-    stages, tables, spent = load_stages(STAGES_FOLDER), {}, 0.0
-    for name in names:
-        sizes = QUICK if quick else Sizes()
-        if spent > BUDGET and not quick:
-            sizes = QUICK
-            say(f"{BUDGET} seconds are up: the next section is smaller.")
-        lines = SECTIONS[name](stages, sizes)
-        tables[name], seconds = time_call(report.show, name, lines)
-        spent += seconds
-    print()
-    say(f"Done in {spent:.0f} s. Every result equals stage 0's.")
-    return tables
+    print("\nEvery result equals stage 0's.")
+    write_files(arguments, tables, below)
 
 
 def check_arguments(arguments: Arguments) -> list[str]:
@@ -115,19 +96,45 @@ def check_arguments(arguments: Arguments) -> list[str]:
     return [name for name in SECTIONS if name in asked]
 
 
-def print_header(below: str, busy: int) -> None:
-    """Print a description of the machine, and what the columns mean."""
-    say(below)
-    if busy > BUSY:
-        say("The machine is busy: times are longer, and vary more.")
-    if stray := stray_variables():
-        say(f"Environment variables that configure JAX: {', '.join(stray)}")
-    say(
-        "first: trace, compile, run. later: the median of later calls."
-        " pays off: the first call after which all calls together took less"
-        " time than NumPy's. packed: a bit for each cell. ~: extrapolated from"
-        " few rows."
+def prepare_jax() -> None:
+    """Start JAX with one CPU device per core, without a compilation cache."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+    start_jax()
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_machine() -> str:
+    """Return one line that names the machine, the versions and the time."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        found = re.search(r"model name\s*:\s*(.+)", text)
+        cpu = found[1] if found else cpu
+    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return (
+        f"{cpu}, {num_cores()} cores; Python {platform.python_version()}, jax"
+        f" {jax.__version__}, NumPy {np.__version__}; devices: {devices};"
+        f" {time.strftime('%Y-%m-%d %H:%M %z')}"
     )
+
+
+def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
+    """Measure and print one section after another."""
+    stages, tables = load_stages(STAGES_FOLDER), {}
+    for name in names:
+        title, make_rows = SECTIONS[name]
+        sizes = QUICK[name] if quick else SIZES[name]
+        rows = make_rows(stages, *sizes)
+        tables[name] = report.show(name, title.format(*sizes), rows)
+    return tables
 
 
 def explain(error: Exception) -> str:
@@ -140,25 +147,20 @@ def explain(error: Exception) -> str:
     return reason
 
 
-def make_files(
+def write_files(
     arguments: Arguments, tables: dict[str, report.Table], below: str
-) -> Iterator[tuple[Path, str | bytes]]:
-    """Yield the path and the content of each file that was asked for."""
-    table = tables.get("large") or tables.get("small")
+) -> None:
+    """Write the files that were asked for."""
     if path := arguments.json:
-        rows = {
-            name: [dataclasses.asdict(row) for row in table.rows]
-            for name, table in tables.items()
-        }
+        rows = {name: table.rows for name, table in tables.items()}
         record = {"machine": below, "sections": rows}
-        yield path, json.dumps(record, indent=1) + "\n"
+        write_asked(path, json.dumps(record, indent=1, default=vars))
     if path := arguments.plot:
-        yield path, draw(table, below)
+        largest = tables.get("large") or tables["small"]
+        write_asked(path, report.draw(largest, below))
     if path := arguments.readme:
         text = path.read_text(encoding="utf-8")
-        yield path, report.rewrite(text, tables, below)
-        if "large" in tables:
-            yield path.parent / PICTURE, draw(table, below)
+        write_asked(path, report.rewrite(text, tables, below))
 
 
 if __name__ == "__main__":

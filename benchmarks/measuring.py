@@ -1,9 +1,7 @@
 """Measure a program: time its calls, and compare their results."""
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +9,12 @@ import numpy as np
 
 from workshop.compare import explain_difference
 from workshop.harness import time_call
-from workshop.terminal import fail, moves_cursor
+from workshop.terminal import fail
 
 RULE = 110
 MIN_CALLS, MAX_CALLS = 3, 100
-ENOUGH, TOO_LONG = 0.3, 3.0  # seconds that a row's later calls take together
+ENOUGH = 0.3  # seconds that the later calls of a row take together
+PROBES = (20, 80)  # numbers of rows from which a longer loop is extrapolated
 
 
 class Program(NamedTuple):
@@ -28,22 +27,17 @@ class Program(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a table: samples in seconds, or a remark."""
+    """One line of a table, with samples in seconds."""
 
     label: str
-    samples: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    num_cells: int = 0  # computed by one call
-    num_equations: int = 0  # of the program
-    remark: str = ""
+    samples: dict[str, list[float]]
+    num_equations: int = 0  # of the program; only in section compile
+    num_cells: int = 0  # computed by one call; only in section scale
     extrapolated: bool = False
 
     def seconds(self, name: str = "later") -> float:
         """Return the median of the samples with this name."""
         return float(np.median(self.samples[name]))
-
-    def is_repeated(self) -> bool:
-        """Return whether more than one later call was measured."""
-        return len(self.samples.get("later", [])) > 1
 
     def spread(self) -> float:
         """Return the interquartile range of later calls over their median."""
@@ -62,23 +56,19 @@ def measure(
 ) -> Row:
     """Time a first call and later calls; check the first and last result."""
     label, simulate, to_states = program
-    if moves_cursor(sys.stdout):
-        print(f"{label} ...", end="\r", flush=True)
-    call = partial(time_call, simulate, *inputs, wait=wait)
     jax.clear_caches()
-    result, first = call()
+    result, first = time_call(simulate, *inputs, wait=wait)
     check(label, to_states(result), expected)
     later: list[float] = []
-    while len(later) < MIN_CALLS or sum(later) < ENOUGH:
-        if len(later) == MAX_CALLS or sum(later) > TOO_LONG:
-            break
+    while len(later) < MIN_CALLS or (
+        len(later) < MAX_CALLS and sum(later) < ENOUGH
+    ):
         del result  # so that every call finds the same memory free
-        result, seconds = call()
+        result, seconds = time_call(simulate, *inputs, wait=wait)
         later.append(seconds)
         jax.block_until_ready(result)
     check(label, to_states(result), expected)
-    num_cells = np.size(inputs[0]) * inputs[1] * inputs[2]
-    return Row(label, {"first": [first], "later": later}, num_cells)
+    return Row(label, {"first": [first], "later": later})
 
 
 def measure_each(
@@ -98,20 +88,18 @@ def measure_each(
             yield row
 
 
-def extrapolate(
-    program: Program, inputs: tuple, expected: np.ndarray, probes: tuple
-) -> Row:
+def extrapolate(program: Program, inputs: tuple, expected: np.ndarray) -> Row:
     """Measure calls with few rows, and estimate a call with all rows.
 
-    The estimate assumes that all rows of a later call take equally long, and
-    that the time to compile grows linearly with the number of rows.
+    The estimate assumes that the time of a first call grows linearly with the
+    number of rows, and that all rows of a later call take equally long.
     """
     rule, width, num_steps = inputs
-    few, more = probes
-    rows = [measure(program, (rule, width, n), expected[:n]) for n in probes]
-    short, long = (row.seconds("first") - row.seconds() for row in rows)
+    few, more = PROBES
+    rows = [measure(program, (rule, width, n), expected[:n]) for n in PROBES]
+    short, long = (row.seconds("first") for row in rows)
     a_row = max(0, long - short) / (more - few)
+    first = long + a_row * (num_steps - more)
     later = rows[1].seconds() / more * num_steps
-    first = long + a_row * (num_steps - more) + later
     samples = {"first": [first], "later": [later]}
-    return Row(program.label, samples, width * num_steps, extrapolated=True)
+    return Row(program.label, samples, extrapolated=True)

@@ -1,24 +1,22 @@
-"""Report rows as text: on the screen, and in a README."""
+"""Report rows: on the screen, in a README, and in a picture."""
 
+import io
 import math
+import re
 from collections.abc import Iterator
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from measuring import Row
 from workshop.terminal import bold, say, terminal_size, wrap
 
-WRITING = "only writing (np.full)"
-ASIDE = (WRITING, ", CPU", ", 1 device")  # rows that a summary leaves out
-MARGIN = len(WRITING)
-# The width of these columns. Other columns are at least 10 wide.
-WIDTHS = {"first": 9, "later": 9, "vs NumPy": 13, "pays off": 9}
-# In a README: the sections of each table, side by side, and their columns.
-IN_README = {
-    "bench": (["small", "large"], ["later", "vs NumPy", "pays off"]),
-    "peers": (["peers"], ["first", "later", "vs NumPy"]),
-}
+MARGIN = 23  # columns for the label of a row
+WIDTHS = {"vs NumPy": 13, "pays off": 12}
+IN_README = {"bench": ["small", "large"], "peers": ["peers"]}
+README_COLUMNS = ["later", "vs NumPy", "pays off"]
+NOTE = (
+    "pays off, call n: after n calls, all calls together took less time than"
+    " NumPy's. ~: extrapolated from few rows."
+)
 
 
 class Table(NamedTuple):
@@ -28,91 +26,56 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
-def show(name: str, lines: Iterator[str | Row]) -> Table:
-    """Print a section: its title, then each line once it is measured."""
-    table = Table(next(lines), [])
-    print()
-    print(bold(wrap(f"{name}: {table.title}")))
-    for line in lines:
-        if isinstance(line, str):
-            say(line)
-            continue
-        cells = make_cells(line, (table.rows or [line])[0])
-        if cells and not any(row.samples for row in table.rows):
+def show(name: str, title: str, rows: Iterator[Row]) -> Table:
+    """Print a section: its title, then each row once it is measured."""
+    table = Table(title, [])
+    print(f"\n{bold(wrap(f'{name}: {title}'))}")
+    for row in rows:
+        table.rows.append(row)
+        cells = make_cells(row, table.rows[0])
+        if len(table.rows) == 1:
             print_row("", {head: head for head in cells})
-        print_row(line.label, cells, line.remark)
-        table.rows.append(line)
-    show_spread(table.rows)
+        print_row(row.label, cells)
     return table
 
 
-def show_spread(rows: list[Row]) -> None:
-    """Print how much the later calls of the rows differ."""
-    spreads = {row.label: row.spread() for row in rows if row.is_repeated()}
-    if spreads:
-        worst = max(spreads, key=spreads.get)
-        typical = np.median(list(spreads.values()))
-        say(
-            "In a typical row, the middle half of the later calls spans"
-            f" {typical:.0%} of their median. The largest span is"
-            f" {spreads[worst]:.0%}, in row {worst}."
-        )
-
-
-def summarize(table: Table) -> None:
-    """Print what the audience should remember: a line for each stage."""
-    first, *others = table.rows
-    heads = {head: head for head in make_cells(first, first)}
-    print()
-    print_row(f"NumPy: {show_time(first)}", heads)
-    for row in others:
-        if row.samples and not row.label.endswith(ASIDE):
-            print_row(row.label, make_cells(row, first))
-
-
-def print_row(label: str, cells: dict[str, str], remark: str = "") -> None:
-    """Print a label and its cells, on two lines if the screen is narrow."""
-    widths = [WIDTHS.get(head, max(10, len(head) + 1)) for head in cells]
-    pairs = zip(cells.values(), widths, strict=True)
-    text = "".join(f"{cell:>{width}}" for cell, width in pairs)
-    start = f"{label:{MARGIN}}"
-    if MARGIN + sum(widths) > terminal_size()[0]:
-        start = f"{start}\n" if label else ""
-    if remark:
-        say(f"{start}  {remark}")
-    else:
-        print(start + text.rstrip(), flush=True)
+def print_row(label: str, cells: dict[str, str]) -> None:
+    """Print a label and its cells, as a sentence if the screen is narrow."""
+    line = f"{label:{MARGIN}}"
+    for head, cell in cells.items():
+        width = WIDTHS.get(head, max(10, len(head) + 2))
+        line += f"{cell:>{width}}"
+    columns, _ = terminal_size()
+    if len(line) <= columns:
+        print(line.rstrip(), flush=True)
+    elif label:
+        pairs = [f"{head} {cell}" for head, cell in cells.items() if cell]
+        say(f"{label}: {', '.join(pairs)}")
 
 
 def make_cells(row: Row, first: Row) -> dict[str, str]:
     """Return the cells of a row, by the name of their column."""
-    if "later" not in row.samples and row.num_cells:  # in section scale
+    if row.num_cells:
         speeds = {k: row.num_cells / row.seconds(k) for k in row.samples}
         return {k: f"{speed / 1e6:,.0f}" for k, speed in speeds.items()}
     mark = "~" if row.extrapolated else ""
-    cells = {k: mark + show_time(row, k) for k in row.samples}
+    cells = {k: mark + show_time(row.seconds(k)) for k in row.samples}
     if row.num_equations:
         cells["equations"] = f"{row.num_equations:,}"
     if "later" in row.samples:
-        cells["vs NumPy"] = mark + show_ratio(speedup(row, first))
-        is_program = row is not first and row.label != WRITING
-        cells["pays off"] = show_call(row, first) if is_program else ""
+        ratio = first.seconds() / row.seconds()
+        cells["vs NumPy"] = mark + show_ratio(ratio)
+        cells["pays off"] = "" if row is first else show_call(row, first)
+        cells["spread"] = "" if row.extrapolated else f"{row.spread():.0%}"
     return cells
 
 
-def show_time(row: Row, name: str = "later") -> str:
+def show_time(seconds: float) -> str:
     """Return a text such as "0.021 ms", "31.4 ms" or "1.25 s"."""
-    number, unit = row.seconds(name), "s"
-    if number < 1:
-        number, unit = 1e3 * number, "ms"
+    number, unit = (seconds, "s") if seconds >= 1 else (1e3 * seconds, "ms")
     whole = len(str(int(number)))  # digits before the point
     decimals = 3 if number < 0.1 else max(0, 3 - whole)
     return f"{number:,.{decimals}f} {unit}"
-
-
-def speedup(row: Row, first: Row) -> float:
-    """Return how many times as fast a row is as the first row."""
-    return first.seconds() / row.seconds()
 
 
 def show_ratio(ratio: float) -> str:
@@ -125,12 +88,9 @@ def show_call(row: Row, first: Row) -> str:
     """Return after which call the total time is less than NumPy's."""
     extra = row.seconds("first") - row.seconds()
     saved = first.seconds() - row.seconds()
-    if saved <= 0 or extra > 99_000 * saved:
+    if saved <= 0:
         return "never"
-    call = max(1, math.ceil(extra / saved))
-    if call < 1000:
-        return f"call {call}"
-    return f"call {math.ceil(call / 1000)}k"
+    return f"call {max(1, math.ceil(extra / saved)):,}"
 
 
 def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
@@ -138,30 +98,60 @@ def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
 
     Raise ValueError if a marker is missing.
     """
-    for name, (sections, columns) in IN_README.items():
+    for name, sections in IN_README.items():
         start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
-        before, _, rest = text.partition(start)
-        _, marker, after = rest.partition(end)
-        if not marker:
+        around = re.split(f"(?s)(?<={start}).*?(?={end})", text)
+        if len(around) != 2:
             raise ValueError(f"it needs {start.strip()}, and {end} below it")
         if set(sections) <= set(tables):
-            lines = make_table([tables[s] for s in sections], columns)
-            new = "\n".join([*lines, "", below, ""])
-            text = before + start + new + end + after
+            table = make_table([tables[section] for section in sections])
+            text = f"{around[0]}{table}\n\n{below}\n{around[1]}"
     return text
 
 
-def make_table(tables: list[Table], columns: list[str]) -> list[str]:
-    """Return the lines of a README's table: sections side by side."""
+def make_table(tables: list[Table]) -> str:
+    """Return the table of a README, with sections side by side."""
     head, labels = ["program"], {}
     for title, rows in tables:
-        head += [f"{title}: {columns[0]}", *columns[1:]]
-        labels |= dict.fromkeys(row.label for row in rows if row.samples)
+        head += [f"{title}: {README_COLUMNS[0]}", *README_COLUMNS[1:]]
+        labels |= dict.fromkeys(row.label for row in rows)
     lines = [head, [":--", *("--:" for _ in head[1:])]]
     for label in labels:
         lines.append([label])
         for _, rows in tables:
-            row = next((r for r in rows if r.label == label), Row(label))
+            row = next((r for r in rows if r.label == label), Row(label, {}))
             cells = make_cells(row, rows[0])
-            lines[-1] += [cells.get(column, "") for column in columns]
-    return [f"| {' | '.join(line)} |" for line in lines]
+            lines[-1] += [cells.get(column, "") for column in README_COLUMNS]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(table: Table, below: str) -> bytes:
+    """Return a PNG picture with a bar for each row."""
+    from matplotlib import rc_context  # slow to import
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": 18}):
+        figure = Figure((12.8, 7.2))
+        draw_bars(figure.add_axes((0.2, 0.2, 0.76, 0.7)), table)
+        text = f"{NOTE}\n{below}"
+        figure.text(0.02, 0.1, text, fontsize=12, va="top", wrap=True)
+        image = io.BytesIO()
+        figure.savefig(image, format="png")
+    return image.getvalue()
+
+
+def draw_bars(panel: Any, table: Table) -> None:
+    """Draw how many times as fast as NumPy each row is, on a log axis."""
+    first = table.rows[0]
+    for row in table.rows:
+        speed = first.seconds() / row.seconds()
+        cells = make_cells(row, first)
+        color = "none" if row.extrapolated else "gray"
+        panel.barh(row.label, speed - 1, left=1, color=color, edgecolor="k")
+        text = f"  {cells['vs NumPy']}  {cells['pays off']}"
+        panel.text(max(1, speed), row.label, text, va="center")
+    panel.axvline(1, color="k")
+    panel.set(xscale="log", title=f"{table.title}: times as fast as NumPy")
+    panel.margins(x=0.3)
+    panel.invert_yaxis()
+    panel.xaxis.set_major_formatter("{x:g}x")

@@ -1,198 +1,206 @@
-"""Measure the sections: each yields a title, then rows and remarks."""
+"""Measure the stages: each section of the bench yields rows."""
 
-import dataclasses
-import itertools
-from collections.abc import Iterator
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
-import programs
-from measuring import (
-    RULE,
-    Program,
-    Row,
-    check,
-    extrapolate,
-    measure,
-    measure_each,
-)
-from programs import Stages, find_scan, is_unrolled
-from report import WRITING
-from workshop.compare import load_reference
+import measuring
+import peers
+from measuring import RULE, Program, Row, measure, measure_each
 from workshop.harness import ALL_RULES, time_call
-from workshop.stages import failure
-from workshop.tracing import count_equations
+from workshop.stages import failure, find_stages, load_stage
+from workshop.tracing import count_equations, primitives
 
-Lines = Iterator[str | Row]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """The sizes of the sections. A shape is (width, num_steps)."""
-
-    small: int = 80
-    large: int = 8000
-    probes: tuple[int, int] = (20, 80)  # rows to extrapolate from
-    compile_steps: tuple[int, ...] = (20, 40, 80, 160)
-    rules_shape: tuple[int, int] = (64, 96)
-    waiting_shape: tuple[int, int] = (20_000, 200)
-    exponents: tuple[int, ...] = (13, 16, 18, 20, 22, 24)  # width: 2**13
+# The stages that a section picks out, by their labels.
+NUMPY, UNROLLED, SCAN, VMAP = "0 numpy", "4 static_args", "5 scan", "6 vmap"
+PACKED, SHARDED = "8 bitpack", "10 halo"
+LANES = 32  # cells in a full word
+Stages = dict[str, ModuleType]
 
 
-QUICK = Sizes(40, 960, (20, 80), (10, 40), (16, 24), (10_000, 100), (13, 16))
+def load_stages(folder: Path) -> Stages:
+    """Import the stages of a folder; the keys are labels such as "5 scan"."""
+    return {
+        f"{number} {path.stem.partition('_')[2]}": load_stage(path)
+        for number, path in find_stages(folder).items()
+    }
 
 
-def show_small(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield the rows of all stages, for a small ring."""
-    yield f"{sizes.small} x {sizes.small} cells"
-    yield from size_rows(stages, sizes.small)
+def size_rows(stages: Stages, size: int) -> Iterator[Row]:
+    """Yield the rows of all stages.
 
-
-def show_large(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield the rows of all stages, for a large ring.
-
-    Remarks compare the stages on many devices with each other.
+    A stage that fails on purpose has no row. Neither has a stage whose program
+    is the same as before. A long unrolled loop is extrapolated.
     """
-    yield f"{sizes.large} x {sizes.large} cells"
-    sharded = []
-    for row in size_rows(stages, sizes.large, sizes.probes):
-        yield row
-        if row.label.endswith(" devices"):
-            sharded.append(row)
-    for before, row in itertools.pairwise(sharded):
-        ratio = before.seconds() / row.seconds()
-        yield f"{row.label}: {ratio:.1f} times as fast as {before.label}."
-
-
-def size_rows(stages: Stages, size: int, probes: tuple = ()) -> Iterator[Row]:
-    """Yield the rows of all stages, and a row that only writes the result.
-
-    If probes are given, unrolled loops are measured with these numbers of
-    rows, and the times are extrapolated.
-    """
-    inputs, seen = (RULE, size, size), {}
-    expected = load_reference().simulate(*inputs)
+    inputs, seen = (RULE, size, size), set()
+    expected = stages[NUMPY].simulate(*inputs)
     for label, stage in stages.items():
-        if fails_with := failure(stage.__doc__):
-            error = fails_with[0].__name__
-            yield Row(label, remark=f"fails on purpose: {error}")
+        if failure(stage.__doc__):
             continue
-        same = seen.setdefault(str(programs.trace(stage)), label)
-        if same != label:
-            yield Row(label, remark=f"the same program as {same}")
-        elif probes and is_unrolled(stage):
+        jaxpr = jax.make_jaxpr(partial(stage.simulate, RULE, LANES, 8))().jaxpr
+        if str(jaxpr) in seen:
+            continue
+        seen.add(str(jaxpr))
+        is_unrolled = jaxpr.eqns and "scan" not in primitives(jaxpr)
+        if is_unrolled and size > max(measuring.PROBES):
             program = Program(label, stage.simulate)
-            yield extrapolate(program, inputs, expected, probes)
+            yield measuring.extrapolate(program, inputs, expected)
         else:
-            ways = programs.ways(label, stage, size)
-            yield from measure_each(ways, inputs, expected)
-    write = Program(WRITING, lambda _, *shape: np.full(shape, 1, np.uint8))
-    yield measure(write, inputs, np.ones_like(expected))
+            yield from measure_each(ways(label, stage, size), inputs, expected)
 
 
-def show_compile(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield the phases of a first call, for unrolled loops and for a scan."""
-    yield f"where the time of a first call goes; {sizes.small} cells wide"
-    most, scan = sizes.compile_steps[-1], find_scan(stages)
-    expected = load_reference().simulate(RULE, sizes.small, most)
-    for label, stage in stages.items():
-        is_jitted = hasattr(stage.simulate, "lower")
-        if not is_jitted or failure(stage.__doc__):
-            continue
-        if is_unrolled(stage) or label == scan:
-            for n in sizes.compile_steps:
-                name = f"{label}, {n} rows"
-                yield measure_phases(name, stage, expected[:n])
+def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
+    """Yield the programs of a stage: on all devices, or also packed."""
+    if "num_devices" in inspect.signature(stage.simulate).parameters:
+        n = math.gcd(width, jax.device_count())
+        yield Program(f"{label} x {n}", partial(stage.simulate, num_devices=n))
+        return
+    yield Program(label, stage.simulate)
+    if hasattr(stage, "simulate_packed"):
+        unpack = partial(stage.unpack, num_lanes=math.gcd(width, LANES))
+
+        def to_states(words: Any) -> np.ndarray:
+            return np.asarray(jax.vmap(unpack)(words)).reshape(-1, width)
+
+        yield Program(f"{label}, packed", stage.simulate_packed, to_states)
 
 
-def measure_phases(label: str, stage: ModuleType, expected: np.ndarray) -> Row:
-    """Return a row with the phases of a first call."""
-    num_steps, width = expected.shape
-    jax.clear_caches()
-    traced, tracing = time_call(stage.simulate.trace, RULE, width, num_steps)
-    lowered, lowering = time_call(traced.lower)
-    compiled, compiling = time_call(lowered.compile)
-    check(label, compiled(RULE), expected)
-    times = {"trace": [tracing], "lower": [lowering], "compile": [compiling]}
-    return Row(label, times, 0, count_equations(traced.jaxpr.jaxpr))
+def compile_rows(stages: Stages, width: int, *num_rows: int) -> Iterator[Row]:
+    """Yield the phases of a first call, for an unrolled loop and a scan."""
+    expected = stages[NUMPY].simulate(RULE, width, max(num_rows))
+    for label in (UNROLLED, SCAN):
+        simulate = stages[label].simulate
+        for n in num_rows:
+            jax.clear_caches()
+            traced, tracing = time_call(simulate.trace, RULE, width, n)
+            lowered, lowering = time_call(traced.lower)
+            compiled, compiling = time_call(lowered.compile)
+            measuring.check(label, compiled(RULE), expected[:n])
+            times = {"trace": tracing, "lower": lowering, "compile": compiling}
+            samples = {name: [seconds] for name, seconds in times.items()}
+            num_equations = count_equations(traced.jaxpr.jaxpr)
+            yield Row(f"{label}, {n} rows", samples, num_equations)
 
 
-def show_rules(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield rows that compute all rules: a call for each, or one for all."""
-    width, num_steps = sizes.rules_shape
-    yield f"256 rules, {num_steps} rows of {width} cells each"
-    inputs = ALL_RULES, width, num_steps
-    expected = programs.call_each(load_reference().simulate, *inputs)
-    ways = programs.rule_programs(stages, width)
-    yield from measure_each(ways, inputs, np.concatenate(expected))
-
-
-def show_waiting(stages: Stages, sizes: Sizes) -> Lines:
+def waiting_rows(stages: Stages, width: int, num_steps: int) -> Iterator[Row]:
     """Yield rows that time a call without and with waiting for its result."""
-    width, num_steps = sizes.waiting_shape
-    yield f"{num_steps} rows of {width} cells"
-    inputs, scan = (RULE, width, num_steps), find_scan(stages)
-    expected = load_reference().simulate(*inputs)
-    numpy = Program(next(iter(stages)), load_reference().simulate)
-    yield measure(numpy, inputs, expected)
-    wrong = Program(f"{scan}, not waiting", stages[scan].simulate)
+    inputs, scan = (RULE, width, num_steps), stages[SCAN].simulate
+    expected = stages[NUMPY].simulate(*inputs)
+    yield measure(Program(NUMPY, stages[NUMPY].simulate), inputs, expected)
+    wrong = Program(f"{SCAN}, not waiting", scan)
     yield measure(wrong, inputs, expected, wait=False)
-    yield measure(wrong._replace(label=scan), inputs, expected)
-    yield "Without waiting, the clock stops before the result is there."
+    yield measure(Program(SCAN, scan), inputs, expected)
 
 
-def show_scale(stages: Stages, sizes: Sizes) -> Lines:
-    """Yield the speed at each width, and the widths where many devices win."""
-    yield "Mcells/s by width; only the last row is kept"
-    faster = []
-    for exponent in sizes.exponents:
-        row = measure_width(f"2^{exponent}", stages, 2**exponent)
-        yield row
-        one, *_, many = [k for k in row.samples if not k.startswith("C,")]
-        if row.seconds(many) < row.seconds(one):
-            faster.append(row.label)
-    widths = ", ".join(faster) or "no width"
-    yield f"{many} is faster than {one} at {widths}."
+def rules_rows(stages: Stages, width: int, num_steps: int) -> Iterator[Row]:
+    """Yield rows that compute all rules: a call for each, or one for all."""
+
+    def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
+        return [simulate(int(rule), *shape) for rule in rules]
+
+    inputs = ALL_RULES, width, num_steps
+    expected = np.vstack(call_each(stages[NUMPY].simulate, *inputs))
+    for label in (NUMPY, SCAN):
+        simulate = partial(call_each, stages[label].simulate)
+        program = Program(f"{label}, loop", simulate, np.vstack)
+        yield measure(program, inputs, expected)
+    simulate_rules = stages[VMAP].simulate_rules
+    at_once = Program(f"{VMAP}, one call", simulate_rules, np.vstack)
+    yield from measure_each([at_once], inputs, expected)
 
 
-def measure_width(label: str, stages: Stages, width: int) -> Row:
-    """Return the row for one width.
+def scale_rows(
+    stages: Stages, num_steps: int, *exponents: int
+) -> Iterator[Row]:
+    """Yield the speeds at each width, 2^exponent, on one device and on many.
 
     The reference simulates only the cells that the live cell can reach. The
     others stay dead.
     """
-    num_steps = min(4096, max(256, 2**32 // width))  # a multiple of 256
-    near = min(width, 2 * num_steps)
-    start = width // 2 - near // 2
-    expected = np.zeros((1, width), np.uint8)
-    states = load_reference().simulate(RULE, near, num_steps + 1)
-    expected[0, start : start + near] = states[-1]
-    ways = programs.last_rows(stages, width)
-    rows = measure_each(ways, (RULE, width, num_steps), expected)
-    samples = {row.label: row.samples["later"] for row in rows}
-    return Row(label, samples, width * num_steps)
+    near = 2 * num_steps
+    last = stages[NUMPY].simulate(RULE, near, num_steps + 1)[-1:]
+    many = math.gcd(2 ** min(exponents), jax.device_count())
+    shares = partial(last_row_of_shares, stages[SHARDED], many)
+    programs = [
+        Program(PACKED, partial(last_row, stages[PACKED])),
+        Program(f"{SHARDED} x {many}", shares),
+    ]
+    for exponent in exponents:
+        width = 2**exponent
+        inputs, dead = (RULE, width, num_steps), (width - near) // 2
+        expected = np.pad(last, [(0, 0), (dead, dead)])
+        rows = [measure(program, inputs, expected) for program in programs]
+        samples = {row.label: row.samples["later"] for row in rows}
+        yield Row(f"2^{exponent}", samples, num_cells=width * num_steps)
 
 
-def show_peers(stages: Stages, sizes: Sizes) -> Lines:
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def last_row(
+    stage: ModuleType, rule: Any, width: int, num_steps: int
+) -> jax.Array:
+    """Return the state after num_steps steps, computed on one device."""
+    words, _ = stage.scan_words(rule, width, num_steps, lambda *_: None)
+    return stage.unpack(words, LANES).reshape(1, width)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3, 4))
+def last_row_of_shares(
+    stage: ModuleType, num_devices: int, rule: Any, width: int, num_steps: int
+) -> jax.Array:
+    """Return the state after num_steps steps, computed on many devices."""
+    all_lanes = jnp.uint32(2**LANES - 1)
+    rule_table = jnp.where(stage.make_rule_table(rule), all_lanes, 0)
+    words = stage.make_initial_state(width, num_devices, LANES)
+    auto = (AxisType.Auto,)
+
+    @jax.shard_map(
+        mesh=jax.make_mesh((num_devices,), ("ring",), axis_types=auto),
+        in_specs=(jax.P("ring"), jax.P()),
+        out_specs=jax.P(None, "ring"),
+    )
+    def scan_share(words: jax.Array, rule_table: jax.Array) -> jax.Array:
+        loop = LANES, num_steps, lambda *_: None
+        words, _ = stage.scan_words(words, rule_table, *loop)
+        return stage.unpack(words, LANES).reshape(1, -1)
+
+    return scan_share(words, rule_table)
+
+
+def peers_rows(stages: Stages, size: int) -> Iterator[Row]:
     """Yield programs that compute the same states: stages, C, libraries."""
-    yield f"{sizes.large} x {sizes.large} cells"
-    inputs = RULE, sizes.large, sizes.large
-    expected = load_reference().simulate(*inputs)
-    packed = [k for k, s in stages.items() if hasattr(s, "simulate_packed")]
-    for label in (next(iter(stages)), find_scan(stages), *packed):
-        ways = programs.ways(label, stages[label], sizes.large)
-        yield from measure_each(ways, inputs, expected)
-    yield from measure_each(programs.installed(), inputs, expected)
+    few = {label: stages[label] for label in (NUMPY, SCAN, PACKED)}
+    yield from size_rows(few, size)
+    inputs = RULE, size, size
+    expected = stages[NUMPY].simulate(*inputs)
+    yield from measure_each(peers.installed(), inputs, expected)
 
 
-SECTIONS = {
-    "small": show_small,
-    "large": show_large,
-    "compile": show_compile,
-    "rules": show_rules,
-    "waiting": show_waiting,
-    "scale": show_scale,
-    "peers": show_peers,
+# The title of each section, with places for its sizes, and its rows.
+SECTIONS: dict[str, tuple[str, Callable[..., Iterator[Row]]]] = {
+    "compile": ("the phases of a first call; {} cells wide", compile_rows),
+    "waiting": ("a call must be waited for; {} x {} cells", waiting_rows),
+    "rules": ("256 rules, {1} rows of {0} cells each", rules_rows),
+    "scale": ("Mcells/s by width; only the last row is kept", scale_rows),
+    "small": ("{0} x {0} cells", size_rows),
+    "large": ("{0} x {0} cells", size_rows),
+    "peers": ("{0} x {0} cells", peers_rows),
 }
+SIZES = {
+    "compile": (80, 20, 40, 80, 160),
+    "waiting": (20_000, 200),
+    "rules": (64, 96),
+    "scale": (4096, 13, 16, 18, 20, 22, 24),
+    "small": (80,),
+    "large": (8000,),
+    "peers": (8000,),
+}
+QUICK = SIZES | {"scale": (4096, 13, 16), "large": (960,), "peers": (960,)}
