@@ -107,14 +107,17 @@ def rules_rows(stages: Stages, width: int, num_steps: int) -> Iterator[Row]:
     def call_each(simulate: Callable, rules: np.ndarray, *shape: int) -> list:
         return [simulate(int(rule), *shape) for rule in rules]
 
+    def join(states: Any) -> np.ndarray:
+        return np.vstack(jax.device_get(states))
+
     inputs = ALL_RULES, width, num_steps
-    expected = np.vstack(call_each(stages[NUMPY].simulate, *inputs))
+    expected = join(call_each(stages[NUMPY].simulate, *inputs))
     for label in (NUMPY, SCAN):
         simulate = partial(call_each, stages[label].simulate)
-        program = Program(f"{label}, loop", simulate, np.vstack)
+        program = Program(f"{label}, loop", simulate, join)
         yield measure(program, inputs, expected)
     simulate_rules = stages[VMAP].simulate_rules
-    at_once = Program(f"{VMAP}, one call", simulate_rules, np.vstack)
+    at_once = Program(f"{VMAP}, one call", simulate_rules, join)
     yield from measure_each([at_once], inputs, expected)
 
 
