@@ -83,7 +83,7 @@ def measure_each(
         is_jitted = hasattr(program.simulate, "lower")  # runs on any device
         if is_jitted and jax.devices()[0].platform != "cpu":
             program = program._replace(label=f"{program.label}, CPU")
-            with jax.default_device(jax.devices("cpu")[0]):
+            with jax.default_device("cpu"):
                 row = measure(program, inputs, expected)
             yield row
 

@@ -49,11 +49,13 @@ def few_calls(monkeypatch):
 
 def run_bench(monkeypatch, *arguments):
     """Run the script here, but do not configure JAX; return its status."""
-    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    settings = {}
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["bench.py", *map(str, arguments)])
     try:
         bench.main()
+        assert settings["jax_enable_compilation_cache"] is False
     except SystemExit as end:
         return end.code
     return 0
@@ -66,11 +68,12 @@ def test_a_run_of_all_sections(tmp_path, monkeypatch, capsys):
     file, plot, readme = (tmp_path / name for name in names)
     shutil.copy(ROOT / "README.md", readme)
     files = "--json", file, "--plot", plot, "--readme", readme
-    options = "--quick", "--only", ",".join(TINY), *files
-    assert run_bench(monkeypatch, *options) == 0
+    only = ",".join(reversed(TINY))
+    assert run_bench(monkeypatch, "--quick", "--only", only, *files) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     tables = json.loads(file.read_text(encoding="utf-8"))["sections"]
+    assert list(tables) == list(TINY)
     rows = {name: [Row(**row) for row in tables[name]] for name in tables}
     labels = {name: [row.label for row in rows[name]] for name in rows}
     assert all(f"\n{row} " in out for name in labels for row in labels[name])
@@ -89,33 +92,34 @@ def test_a_run_of_all_sections(tmp_path, monkeypatch, capsys):
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert f"| {packed} | " in readme.read_text(encoding="utf-8")
     monkeypatch.setenv("COLUMNS", "40")
-    for name in rows:
-        report.show(name, "", iter(rows[name]))
+    report.show("large", "", iter(rows["large"]))
     narrow = capsys.readouterr().out
     assert max(map(len, narrow.splitlines())) <= 40
     assert "0 numpy: first " in narrow
 
 
-def test_a_long_call_is_extrapolated(monkeypatch):
+@pytest.mark.parametrize("first", [{2: 1, 12: 6}, {2: 16, 12: 12}])
+def test_a_long_call_is_extrapolated(first, monkeypatch):
     def measured(program, inputs, expected):
         n = len(expected)
-        return Row("", {"first": [1 + 2 * n], "later": [n]})
+        return Row("", {"first": [first[n]], "later": [n]})
 
     monkeypatch.setattr(measuring, "measure", measured)
     inputs = Program("unrolled", None), (110, 24, 24), np.zeros((24, 24))
     row = measuring.extrapolate(*inputs)
-    assert row.samples == {"first": [49], "later": [24]}
+    assert row.samples == {"first": [12], "later": [24]}
 
 
 def test_the_cpu_is_beside_another_device(monkeypatch):
-    def devices(platform=None, find=jax.devices):
-        return find(platform) if platform else [SimpleNamespace(platform="x")]
+    def measured(program, *_):
+        return program.label, jax.config.jax_default_device
 
-    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setattr(measuring, "measure", measured)
+    gpu = SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [gpu])
     programs = [Program("numpy", np.ones), Program("jit", jax.jit(np.ones))]
-    monkeypatch.setattr(measuring, "measure", lambda p, *_: Row(p.label, {}))
-    rows = measuring.measure_each(programs, (), np.ones(3))
-    assert [row.label for row in rows] == ["numpy", "jit", "jit, CPU"]
+    rows = list(measuring.measure_each(programs, (), np.ones(3)))
+    assert rows == [("numpy", None), ("jit", None), ("jit, CPU", "cpu")]
 
 
 @pytest.mark.parametrize("name", ["small", "compile", "rules", "scale"])
