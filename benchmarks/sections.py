@@ -38,8 +38,8 @@ def load_stages(folder: Path) -> Stages:
 def size_rows(stages: Stages, size: int) -> Iterator[Row]:
     """Yield the rows of all stages.
 
-    A stage that fails on purpose has no row. Neither has a stage whose program
-    is the same as before. A long unrolled loop is extrapolated.
+    A stage has no row if it fails on purpose, or if an earlier stage has the
+    same program. A long unrolled loop is extrapolated.
     """
     inputs, seen = (RULE, size, size), set()
     expected = stages[NUMPY].simulate(*inputs)
@@ -59,7 +59,7 @@ def size_rows(stages: Stages, size: int) -> Iterator[Row]:
 
 
 def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
-    """Yield the programs of a stage: on all devices, or also packed."""
+    """Yield a stage's program, and a second one if it can return words."""
     if "num_devices" in inspect.signature(stage.simulate).parameters:
         n = math.gcd(width, jax.device_count())
         yield Program(f"{label} x {n}", partial(stage.simulate, num_devices=n))
