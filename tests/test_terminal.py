@@ -118,7 +118,7 @@ def test_nothing_is_wider_than_the_terminal(
     stream = Stream(encoding)
     states = REFERENCE.simulate(110, width, 60)
     with redirect_stdout(stream):
-        rendering.print_states(states, num_shares=3)
+        rendering.print_states(states)
     factor = -(-width // columns)
     assert f"{factor} x {factor}" in " ".join(stream.text().split())
     assert max(map(len, stream.text().splitlines())) <= columns

@@ -50,7 +50,7 @@ class Command(NamedTuple):
 
 # The commands, in the order in which an attendee meets them.
 COMMANDS = {
-    "tour": Command("tour"),
+    "tour": Command("stages"),
     "stage": Command("stages", takes_number=True, runs_stage=True),
     "diff": Command("stages", takes_number=True),
     "inspect": Command("inspection"),

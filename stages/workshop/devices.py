@@ -9,15 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from workshop.terminal import fail, say
 
-CONNECT_SECONDS = 30  # how long a process waits for the others
-HEARTBEAT_SECONDS = 20  # after such a silence, JAX treats a process as dead
 MAX_DEVICES = 256  # per process; 1024 simulated devices take minutes to start
 
 
@@ -28,20 +24,6 @@ def stray_variables() -> list[str]:
         for name in os.environ
         if name == "XLA_FLAGS" or name.startswith("JAX_")
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class DeviceArguments:
-    """The command line of a stage that runs on many devices."""
-
-    num_devices: int | None = None
-    """Devices of this process; by default, a number that divides the width."""
-    coordinator: str | None = None
-    """HOST:PORT of process 0; not needed under SLURM or on a TPU pod."""
-    num_processes: int | None = None
-    """Number of processes; required with --coordinator."""
-    process_id: int | None = None
-    """Number of this process, counted from 0."""
 
 
 def start_jax(device: str | None = None) -> None:
@@ -68,53 +50,10 @@ def start_jax(device: str | None = None) -> None:
 
 
 def name_devices(result: Any) -> str:
-    """Return a text that names the devices of a result, "" for a CPU.
-
-    Examples are " on NVIDIA H200" and " on 2 x NVIDIA H200".
-    """
+    """Return where a result is, such as " on NVIDIA H200"; "" for a CPU."""
     devices = getattr(result, "devices", set)()
-    kinds = [d.device_kind for d in devices if d.platform != "cpu"]
-    several = f"{len(kinds)} x " if len(kinds) > 1 else ""
-    return f" on {several}{kinds[0]}" if kinds else ""
-
-
-def check_devices(arguments: Any) -> None:
-    """Exit with a message and status 2 if an argument cannot work."""
-    if arguments.coordinator is not None:
-        host, _, port = arguments.coordinator.rpartition(":")
-        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
-            fail(f"coordinator must be HOST:PORT, got {arguments.coordinator}")
-    names = ("coordinator", "num_processes", "process_id")
-    given = [n for n in names if getattr(arguments, n) is not None]
-    num_processes = 1
-    if given:
-        if len(given) < len(names):
-            got = ", ".join(given)
-            fail(f"{', '.join(names)} must be given together, got only {got}")
-        num_processes, number = arguments.num_processes, arguments.process_id
-        if num_processes < 1:
-            fail(f"num_processes must be at least 1, got {num_processes}")
-        if not 0 <= number < num_processes:
-            allowed = f"from 0 to {num_processes - 1}"
-            fail(f"process_id must be {allowed}, got {number}")
-    if arguments.num_devices is not None:
-        check_share(arguments.num_devices, num_processes, arguments.width)
-
-
-def check_share(num_devices: int, num_processes: int, width: int) -> None:
-    """Exit with a message and status 2 unless the ring can be divided.
-
-    num_devices must be in range, and the number of all devices must divide the
-    width.
-    """
-    if not 1 <= num_devices <= MAX_DEVICES:
-        allowed = f"between 1 and {MAX_DEVICES}"
-        fail(f"num_devices must be {allowed}, got {num_devices}")
-    if width % (num_devices * num_processes):
-        what, got = "num_devices", f"{num_devices}"
-        if num_processes > 1:
-            what, got = f"{what} x num_processes", f"{got} x {num_processes}"
-        fail(f"{what} must divide the width ({width}), got {got}")
+    kinds = {d.device_kind for d in devices if d.platform != "cpu"}
+    return "".join(f" on {kind}" for kind in kinds)
 
 
 def set_up_devices(arguments: Any) -> Any:
@@ -125,54 +64,47 @@ def set_up_devices(arguments: Any) -> Any:
     """
     import jax
 
-    if arguments.num_devices is not None:
-        jax.config.update("jax_num_cpu_devices", arguments.num_devices)
+    wanted = arguments.num_devices
+    if wanted is not None:
+        if not 1 <= wanted <= MAX_DEVICES:
+            allowed = f"between 1 and {MAX_DEVICES}"
+            fail(f"num_devices must be {allowed}, got {wanted}")
+        jax.config.update("jax_num_cpu_devices", wanted)
     connect(arguments)
     start_jax(arguments.device)
-    num_devices = count_devices(arguments.num_devices, arguments.width)
-    arguments = dataclasses.replace(arguments, num_devices=num_devices)
-    if jax.process_index() == 0:
-        cells = count(arguments.width // num_devices, "cell")
-        shares = f"{count(num_devices, 'device')} x {cells}"
-        if jax.process_count() > 1:
-            shares += f", in {jax.process_count()} processes"
-        say(shares)
-        return arguments
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    output = os.devnull if arguments.save_image else arguments.output
-    return dataclasses.replace(arguments, output=Path(output))
+    if jax.process_index() > 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        arguments = dataclasses.replace(arguments, save_image=False)
+    num_devices = count_devices(wanted, arguments.width)
+    say(
+        f"devices: {num_devices}, processes: {jax.process_count()},"
+        f" cells per device: {arguments.width // num_devices}"
+    )
+    return dataclasses.replace(arguments, num_devices=num_devices)
 
 
 def connect(arguments: Any) -> None:
     """Connect this process to the others, if there are any."""
     import jax
 
-    if arguments.coordinator is not None:
-        say(
-            f"waiting at most {CONNECT_SECONDS} seconds for"
-            f" {arguments.num_processes} processes at {arguments.coordinator}",
-            sys.stderr,
-        )
+    number = arguments.num_processes, arguments.process_id
+    together = arguments.coordinator, *number
     try:
-        jax.distributed.initialize(
-            arguments.coordinator,
-            arguments.num_processes,
-            arguments.process_id,
-            initialization_timeout=CONNECT_SECONDS,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        )
-    except ValueError:  # there is no coordinator, no SLURM, and no TPU pod
-        if arguments.coordinator is not None:
-            raise
-    # JAX has set a handler that catches SIGTERM and goes on. Remove it.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        jax.distributed.initialize(*together)
+    except (ValueError, IndexError) as error:
+        # Without arguments, this is neither SLURM nor a TPU pod: go on alone.
+        if together != (None, None, None):
+            fail(
+                "coordinator (HOST:PORT), num_processes and process_id must"
+                f" be given together: {error}"
+            )
 
 
 def count_devices(wanted: int | None, width: int) -> int:
     """Return how many devices to use, counted over all processes.
 
     Exit with a message and status 2 if JAX sees fewer devices than wanted, or
-    if several processes cannot divide the ring evenly.
+    if the number of devices does not divide the width.
     """
     import jax
 
@@ -180,14 +112,11 @@ def count_devices(wanted: int | None, width: int) -> int:
     if wanted is not None and wanted > available:
         fail(
             f"num_devices must be at most {available}, as many as JAX sees,"
-            f" got {wanted}; JAX_PLATFORMS=cpu simulates any number"
+            f" got {wanted}; --device cpu simulates any number"
         )
-    if jax.process_count() == 1:
-        return wanted or math.gcd(available, width)
-    check_share(available, jax.process_count(), width)
-    return jax.device_count()
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, such as "1 cell" or "2 cells"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    num_devices = wanted or math.gcd(available, width)
+    if jax.process_count() > 1:
+        num_devices = jax.device_count()
+    if width % num_devices != 0:
+        fail(f"num_devices must divide the width ({width}), got {num_devices}")
+    return num_devices

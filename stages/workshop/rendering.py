@@ -31,61 +31,34 @@ except (ImportError, SyntaxError):  # not installed, or needs a newer Python
 GRAY = 2  # for lines between pictures
 PIXELS = np.array([255, 0, 128], np.uint8)
 
-NOTE_LENGTH = 76  # the most characters that the note below a picture has
+NOTE_LENGTH = 60  # the most characters that the note below a picture has
 # The character for two cells has the index: upper cell + 2 * lower cell.
 HALF_BLOCKS = np.array([" ", "▀", "▄", "█"])
 ASCII_CELLS = np.array([".", "#"])
 
 
-def print_states(
-    states: np.ndarray, other_lines: int = 0, num_shares: int = 1
-) -> None:
+def print_states(states: np.ndarray, other_lines: int = 0) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
     On a terminal, print only so many rows that `other_lines` other lines still
-    fit. If several devices share the ring, a line above the picture marks
-    where each share begins. This line is left out if it does not fit.
+    fit.
     """
-    columns, _ = terminal_size()
+    columns, lines = terminal_size()
     num_rows, width = states.shape
     factor = -(-width // columns)
-    states = cut_to_screen(states, factor, other_lines)
-    if 1 < num_shares <= width / factor / len("|255"):
-        print(mark_shares(num_shares, width / factor))
+    if sys.stdout.isatty():
+        note_lines = math.ceil(NOTE_LENGTH / columns)
+        room = lines - other_lines - note_lines - 1  # the prompt needs a line
+        rows_a_line = factor * (2 if shows_blocks(sys.stdout) else 1)
+        states = states[: max(1, room) * rows_a_line]
     print(draw(scale_down(states, factor)))
     notes = []
     if factor > 1:
         notes.append(f"a point is {factor} x {factor} cells")
     if len(states) < num_rows:
         notes.append(f"the first {len(states)} of {num_rows} rows")
-        if shows_blocks(sys.stdout):
-            notes.append("two rows on a line")
     if notes:
         say(", ".join(notes))
-
-
-def cut_to_screen(
-    states: np.ndarray, factor: int, other_lines: int
-) -> np.ndarray:
-    """Return the rows that fit a terminal; without one, return all rows."""
-    if not sys.stdout.isatty():
-        return states
-    columns, lines = terminal_size()
-    room = lines - other_lines - 1  # the prompt needs a line
-    rows_a_line = factor * (2 if shows_blocks(sys.stdout) else 1)
-    if factor > 1 or len(states) > room * rows_a_line:
-        room -= math.ceil(NOTE_LENGTH / columns)
-    return states[: max(1, room) * rows_a_line]
-
-
-def mark_shares(num_shares: int, columns: float) -> str:
-    """Return a line that marks where each device's share begins."""
-    room = columns / num_shares
-    word = "device " if room > len("|device 255") else ""
-    line = ""
-    for share in range(num_shares):
-        line = line.ljust(int(share * room)) + f"|{word}{share}"
-    return line
 
 
 def draw(density: np.ndarray) -> str:
@@ -131,19 +104,19 @@ def print_sheet(
     cells that the live cell in the middle of row 0 can influence.
     """
     columns, lines = terminal_size()
-    rows_a_line = 2 if shows_blocks(sys.stdout) else 1
     num_rules, num_steps, width = states.shape
-    height = max(1, min(8, num_steps, columns // 2))
+    height = min(8, num_steps)
     start = max(0, width // 2 - height + 1)
     panels = states[:, :height, start : width // 2 + height]
     gap = max(1, len("255 ") - panels.shape[2])  # room for the rule
     panels = np.pad(panels, ((0, 0), (0, 0), (0, gap)))
-    num_columns = max(1, columns // panels.shape[2])
-    panel_lines = 1 + -(-height // rows_a_line)
+    panel_width = panels.shape[2]
+    panel_lines = 1 + -(-height // (2 if shows_blocks(sys.stdout) else 1))
+    num_columns = max(1, columns // panel_width)
     num_rows = max(1, (lines - other_lines - 1) // panel_lines)
     rules = (first + np.arange(num_columns * num_rows)) % num_rules
     for row in rules.reshape(num_rows, num_columns):
-        print("".join(f"{rule:<{panels.shape[2]}}" for rule in row).rstrip())
+        print("".join(f"{rule:<{panel_width}}" for rule in row).rstrip())
         print(draw(np.hstack(panels[row])))
 
 
@@ -164,8 +137,6 @@ def save_image(states: np.ndarray, output: Path) -> None:
     """
     num_rows, width = states.shape
     pixels = PIXELS[np.asarray(states, np.uint8)]
-    if PIXELS[GRAY] not in pixels:
-        pixels = pixels > 0  # one bit per pixel
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
     write_asked(output, encoded.getvalue())

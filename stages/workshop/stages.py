@@ -9,36 +9,38 @@ import ast
 import builtins
 import difflib
 import importlib.util
+import os
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from workshop.terminal import bold, fail, page, shows_color
+from workshop.terminal import (
+    bold,
+    command,
+    fail,
+    interrupts_raise,
+    page,
+    say,
+    shows_color,
+    terminal_size,
+    wrap,
+)
 
 STAGES_FOLDER = Path(__file__).resolve().parents[1]
 COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
-RESET = "\x1b[0m"
 
 
 def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
     """Return the path of each `stage<number>_<name>.py`, keyed by number.
 
-    The stages are in order. Files with other names are left out. If two files
-    have the same number, exit with a message and status 2.
+    Files with other names are left out.
     """
-    stages = {}
-    for path in sorted(folder.glob("stage*.py")):
-        number = stage_number(path)
-        if number in stages:
-            fail(
-                f"stage {number} must be one file, got {stages[number].name}"
-                f" and {path.name}"
-            )
-        if number is not None:
-            stages[number] = path
+    stages = {stage_number(path): path for path in folder.glob("stage*.py")}
+    stages.pop(None, None)
     return dict(sorted(stages.items()))
 
 
@@ -70,27 +72,6 @@ def failure(text: str) -> tuple[type[Exception], str] | None:
     return found and (getattr(builtins, found[1]), found[2])
 
 
-def find_function(source: str, name: str) -> ast.FunctionDef | None:
-    """Return the syntax tree of a function, None if it does not exist."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return node
-    return None
-
-
-def sharded_stages() -> list[int]:
-    """Return the numbers of the stages whose `simulate` takes num_devices.
-
-    The stages are parsed, not imported.
-    """
-    sharded = []
-    for number, path in find_stages().items():
-        simulate = find_function(path.read_text(encoding="utf-8"), "simulate")
-        if any(arg.arg == "num_devices" for arg in simulate.args.args):
-            sharded.append(number)
-    return sharded
-
-
 def load_stage(path: Path) -> ModuleType:
     """Load a stage as a new module; its main guard does not run."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -119,6 +100,58 @@ def stage(n: int, /, *arguments: str) -> None:
     run_script(stages[n], arguments)
 
 
+def tour() -> int:
+    """Run every stage in order, one screen at a time.
+
+    On a terminal, the tour waits after each stage. If a stage fails, the tour
+    stops and exits with the status of this stage.
+    """
+    stages = find_stages()
+    waits = bool(sys.stdin) and sys.stdin.isatty() and sys.stdout.isatty()
+    for number, path in stages.items():
+        description = describe(path)
+        print(description, flush=True)
+        status = run_below(description, number)
+        if status != 0:
+            return status
+        if waits and number < max(stages) and not goes_on(number + 1):
+            break
+    say("That was the tour.")
+    say(f"To see what a stage changes: {command('diff', 1)}")
+    say(f"Your turn: {command('exercise', 2)}")
+    return 0
+
+
+def describe(path: Path) -> str:
+    """Return a stage's title and the first paragraph below it, wrapped."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    title, text, *_ = docstring.split("\n\n")
+    return "\n".join([bold(wrap(title)), *map(wrap, text.splitlines())])
+
+
+def run_below(description: str, number: int) -> int:
+    """Run a stage on the lines of the screen that the description leaves.
+
+    Where JAX runs on the CPU, it simulates four devices. Return the status.
+    """
+    _, lines = terminal_size()
+    lines -= len(description.splitlines())
+    chosen = {"LINES": str(lines), "JAX_NUM_CPU_DEVICES": "4"}
+    script = [sys.executable, str(STAGES_FOLDER / "workshop"), "stage"]
+    script += [str(number), "--num-steps=32"]
+    with interrupts_raise():
+        return subprocess.run(script, env=os.environ | chosen).returncode
+
+
+def goes_on(number: int) -> bool:
+    """Ask whether to go on; return False if the input has ended."""
+    try:
+        answer = input(f"Enter: stage {number}, q: end ")
+    except EOFError:
+        return False
+    return answer.strip().lower() not in ("q", "quit")
+
+
 def strip_docstring(source: str) -> str:
     """Return the source of a stage without its module docstring."""
     docstring = ast.parse(source).body[0]
@@ -128,12 +161,12 @@ def strip_docstring(source: str) -> str:
 
 def cut_function(source: str, name: str) -> str:
     """Return the source of a function with its decorators, "" if not found."""
-    node = find_function(source, name)
-    if node is None:
-        return ""
-    first = min([node, *node.decorator_list], key=lambda n: n.lineno)
     lines = source.splitlines(keepends=True)
-    return "".join(lines[first.lineno - 1 : node.end_lineno])
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            first = min([node, *node.decorator_list], key=lambda n: n.lineno)
+            return "".join(lines[first.lineno - 1 : node.end_lineno])
+    return ""
 
 
 def diff_lines(number: int, only: str | None = None) -> list[str]:
@@ -145,17 +178,14 @@ def diff_lines(number: int, only: str | None = None) -> list[str]:
     """
     stages = find_stages()
     paths = [stages[n] for n in (stage_before(number), number)]
-    before, after = (path.read_text(encoding="utf-8") for path in paths)
-    if only is None:
-        before, after = strip_docstring(before), strip_docstring(after)
-    else:
-        before, after = cut_function(before, only), cut_function(after, only)
     names = [path.name for path in paths]
-    return list(
-        difflib.unified_diff(
-            before.splitlines(), after.splitlines(), *names, lineterm="", n=2
-        )
-    )
+    sources = [path.read_text(encoding="utf-8") for path in paths]
+    if only is None:
+        parts = [strip_docstring(source) for source in sources]
+    else:
+        parts = [cut_function(source, only) for source in sources]
+    before, after = [part.splitlines() for part in parts]
+    return list(difflib.unified_diff(before, after, *names, lineterm="", n=2))
 
 
 def diff(n: int, /, only: str | None = None) -> None:
@@ -179,6 +209,5 @@ def diff(n: int, /, only: str | None = None) -> None:
 
 def colored(line: str) -> str:
     """Color a line of a diff; the line's first character selects the color."""
-    if line[:1] not in COLORS:
-        return line
-    return f"{COLORS[line[:1]]}{line}{RESET}"
+    color = COLORS.get(line[:1], "")
+    return f"{color}{line}\x1b[0m" if color else line
