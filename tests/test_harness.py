@@ -90,7 +90,6 @@ def test_a_screen_of_the_tour_fits_80_by_24(number, run_here, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     out = run_here(number, "--num-steps", 32).stdout
     screen = [*description, *re.sub(r"\x1b\[[\d;]*m", "", out).splitlines()]
-    assert "\n".join(screen).startswith(f"Stage {number}: ")
     assert 12 < len(screen) < 24
     assert max(map(len, re.sub("http.*", "", out).splitlines())) <= 80
 
@@ -101,7 +100,6 @@ def test_the_sheet_of_many_rules_fits(run_here, monkeypatch):
     *_, sheet = run_here(6, "--rule", 254).stdout.split("(run)\n")
     sheet = sheet.splitlines()
     assert len(sheet) == 3 * 5  # three rows of five rules
-    assert max(map(len, sheet)) <= 80
     assert sheet[0].split() == ["254", "255", "0", "1", "2"]
     picture = [f"{line:80}" for line in sheet[1:5]]
     shown = np.array(read_half_blocks(picture))[:, :15]
@@ -212,7 +210,6 @@ def test_a_wrong_command_is_one_line(command, named, run_here, monkeypatch):
 
 def test_help_names_the_options_and_all_commands(run_here):
     out = output_of(run_here(1, "--help"))
-    assert "Stage 1: " in out
     for flag in ("rule", "width", "num-steps", "save-image", "traceback"):
         assert f"--{flag}" in out
     assert "--num-devices" not in out  # only sharded stages have it
@@ -305,7 +302,8 @@ def test_the_tour_waits_and_ends_when_asked(run_in_terminal):
     assert status == 0
     screen, end = re.sub(r"\x1b\[\d*m", "", output).split("Enter: stage 1")
     assert screen.startswith("Stage 0: ")
-    rows = [line.rstrip("\r") for line in screen.split("\n")]
+    rows = screen.replace("\r", "").split("\n")
+    assert len(rows) < 24
     shown = picture_in(rows, 80)
     assert len(shown) > 16  # more than half of the picture
     expected = REFERENCE.simulate(110, 80, len(shown))
