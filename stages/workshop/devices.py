@@ -87,8 +87,11 @@ def connect(arguments: Any) -> None:
     """Connect this process to the others, if there are any."""
     import jax
 
-    number = arguments.num_processes, arguments.process_id
-    together = arguments.coordinator, *number
+    together = (
+        arguments.coordinator,
+        arguments.num_processes,
+        arguments.process_id,
+    )
     try:
         jax.distributed.initialize(*together)
     except (ValueError, IndexError) as error:

@@ -1,7 +1,7 @@
 """Run a stage as a script: check its arguments, time it, show its result.
 
 `find_kind` decides which arguments a stage takes and how its result is shown.
-It looks at the stage's docstring ("Fails with: ..."), functions and number.
+It looks at the stage's docstring ("Fails with: ...") and at its functions.
 """
 
 import dataclasses
@@ -111,13 +111,14 @@ def run(simulate: Callable) -> None:
     title, _, _ = (inspect.getdoc(stage) or "").partition("\n")
     with reader_may_leave():
         arguments = parse(kind, title)
+        # Learning predicts each row from the one before.
         check_arguments(arguments, 2 if show is show_learned else 1)
+        num_diagrams = len(ALL_RULES) if show is show_rules else 1
+        check_memory(num_diagrams * arguments.num_steps * arguments.width)
         if isinstance(arguments, ShardedArguments):
             arguments = set_up_devices(arguments)
         else:
             start_jax(arguments.device)
-        num_diagrams = len(ALL_RULES) if show is show_rules else 1
-        check_memory(num_diagrams * arguments.num_steps * arguments.width)
         print(f"rule: {arguments.rule:3d} (0b{arguments.rule:08b})")
         if stage_number(Path(stage.__file__)) == 0:
             print_rule_table(arguments.rule)
