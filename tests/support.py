@@ -18,9 +18,6 @@ from workshop.stages import failure, find_stages
 
 ROOT = Path(__file__).resolve().parents[1]
 DOOR = ROOT / "stages" / "workshop"
-ON_LINUX = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="needs /proc, /dev/full"
-)
 NOT_ON_WINDOWS = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no such signals and shell"
 )

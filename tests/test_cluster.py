@@ -42,8 +42,8 @@ def test_every_sharded_stage_is_compared(monkeypatch, run_here):
     assert calls == [9, 10]
     states = np.roll(states, 1)
     done = run_here("cluster")
-    assert done.returncode == 1
-    assert "row 0, cell 500: got 0, want 1" in done.stderr
+    wrong = "row 0, cell 500: got 0, want 1" in done.stderr
+    assert (done.returncode, wrong) == (1, True)
 
 
 def test_a_failure_is_shown_and_what_hangs_is_ended(monkeypatch, capfd):

@@ -157,6 +157,7 @@ BAD_INPUT = [  # the number of a stage, its arguments, words in the message
     (8, "--num-steps 0", "num_steps 1 0"),
     (0, f"--num-steps {'9' * 12}", f"num_steps memory {'9' * 3},"),
     (0, "--save-image --output no/such.png", "output folder such.png"),
+    (0, "--save-image --output .", "output file ."),
     (0, "--output x.png", "output --save-image x.png"),
     (0, "--device cuda", "device cpu cuda"),
     (7, "--num-steps 1", "num_steps 2 1"),
@@ -353,5 +354,5 @@ def test_one_function_reads_the_clock():
     folders = ("stages", "benchmarks", "notebooks")
     paths = [p for name in folders for p in (ROOT / name).rglob("*.py")]
     reading = [p.name for p in paths if clocks.search(p.read_text("utf-8"))]
-    # evidence.py times single lines, and harness.py times function calls.
+    # evidence.py times single lines.
     assert sorted(reading) == ["evidence.py", "harness.py"]

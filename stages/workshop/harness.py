@@ -153,6 +153,8 @@ def check_writable(argument: str, path: Path) -> None:
     folder = path.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         fail(f"{argument} must be in a folder you can write to, got {path}")
+    if path.exists() and not path.is_file():  # a device would be replaced
+        fail(f"{argument} must be a file, got {path}")
 
 
 def print_rule_table(rule: int) -> None:
