@@ -81,7 +81,6 @@ def test_any_number_of_devices_computes_the_same(number, num_devices):
 @pytest.mark.parametrize("number", RUNNING)
 def test_64_bits_strict_promotion_and_no_nans(number):
     with jax.enable_x64(True), jax.debug_nans(True):
-        assert jnp.arange(3).dtype == "int64"
         states = import_stage(number).simulate(30, 72, 10)
     assert_equal(states, simulate(30, 72, 10))
     with pytest.raises(TypeCheckError):  # the annotations are checked
