@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from support import REFERENCE, output_of, start_python
-from workshop import cluster
+from workshop import cluster, devices
 from workshop.rendering import save_image
 
 STATES = REFERENCE.simulate(110, cluster.WIDTH, cluster.NUM_STEPS)
@@ -57,3 +57,13 @@ def test_a_failure_is_shown_and_what_hangs_is_ended(monkeypatch, capfd):
     with pytest.raises(SystemExit, match="1"):
         cluster.run_together([sleeps])
     assert "0.1 seconds" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_that_waits_for_nobody_ends_in_time(tmp_path):
+    first, _ = cluster.list_commands(9, tmp_path / "picture.png")
+    process = start_python(*first[1:])
+    out, err = process.communicate(timeout=devices.CONNECT_SECONDS + 60)
+    assert process.returncode != 0
+    assert f"{devices.CONNECT_SECONDS} seconds" in err.splitlines()[0]
+    assert "rule:" not in out

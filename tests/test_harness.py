@@ -62,9 +62,10 @@ def test_every_stage_at_40_columns(number, tmp_path, monkeypatch, run_here):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "40")
     size = "--width", 31, "--num-steps", 24
-    out = output_of(run_here(number, "--rule", 30, *size, "--save-image"))
+    options = "--save-image", *(["--print-rule"] if number == 4 else [])
+    out = output_of(run_here(number, "--rule", 30, *size, *options))
     assert max(map(len, out.splitlines())) <= 40
-    assert ("\ntable: 000" in out) == (number == 0)
+    assert ("\ntable: 000" in out) == (number in (0, 4))
     times = re.findall(r"\d\.\d+\s+seconds", out)
     assert len(times) == {0: 1, 7: 3}.get(number, 2)
     assert ("(trace, compile," in " ".join(out.split())) == (number > 2)
@@ -151,6 +152,7 @@ def test_another_error_or_none_is_not_the_lesson(tmp_path, run_here):
 # Bad input
 
 PROCESSES = "coordinator num_processes process_id"
+TWO = "--num-processes 2 --process-id"
 BAD_INPUT = [  # the number of a stage, its arguments, words in the message
     (0, "--rule 256", "rule 0 255 256"),
     (4, "--width 0", "width 1 0"),
@@ -158,6 +160,7 @@ BAD_INPUT = [  # the number of a stage, its arguments, words in the message
     (0, f"--num-steps {'9' * 12}", f"num_steps memory {'9' * 3},"),
     (0, "--save-image --output no/such.png", "output folder such.png"),
     (0, "--save-image --output .", "output file ."),
+    (0, "--save-image --output picture.jpg", "output .png picture.jpg"),
     (0, "--output x.png", "output --save-image x.png"),
     (0, "--device cuda", "device cpu cuda"),
     (7, "--num-steps 1", "num_steps 2 1"),
@@ -167,6 +170,9 @@ BAD_INPUT = [  # the number of a stage, its arguments, words in the message
     (9, "--num-devices 16", "num_devices 8 16"),
     (9, "--coordinator h:1", PROCESSES),
     (9, "--process-id 0", PROCESSES),
+    (9, f"{TWO} 0 --coordinator h", "coordinator HOST:PORT h"),
+    (9, f"{TWO} 0 --coordinator h:99999", "coordinator h:99999"),
+    (9, f"{TWO} 2 --coordinator h:1", "process_id 2"),
 ]
 
 

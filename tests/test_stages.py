@@ -130,6 +130,20 @@ def test_rules_are_learned():
     assert (losses[:, -1] < 1e-2).all()
 
 
+def test_loss_and_gradient_are_those_of_the_mean_squared_error():
+    """Add up the errors of each entry over the cells that look it up."""
+    states = observe([30])[0]
+    rule_table = np.random.default_rng(1).random((2, 2, 2), dtype=np.float32)
+    entries = neighborhoods(states[:-1])
+    errors = rule_table.ravel()[entries] - states[1:]
+    loss, gradient = jax.value_and_grad(import_stage(7).prediction_error)(
+        jnp.asarray(rule_table), jnp.asarray(states)
+    )
+    np.testing.assert_allclose(loss, (errors**2).mean(), rtol=1e-5)
+    slopes = np.bincount(entries.ravel(), 2 * errors.ravel()) / errors.size
+    np.testing.assert_allclose(gradient.ravel(), slopes, rtol=1e-4)
+
+
 def test_a_table_of_integers_has_no_gradient():
     def count_live(rule_table):
         return import_stage(7).step(jnp.ones(5, jnp.uint8), rule_table).sum()
@@ -237,6 +251,15 @@ def test_messages(number, width, num_steps, num_exchanges):
     assert count(program, "ppermute") == 2 * num_exchanges
 
 
+@pytest.mark.parametrize("number", SHARDED)
+def test_cells_stay_on_their_device(number):
+    """Check that devices exchange data with their neighbors only."""
+    simulate = import_stage(number).simulate
+    text = simulate.lower(110, 6400, 100, 2).compile().as_text()
+    assert "collective-permute" in text
+    assert not re.search("all-(gather|reduce|to-all)", text)
+
+
 # One idea per stage
 
 # For each stage: the exact counts of "+" and "-" lines, or how many lines may
@@ -301,3 +324,16 @@ def test_a_stage_is_short_and_runs_as_its_docstring_says(
     monkeypatch.chdir(tmp_path)
     output_of(run_here(number, *arguments, "--width", 8, "--num-steps", 5))
     assert [*tmp_path.iterdir()] == [tmp_path / "output.png"] * (number == 6)
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_what_is_above_the_main_guard_can_be_pasted(number):
+    source = STAGES[number].read_text("utf-8")
+    above, guard, _ = source.partition('\n\nif __name__ == "__main__":\n')
+    assert guard
+    pasted = {"__name__": "__main__"}
+    exec(above, pasted)
+    bits = pasted["make_rule_table"](110).ravel().tolist()
+    assert bits == [0, 1, 1, 1, 0, 1, 1, 0]
+    if number in WORKING:
+        assert_equal(pasted["simulate"](30, 9, 4), simulate(30, 9, 4))

@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import signal
 import sys
 from typing import Any
 
 from workshop.terminal import fail, say
 
+CONNECT_SECONDS = 30  # how long a process waits for the others
+HEARTBEAT_SECONDS = 20  # after such a silence, JAX treats a process as dead
 MAX_DEVICES = 256  # per process; 1024 simulated devices take minutes to start
 
 
@@ -64,6 +67,7 @@ def set_up_devices(arguments: Any) -> Any:
     """
     import jax
 
+    check_processes(arguments)
     wanted = arguments.num_devices
     if wanted is not None:
         if not 1 <= wanted <= MAX_DEVICES:
@@ -83,24 +87,46 @@ def set_up_devices(arguments: Any) -> Any:
     return dataclasses.replace(arguments, num_devices=num_devices)
 
 
+def check_processes(arguments: Any) -> None:
+    """Exit with a message and status 2 if processes cannot be connected."""
+    names = ("coordinator", "num_processes", "process_id")
+    given = [n for n in names if getattr(arguments, n) is not None]
+    if not given:
+        return
+    if len(given) < len(names):
+        fail(f"{', '.join(names)} must be given together, got only {given}")
+    host, _, port = arguments.coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+        fail(f"coordinator must be HOST:PORT, got {arguments.coordinator}")
+    number, num_processes = arguments.process_id, arguments.num_processes
+    if not 0 <= number < num_processes:
+        allowed = f"at least 0 and less than num_processes ({num_processes})"
+        fail(f"process_id must be {allowed}, got {number}")
+
+
 def connect(arguments: Any) -> None:
     """Connect this process to the others, if there are any."""
     import jax
 
-    together = (
-        arguments.coordinator,
-        arguments.num_processes,
-        arguments.process_id,
-    )
+    if arguments.coordinator is not None:
+        say(
+            f"waiting at most {CONNECT_SECONDS} seconds for"
+            f" {arguments.num_processes} processes at {arguments.coordinator}",
+            sys.stderr,
+        )
     try:
-        jax.distributed.initialize(*together)
-    except (ValueError, IndexError) as error:
-        # Without arguments, this is neither SLURM nor a TPU pod: go on alone.
-        if together != (None, None, None):
-            fail(
-                "coordinator (HOST:PORT), num_processes and process_id must"
-                f" be given together: {error}"
-            )
+        jax.distributed.initialize(
+            arguments.coordinator,
+            arguments.num_processes,
+            arguments.process_id,
+            initialization_timeout=CONNECT_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except ValueError:  # there is no coordinator, no SLURM, and no TPU pod
+        if arguments.coordinator is not None:
+            raise
+    # JAX has set a handler that catches SIGTERM and goes on. Remove it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def count_devices(wanted: int | None, width: int) -> int:

@@ -57,6 +57,8 @@ class Arguments:
     """Number of rows, the initial state included."""
     device: str | None = None
     """cpu, cuda or tpu; by default the fastest device that JAX finds."""
+    print_rule: bool = False
+    """Print the rule as a table. Stage 0 always does."""
     print_image: bool = True
     """Print the states as a picture."""
     save_image: bool = False
@@ -120,7 +122,7 @@ def run(simulate: Callable) -> None:
         else:
             start_jax(arguments.device)
         print(f"rule: {arguments.rule:3d} (0b{arguments.rule:08b})")
-        if stage_number(Path(stage.__file__)) == 0:
+        if arguments.print_rule or stage_number(Path(stage.__file__)) == 0:
             print_rule_table(arguments.rule)
         show(stage, arguments)
 
@@ -136,6 +138,8 @@ def check_arguments(arguments: Arguments, least_steps: int) -> None:
         fail(f"num_steps must be {allowed}, got {arguments.num_steps}")
     if arguments.save_image:
         check_writable("output", arguments.output)
+        if arguments.output.suffix.lower() != ".png":
+            fail(f"output must end in .png, got {arguments.output}")
     elif arguments.output != Arguments.output:
         fail(f"output works only with --save-image, got {arguments.output}")
 
