@@ -7,7 +7,6 @@ import contextlib
 import functools
 import inspect as reflection
 import linecache
-import math
 import os
 import re
 import sys
@@ -26,7 +25,12 @@ from workshop.harness import check_writable, time_call
 from workshop.sandbox import check_code, check_path, import_file
 from workshop.stages import find_stages
 from workshop.terminal import fail, page, say, terminal_size, write_asked
-from workshop.tracing import count_equations, equations
+from workshop.tracing import (
+    count_equations,
+    equations,
+    find_buffers,
+    num_elements,
+)
 
 EQUATIONS = ("gather", "scatter-add", "scan", "ppermute")  # in JAX's words
 NUM_DEVICES = 2  # simulated on a CPU, unless JAX_NUM_CPU_DEVICES is set
@@ -302,11 +306,6 @@ def describe(one: Inspected) -> dict[str, int | str]:
     return found
 
 
-def num_elements(shape: str) -> int:
-    """Return how many elements a shape has: 6400 for u8[80,80]."""
-    return math.prod(map(int, re.findall(r"\d+", shape.partition("[")[2])))
-
-
 def count_lines(jaxpr: Any, path: Path) -> Counter[int]:
     """Return how many equations each line of a file has produced."""
     found: Counter[int] = Counter()
@@ -324,32 +323,3 @@ def constants(jaxpr: Any) -> Iterator[Any]:
     for equation in equations(jaxpr):
         for value in equation.params.values():
             yield from getattr(value, "consts", ())
-
-
-def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
-    """Return the shapes of two kinds of buffers: updated in place, and copied.
-
-    A loop carries these buffers. If XLA cannot update such a buffer in place,
-    it copies the buffer.
-    """
-    # Remove comments and layouts: u8[2,3]{1,0} becomes u8[2,3].
-    hlo = re.sub(r"/\*.*?\*/|(?<=\])\{[^ ]*?\}", "", hlo)
-    pattern = r"^(?:ENTRY )?%(\S+) .*?\{\n(.*?)^\}"
-    computations = dict(re.findall(pattern, hlo, re.M | re.S))
-
-    def read(name: str) -> str:
-        """Return the text of a computation and of all that it calls."""
-        text = computations[name]
-        called = re.findall(r"(?:calls|to_apply)=%([\w.-]+)", text)
-        return text + "".join(map(read, called))
-
-    in_place, copied = set(), set()
-    pattern = r"= (\(.*?\)) while\(.*?body=%([\w.-]+)"
-    for carried, body in re.findall(pattern, hlo):
-        text = read(body)
-        buffers = set(re.findall(r"= (\S+) dynamic-update-slice\(", text))
-        buffers &= set(re.findall(r"\w+\[[\d,]*\]", carried))
-        copies = set(re.findall(r"= (\S+) copy\(", text))
-        in_place |= buffers - copies
-        copied |= buffers & copies
-    return in_place, copied

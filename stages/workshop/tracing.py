@@ -36,9 +36,9 @@ WORKSHOP = Path(__file__).parent
 PATIENCE = 20  # seconds that a recorded call may take
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
-MISSES = {  # why JAX traces again, and patterns of its messages
+# Why JAX traces again, and words of its message.
+MISSES = {
     "fresh": "never seen function",
-    "form": "tuple of length|symmetric difference",
     "types": "different input types",
     "static": "",
 }
@@ -206,6 +206,42 @@ def describe_compilation() -> str:
         " equations. A program of this length comes from a Python loop that"
         " jit unrolls, or from `unroll=`. Use scan, without `unroll=`."
     )
+
+
+def num_elements(shape: str) -> int:
+    """Return how many elements a shape has: 6400 for u8[80,80]."""
+    return math.prod(map(int, re.findall(r"\d+", shape.partition("[")[2])))
+
+
+def find_buffers(hlo: str) -> tuple[set[str], set[str]]:
+    """Return the shapes of two kinds of buffers: updated in place, and copied.
+
+    A loop carries these buffers. If XLA cannot update such a buffer in place,
+    it copies the buffer.
+    """
+    # Remove comments and layouts: u8[2,3]{1,0} becomes u8[2,3].
+    hlo = re.sub(r"/\*.*?\*/|(?<=\])\{[^ ]*?\}", "", hlo)
+    pattern = r"^(?:ENTRY )?%(\S+) .*?\{\n(.*?)^\}"
+    computations = dict(re.findall(pattern, hlo, re.M | re.S))
+
+    def read(name: str) -> str:
+        """Return the text of a computation and of all that it calls."""
+        text = computations[name]
+        called = re.findall(r"(?:calls|to_apply)=%([\w.-]+)", text)
+        return text + "".join(map(read, called))
+
+    in_place, copied = set(), set()
+    # A write at constant indices, for example at a boundary, does not count.
+    update = r"= (\S+) dynamic-update-slice\(\S+ \S+ (?:%const\S+ )*%(?!const)"
+    pattern = r"= (\(.*?\)) while\(.*?body=%([\w.-]+)"
+    for carried, body in re.findall(pattern, hlo):
+        text = read(body)
+        buffers = set(re.findall(update, text))
+        buffers &= set(re.findall(r"\w+\[[\d,]*\]", carried))
+        copies = set(re.findall(r"= (\S+) copy\(", text))
+        in_place |= buffers - copies
+        copied |= buffers & copies
+    return in_place, copied
 
 
 @contextlib.contextmanager
@@ -382,39 +418,26 @@ class Recorder(Trace):
 
 @contextlib.contextmanager
 def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
-    """List the tracing cache misses in the block: line, name and reason."""
+    """List what JAX traces in the block: its name, the line and the reason."""
     found: list[dict[str, str]] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        if miss := read_miss(record.getMessage(), folder):
-            found.append(miss)
-        return False
-
     handler, logger = logging.Handler(), logging.getLogger("jax")
-    handler.addFilter(keep)
-    propagate, logger.propagate = logger.propagate, False
+    handler.emit = lambda record: found.extend(
+        read_miss(record.getMessage(), folder)
+    )
     logger.addHandler(handler)
-    try:
-        with jax.explain_cache_misses(True):
-            yield found
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+    with jax.explain_cache_misses(True):
+        yield found
+    logger.removeHandler(handler)
 
 
-def read_miss(text: str, folder: str) -> dict[str, str]:
-    """Parse the report of a cache miss in user code; return {} otherwise."""
+def read_miss(text: str, folder: str) -> Iterator[dict[str, str]]:
+    """Yield a miss of JAX's tracing cache that user code has caused."""
     line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
     name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
     if not (line and name and is_own(line[1], folder)):
-        return {}
-    kinds = (k for k, words in MISSES.items() if re.search(words, text))
+        return
+    miss = {"line": line[1] + line[2], "name": name[1], "made": name[2]}
+    kinds = [kind for kind, words in MISSES.items() if words in text]
     change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
-    why = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
-    return {
-        "line": line[1] + line[2],
-        "name": name[1],
-        "made": name[2],
-        "kind": next(kinds),
-        "why": why,
-    }
+    what = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
+    yield miss | {"kind": kinds[0], "change": what}

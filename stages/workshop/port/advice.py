@@ -3,8 +3,12 @@
 The texts are in advice.toml. To add advice, write its text in that file, and
 add a row to one of the functions below that yield Rows. If the advice needs a
 fact that is not collected yet, also add a field to Evidence.
+
+This module imports no JAX, so that the process that prints the report starts
+at once.
 """
 
+import dataclasses
 import linecache
 import re
 import tomllib
@@ -12,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workshop.port.facts import DRAWS, LARGE, Evidence
 from workshop.sandbox import CALL
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -22,13 +25,45 @@ HUNDREDS = 300  # this many operations on few values mean a loop over elements
 TINY = 1e-4  # seconds; a call that NumPy finishes sooner is too small for JAX
 QUICK = 2e-3  # seconds; JAX sends a small call in less time
 SMALL = 1000  # values; a step that computes fewer is a small step
-NOTEBOOKS = {1: "1_port", 3: "2_compile", 4: "2_compile", 5: "2_compile"}
-NOTEBOOKS |= {6: "3_transform"}
-EVENTS = "added", "repeated", "cast", "zero", "overflow", "bounds"
+LARGE = 100_000  # bytes; so many constants belong in the arguments
 # A row: whether the advice applies, its name in advice.toml, the seconds that
 # it may save in a later call, and the values to fill into its text.
 Rows = Iterator[tuple[Any, str, float, dict[str, Any]]]
-Causes = Iterator[tuple[Any, str, dict[str, Any]]]
+
+
+@dataclasses.dataclass
+class Evidence:
+    """All facts about a right port. A line is FILE:NUMBER, "" if unknown."""
+
+    old: float  # the seconds of a call of the old program
+    first: float  # the seconds of the first call of the port
+    later: float  # the seconds of a later call
+    is_jax: bool  # whether the result contains JAX arrays
+    misses: list[dict]  # what the first call traces, and why
+    again: list[dict]  # what the second call traces, and why
+    compiling: float  # the seconds that the second call spends compiling
+    function: dict[str, Any]  # what --call calls: see LineTimer
+    eager: dict[str, int]  # operations that are sent one by one, by line
+    small: int  # operations that return only a few values
+    eager_loop: str  # the line of a scan or while_loop outside jit
+    calls: dict[str, int]  # calls of each jitted function
+    chained: dict[str, int]  # calls of each that use its previous result
+    reads: dict[str, int]  # values that Python waits for, by line
+    percent: int  # of a call's time, outside compiled functions
+    outside: str  # the line that takes most of this time
+    unrolled: dict[str, Any]  # see evidence.find_unrolled
+    grows: list[int]  # the number of operations in --call and in --larger
+    callbacks: list[str]  # the names of operations that call Python
+    constants: dict[str, int]  # bytes of constants in each jitted function
+    loops: dict[str, int]  # the largest value in each loop, by line
+    copied: dict[str, str]  # a buffer that each loop copies, by line
+    scatters: dict[str, int]  # how many values each line writes by index
+
+
+def make_evidence(facts: dict[str, Any]) -> Evidence:
+    """Make Evidence from the reported facts; a missing fact is 0 or empty."""
+    fields = dataclasses.fields(Evidence)
+    return Evidence(*(facts.get(field.name, field.type()) for field in fields))
 
 
 def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
@@ -36,8 +71,14 @@ def words(name: str, part: str, values: dict[str, Any] | None = None) -> str:
     shown = dict(values or {})
     for key in shown.keys() & {"line", "read"}:
         shown[key] = at(shown[key])
-    text = " ".join(WORDS[name][part].split()).format_map(shown)
+    text = " ".join(find_texts(name)[part].split()).format_map(shown)
     return re.sub(r"\n (?=\S)", "\n", text)
+
+
+def find_texts(name: str) -> dict[str, Any]:
+    """Return a table of advice.toml. In calls.read, read replaces texts."""
+    base, _, variant = name.partition(".")
+    return WORDS[base] | WORDS[base].get(variant, {})
 
 
 def at(line: str) -> str:
@@ -47,6 +88,12 @@ def at(line: str) -> str:
         return " --call.\n" if path else " a file in another folder.\n"
     text = linecache.getline(path, int(number)).strip()
     return f" {Path(path).name}, line {number}:\n    {text}\n"
+
+
+def explain(causes: dict[str, dict]) -> str:
+    """Return what a difference comes from: the surest of the causes."""
+    names = [name for name in WORDS["causes"] if name in causes]
+    return words("causes", names[0], causes[names[0]]) if names else ""
 
 
 def advise(e: Evidence) -> list[dict[str, Any]]:
@@ -64,46 +111,40 @@ def advise(e: Evidence) -> list[dict[str, Any]]:
         finding = {"name": name, "seconds": seconds}
         finding["stands"] = words(name, "stands", values)
         finding["todo"] = words(name, "todo", values)
-        stage = WORDS[name].get("stage")
-        finding |= {"stage": stage, "notebook": NOTEBOOKS.get(stage)}
+        finding["stage"] = find_texts(name).get("stage")
         findings.append(finding)
     return findings
 
 
 def function_of(e: Evidence) -> str:
     """Return a text: the function to jit, and its static arguments."""
-    name, names = e.function.get("name"), e.function.get("static")
+    name, static = e.function.get("name"), e.function.get("static")
     if not name:
         return "the function that does most of the work"
-    static = ", ".join(f'"{name}"' for name in names)
-    if len(names) > 1:
-        static = f"({static})"
-    return f"`{name}`" + (f" (with static_argnames={static})" if names else "")
+    return f"`{name}`" + (
+        f" (with static_argnames={static})" if static else ""
+    )
 
 
 def tracing(e: Evidence) -> Rows:
     """Yield advice if a later call traces or compiles again.
 
-    Also yield advice if one call traces a function more than twice.
+    Also yield advice if the first call traces a function more than twice.
     """
-    spent, again = e.compiling, e.again
-    yield spent and e.eager_loop, "loop_outside", spent, {"line": e.eager_loop}
-    if again and not e.eager_loop:
-        yield True, "traced_again", spent, explain_miss(again[-1], again)
-    yield spent and not again and not e.eager_loop, "compiled_again", spent, {}
-    for miss in {m["made"]: m for m in e.misses}.values():
-        values = explain_miss(miss, e.misses)
+    again = [] if e.eager_loop else e.again[-1:]
+    line = e.eager_loop or next(iter(e.eager), "")
+    outside_jit = e.compiling and not again
+    yield outside_jit, "compiled_again", e.compiling, {"line": line}
+    for miss in again or {miss["made"]: miss for miss in e.misses}.values():
+        made = [other["made"] for other in e.again or e.misses]
+        times, kind = made.count(miss["made"]), f"traced.{miss['kind']}"
+        values = miss | {"often": f" {times:,} times" if times > 1 else ""}
+        values["when"] = "each repeated call" if again else "the first call"
+        values["why"] = words(kind, "why", miss)
+        values["remedy"] = words(kind, "remedy")
         gain = e.later if miss["kind"] == "fresh" else e.first / 10
-        yield values["times"] > 2 and not again, "traced_often", gain, values
-
-
-def explain_miss(miss: dict[str, str], misses: list) -> dict[str, Any]:
-    """Return how often and why a function was traced, and the remedy."""
-    times = sum(other["made"] == miss["made"] for other in misses)
-    kind, often = f"again_{miss['kind']}", f" {times:,} times"
-    values = miss | {"times": times, "often": often if times > 1 else ""}
-    values["why"] = words(kind, "why", miss | {"change": miss["why"]})
-    return values | {"remedy": words(kind, "remedy")}
+        gain = e.compiling if again else gain
+        yield again or times > 2, "traced", gain, values
 
 
 def sending(e: Evidence) -> Rows:
@@ -116,18 +157,17 @@ def sending(e: Evidence) -> Rows:
     tiny = sent <= MANY and e.old < min(TINY, e.later) and running < QUICK
     yield tiny, "too_small", running, {"old": show_seconds(e.old)}
     read, reads = next(iter(e.reads.items()), ("", 0))
-    line, _ = next(iter(e.eager.items()), ("", 0))
-    name = "one_by_one_read" if reads > 1 else "one_by_one"
-    name = "one_by_one_small" if e.small > max(HUNDREDS, eager / 2) else name
-    name = "one_by_one_method" if e.function.get("method") else name
-    values = {"number": eager, "line": line, "read": read}
+    name = "one_by_one.read" if reads > 1 else "one_by_one"
+    name = "one_by_one.small" if e.small > max(HUNDREDS, eager / 2) else name
+    name = "one_by_one.method" if e.function.get("method") else name
+    values = {"number": eager, "line": next(iter(e.eager), ""), "read": read}
     values["name"] = e.function.get("name", "")
     several = eager >= (FEW if e.calls else 1) and eager > bool(e.eager_loop)
     yield several, name, running * eager / max(sent, 1), values
     for called, number in e.calls.items():
         share = 1 if eager <= MANY * number else number / sent
-        name = "calls_chained" if e.chained.get(called) else "calls"
-        name = "calls_read" if reads >= max(2, number // 2) else name
+        name = "calls.chained" if e.chained.get(called) else "calls"
+        name = "calls.read" if reads >= max(2, number // 2) else name
         values = {"name": called, "number": number, "read": read}
         yield number >= FEW, name, running * share, values
 
@@ -139,14 +179,14 @@ def running(e: Evidence) -> Rows:
     few, many = e.grows or (1, 1)
     grows = many > 1.5 * few and not e.unrolled
     yield grows, "unrolled_grows", gain, {"few": few, "many": many}
-    for loop in e.loops:
-        yield loop["copied"], "copied", running / 3, loop
-        tiny = loop["size"] < SMALL
-        yield tiny and is_slow(e), "slow_loop", running / 2, loop
+    for line, shape in e.copied.items():
+        yield True, "copied", running / 3, {"line": line, "shape": shape}
+    slow = is_slow(e)
+    for line, size in e.loops.items():
+        yield slow and size < SMALL, "slow_loop", running / 2, {"line": line}
     for line, number in [*e.scatters.items()][:1]:
         values = {"line": line, "number": number}
-        many = number >= SMALL
-        yield many and is_slow(e), "scatter", running / 2, values
+        yield slow and number >= SMALL, "scatter", running / 2, values
 
 
 def is_slow(e: Evidence) -> bool:
@@ -158,123 +198,20 @@ def is_slow(e: Evidence) -> bool:
 def surrounding(e: Evidence) -> Rows:
     """Yield advice on what is slow outside compiled code.
 
-    Other rows are about callbacks, requests for 64 bits and large constants.
+    Other rows are about callbacks and large constants.
     """
-    running, (percent, line) = e.later - e.compiling, outside(e)
-    away = e.calls and percent > 50 and sum(e.eager.values()) <= MANY
-    values = {"line": line, "percent": percent}
-    yield away, "outside", running * percent / 100, values
+    running = e.later - e.compiling
+    away = e.calls and e.percent > 50 and sum(e.eager.values()) <= MANY
+    values = {"line": e.outside, "percent": e.percent}
+    yield away, "outside", running * e.percent / 100, values
     for line, number in [*e.reads.items()][:1]:
         values = {"line": line, "number": number}
         yield number > 2, "reads", running / 20, values
-        yield number <= 2 and percent > 10, "reads_once", 0, values
     names = ", ".join(e.callbacks)
     yield names, "callbacks", running / 20, {"names": names}
-    yield e.narrowed, "narrowed", 0, {"line": "".join(e.narrowed[:1])}
     for name, size in e.constants.items():
         values = {"name": name, "size": size / 1e6}
         yield size >= LARGE, "constants", 0, values
-
-
-def outside(e: Evidence) -> tuple[int, str]:
-    """Return the percentage of time outside compiled functions, and a line.
-
-    The line is the one that takes the most time outside compiled functions.
-    The call in --call also counts as a line. If its time is short, it is left
-    out, because every port has to hand over arguments and wait for the result.
-    """
-    lines = {
-        line: seconds
-        for line, seconds in e.outside.items()
-        if seconds > QUICK or not line.startswith(CALL)
-    }
-    spent = sum(lines.values())
-    percent = round(100 * spent / (spent + e.inside)) if spent else 0
-    return percent, next(iter(lines), "")
-
-
-def explain(e: Evidence) -> str:
-    """Return what a difference comes from, and what to do about it."""
-    for applies, name, values in causes(e):
-        if applies:
-            return words(name, "says", values)
-    return ""
-
-
-def causes(e: Evidence) -> Causes:
-    """Yield whether a cause applies, its name, and the values for its text.
-
-    The surest causes come first.
-    """
-    yield e.dropped, "dropped", {"line": e.dropped}
-    yield from kept_values(e)
-    random = any("random" in name for name in e.operations)
-    memory = e.uninitialized and not random
-    yield memory, "uninitialized", {"line": e.uninitialized}
-    yield e.at_second, "second", {}
-    yield e.rebound, "rebound", e.rebound
-    yield e.reused, "reused", {"line": e.reused}
-    old = not e.old_repeats
-    yield old and e.repeats and not random, "frozen", {}
-    yield old, "old_draws", {}
-    yield not e.repeats, "new_draws", {}
-    yield random, "draws", {}
-    yield from numbers(e)
-    tried = ", ".join(words("tried", name) for name in e.tried)
-    hint = f" {words('unknown', 'hint')}" if is_unsure(e) else ""
-    yield tried, "unknown", {"tried": tried, "hint": hint}
-
-
-def is_unsure(e: Evidence) -> bool:
-    """Return whether the run without jit did not finish."""
-    return "without_jit" not in e.tried
-
-
-def kept_values(e: Evidence) -> Causes:
-    """Yield a value that jit has kept since it traced the function.
-
-    If the run without jit did not finish, this value is only the probable
-    cause.
-    """
-    proof = "proven" if e.without_jit else "probable"
-    applies = e.without_jit or (e.changed and is_unsure(e))
-    values = e.changed | {"proof": words("proofs", proof)}
-    yield applies, name_change(e), values
-
-
-def numbers(e: Evidence) -> Causes:
-    """Yield the causes that can be seen in the computed numbers."""
-    events = {
-        name: {"line": line, "detail": what}
-        for name, (line, what) in e.events.items()
-    }
-    for name in ("overflow", "cast") if e.wide else ():
-        yield name in events, f"{name}_wide", events.get(name, {})
-    kind, detail = e.relation or ("", "")
-    yield kind == "wrapped", "wrapped", {"detail": detail}
-    allow = f" If 32 bits are enough: {e.allow}." if e.allow else ""
-    values = dict(zip(("got", "want"), e.wide, strict=False), allow=allow)
-    yield e.wide, "precision", values
-    allow = f" To allow for it: {e.allow}." if e.allow else ""
-    values = dict(zip(("before", "after"), e.shrinks, strict=False))
-    yield e.shrinks, "rounding", values | {"allow": allow}
-    if "NaN" in e.differs["text"]:
-        yield "nan" in events, "nan", events.get("nan", {})
-    kind = "ties" if kind == "shuffled" and "sort" in e.operations else kind
-    yield kind, kind, {"detail": detail}
-    for name in EVENTS:
-        yield name in events, name, events.get(name, {})
-
-
-def name_change(e: Evidence) -> str:
-    """Return the name of the text for a value that jit has kept."""
-    if not e.changed:
-        return "fixed"
-    if e.changed["before"].startswith(DRAWS):
-        return "fixed_draws"
-    return (
-        "fixed_self" if e.changed["name"].startswith("self.") else "fixed_name"
-    )
 
 
 def show_seconds(seconds: float) -> str:

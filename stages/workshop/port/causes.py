@@ -1,18 +1,19 @@
 """Find the cause of a difference: run the port with one thing changed.
 
-The experiments run in the process of the port. Each returns fields of
-Evidence.
+The experiments run in the process of the port. Each adds the causes that it
+finds to Trial.causes: a name of [causes] in advice.toml, and the values to
+fill into its text. That file tells which cause is the surest.
 """
 
 import ast
 import contextlib
+import dataclasses
 import functools
 import linecache
 import random
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from jax.extend.core import set_current_trace
 from jax.extend.source_info_util import current
 
-from workshop.port.facts import DRAWS
+from workshop.port.advice import words
 from workshop.port.results import Arrays, Difference, relate
 from workshop.tracing import Recorder, Value, is_own
 
@@ -29,61 +30,97 @@ SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
 SUMS |= {"reduce_prod", "cumprod"}
 LIST_METHODS = {"append", "extend", "insert"}
 FAR_LESS = 1e-4
+DRAWS = "a generator"  # how the description of a random generator begins
 NOTHING = np.zeros(0)
 
 
-def experiment(
-    program: Any, difference: Difference, got: Arrays, wants: list[Arrays]
-) -> Iterator[dict[str, Any]]:
-    """Run the port again with one thing changed; yield fields of Evidence.
+@dataclasses.dataclass
+class Trial:
+    """A port whose result differs, and the causes that have been found.
 
     wants: the results of the old program's first and last call, or only one
     result if both calls return the same.
     """
-    path, index, want = difference.path, difference.index, wants[0]
-    if not path:
-        return
+
+    program: Any
+    difference: Difference
+    got: Arrays
+    wants: list[Arrays]
+    repeats: bool  # whether two calls of the port return the same
+    traced: set[str]  # the lines of the functions that JAX has traced
+    causes: dict[str, dict[str, Any]]
+    operations: set[str] = dataclasses.field(default_factory=set)
+
+
+def find_causes(trial: Trial) -> Iterator[dict[str, dict[str, Any]]]:
+    """Make one experiment after the other; yield the causes found so far."""
+    is_value = trial.difference.index is not None
+    tried = []
+    for run in EXPERIMENTS if is_value else [compare_numbers]:
+        with contextlib.suppress(Exception):  # an experiment may fail
+            if run(trial):
+                tried.append(run.__name__)
+        yield trial.causes
+    if tried:
+        excluded = ", ".join(words("experiments", name) for name in tried)
+        ended = "without_jit" in tried
+        hint = "" if ended else words("experiments", "unfinished")
+        trial.causes["unknown"] = {"tried": excluded, "hint": hint}
+        yield trial.causes
+
+
+def compare_numbers(trial: Trial) -> None:
+    """Find out what the port's wrong array has in common with other arrays."""
+    program, path = trial.program, trial.difference.path
     given = {
         name: value
         for name, value in program.set_up().items()
-        if hasattr(value, "dtype") and program.names.get(name) is not value
+        if isinstance(value, np.ndarray | jax.Array)
+        and program.names.get(name) is not value
     }
-    yield {"rebound": find_rebound(program.path)}
-    yield {"relation": relate(got[path], want[path], given)}
-    tried: list[str] = []
-    for run in EXPERIMENTS if index is not None else ():
-        with contextlib.suppress(Exception):  # an experiment may fail
-            found = run(program, got, wants, path, index)
-            if found.pop("ended", True):
-                tried.append(run.__name__)
-            yield found
-    yield {"tried": tried}
+    name, detail = relate(trial.got[path], trial.wants[0][path], given)
+    if name == "shuffled" and "sort" in trial.operations:
+        name = "ties"
+    if name:
+        trial.causes[name] = {"detail": detail}
 
 
-def without_jit(
-    program: Any, _: Arrays, wants: list[Arrays], *__: Any
-) -> dict[str, Any]:
+def compare_calls(trial: Trial) -> None:
+    """Find out whether a program draws random numbers, or keeps something."""
+    draws = any("random" in name for name in trial.operations)
+    if len(trial.wants) > 1 and trial.repeats and not draws:
+        trial.causes["frozen"] = {}
+    elif len(trial.wants) > 1:
+        trial.causes["not_repeated"] = {"which": "the old program"}
+    elif not trial.repeats:
+        trial.causes["not_repeated"] = {"which": "the port"}
+    elif draws:
+        trial.causes["draws"] = {}
+
+
+def without_jit(trial: Trial) -> bool:
     """Call the port twice without jit, and watch each operation.
 
-    If this takes too long, "ended" is False.
+    Return False if this takes too long.
     """
-    program.load()
-    walk, watch, right = Walk(), Watch(program), []
-    recorder = Recorder(program.folder, walk.look)
+    trial.program.load()
+    walk, watch, right = Walk(), Watch(trial), []
+    recorder = Recorder(trial.program.folder, walk.look)
     with contextlib.suppress(TimeoutError):
-        for want in wants[0], wants[-1]:
-            got = call_watched(program, recorder, watch)
-            right.append(program.compare(got, want) is None)
+        for want in trial.wants[0], trial.wants[-1]:
+            got = call_watched(trial.program, recorder, watch)
+            right.append(trial.program.compare(got, want) is None)
+    trial.operations, ended = walk.operations, len(right) == 2
+    if "NaN" not in trial.difference.text:
+        walk.events.pop("nan", None)
+    trial.causes |= walk.events
     unused = [line for line, value in walk.made.items() if not value.used]
-    unused = unused if right else []  # unknown if no call has ended
-    return {
-        "ended": len(right) == 2,
-        "without_jit": right == [True, True],
-        "changed": watch.changed,
-        "events": walk.events,
-        "dropped": unused[0] if unused else "",
-        "operations": sorted(walk.operations),
-    }
+    if right and unused:
+        trial.causes["dropped"] = {"line": unused[0]}
+    if right == [True, True] or (watch.changed and not ended):
+        proof = words("experiments", "proven" if ended else "probable")
+        trial.causes[watch.name()] = watch.changed | {"proof": proof}
+    return ended
 
 
 def call_watched(program: Any, recorder: Recorder, watch: Any) -> Arrays:
@@ -99,28 +136,31 @@ def call_watched(program: Any, recorder: Recorder, watch: Any) -> Arrays:
     return program.flatten(result)
 
 
-def with_64_bits(
-    program: Any, got: Arrays, wants: list[Arrays], path: str, index: tuple
-) -> dict[str, list[str]]:
-    """Run the port with 64 bits, and return what this changes.
-
-    If the results are now the same, return both values at the index where
-    they differed. If the results still differ, but far less, return the
-    largest difference before and after.
-    """
+def with_64_bits(trial: Trial) -> bool:
+    """Run the port with 64 bits: it may be right now, or far less wrong."""
     with jax.enable_x64(True):
-        program.load()
-        wide = program.flatten(program.call()[0])
-    want = wants[0][path]
-    if program.compare(wide, wants[0]) is None:
-        return {"wide": [str(wide[path][index]), str(want[index])]}
-    before, after = (np.abs(a[path] - want).max() for a in (got, wide))
-    shrinks = want.dtype.kind in "fc" and after < FAR_LESS * before
-    return {"shrinks": [f"{before:.1g}", f"{after:.1g}"] if shrinks else []}
+        trial.program.load()
+        wide = trial.program.flatten(trial.program.call()[0])
+    path, want = trial.difference.path, trial.wants[0]
+    before, after = (
+        np.abs(np.subtract(got[path], want[path], dtype=complex)).max()
+        for got in (trial.got, wide)
+    )
+    floats = want[path].dtype.kind in "fc"
+    better = floats and after < FAR_LESS * before
+    better = better or trial.program.compare(wide, want) is None
+    # An integer that is too large, or a cast, is a better explanation.
+    if better and not {"overflow", "cast"} & trial.causes.keys():
+        values = {"before": f"{before:.1g}", "after": f"{after:.1g}"}
+        allow = f" To allow for it: --atol {2 * before:.1g}."
+        values["allow"] = allow if np.isfinite(before) else ""
+        trial.causes["precision"] = values
+    return True
 
 
-def reused_key(program: Any, *_: Any) -> dict[str, str]:
-    """Return the line that uses a random key for the second time."""
+def reused_key(trial: Trial) -> bool:
+    """Run the port so that JAX raises an error if a key is used again."""
+    program = trial.program
     program.load()
     try:
         with jax.debug_key_reuse(True), jax.disable_jit():
@@ -128,8 +168,9 @@ def reused_key(program: Any, *_: Any) -> dict[str, str]:
     except jax.errors.KeyReuseError as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if is_own(f.filename, program.folder)]
-        return {"reused": f"{own[-1].filename}:{own[-1].lineno}"}
-    return {}
+        line = f"{own[-1].filename}:{own[-1].lineno}"
+        trial.causes["reused"] = {"line": line}
+    return True
 
 
 class Walk:
@@ -138,7 +179,7 @@ class Walk:
     def __init__(self) -> None:
         """Begin with an empty record."""
         self.operations: set[str] = set()
-        self.events: dict[str, list[str]] = {}
+        self.events: dict[str, dict[str, str]] = {}
         self.made: dict[str, Value] = {}
 
     def look(
@@ -146,49 +187,45 @@ class Walk:
     ) -> None:
         """Keep the line where each kind of event first occurs.
 
-        Also keep the result of a statement that only makes a call.
+        Also keep the last array of each line that find_unused returns.
         """
         self.operations.add(primitive.name)
         path, _, number = line.rpartition(":")
-        if path and int(number) in find_statements(path):
+        if path and int(number) in find_unused(path):
             self.made[line] = made[-1]
         values, after = map(as_numbers, arrays), as_numbers(made[0].array)
         found = find_events(primitive, params, [*values], after)
         for event, detail in found:
-            self.events.setdefault(event, [line, detail])
+            values = {"line": line, "detail": detail}
+            self.events.setdefault(event, values)
 
 
 @functools.cache
-def find_statements(path: str) -> set[int]:
-    """Return the lines of calls whose result is not used."""
-    return {
-        line
-        for node in ast.walk(ast.parse("".join(linecache.getlines(path))))
-        if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Call)
-        and getattr(node.value.func, "attr", "") not in LIST_METHODS
-        for line in range(node.lineno, node.end_lineno + 1)
-    }
+def find_unused(path: str) -> set[int]:
+    """Return the lines of a file whose new array nothing seems to use.
 
-
-def find_rebound(path: Path) -> dict[str, str]:
-    """Return the name and the line of an argument that a function rebinds.
-
-    The function assigns an updated array to the argument, but returns nothing.
+    Such a line is a call, or assigns x.at[i].set(v) to a name that is not read
+    anywhere else in the function.
     """
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        inner = [*ast.walk(node)]
-        names = {argument.arg for argument in node.args.args}
-        if any(isinstance(part, ast.Return | ast.Yield) for part in inner):
-            continue
+    found: set[int] = set()
+    for node in ast.walk(ast.parse("".join(linecache.getlines(path)))):
+        call = node.value if isinstance(node, ast.Expr) else None
+        method = getattr(getattr(call, "func", None), "attr", "")
+        if isinstance(call, ast.Call) and method not in LIST_METHODS:
+            found.update(range(node.lineno, node.end_lineno + 1))
+        inner = ast.walk(node) if isinstance(node, ast.FunctionDef) else ()
         for part in inner:
             if isinstance(part, ast.Assign) and ".at[" in ast.unparse(part):
                 name = ast.unparse(part.targets[0])
-                if name in names:
-                    return {"name": name, "line": f"{path}:{part.lineno}"}
-    return {}
+                if 0 < count_reads(node, name) == count_reads(part, name):
+                    found.update(range(part.lineno, part.end_lineno + 1))
+    return found
+
+
+def count_reads(node: ast.AST, name: str) -> int:
+    """Return how often a part of a program reads a variable."""
+    names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return sum(n.id == name and isinstance(n.ctx, ast.Load) for n in names)
 
 
 def as_numbers(array: Any) -> np.ndarray:
@@ -266,17 +303,16 @@ def find_index(
 
     Each row is one index. There are no rows if the operation uses no index.
     """
-    shape = np.array(values[0].shape if values else ())
-    if kind in ("dynamic_slice", "dynamic_update_slice"):
-        update = kind == "dynamic_update_slice"
-        sizes = values[1].shape if update else params["slice_sizes"]
-        return np.array([values[1 + update :]]).reshape(1, -1), shape - sizes
-    dims, limits = [], shape - 1
+    shape, dims = np.array(values[0].shape if values else ()), []
+    if kind == "dynamic_slice":
+        return np.array([values[1:]]), shape - params["slice_sizes"]
+    if kind == "dynamic_update_slice":
+        return np.array([values[2:]]), shape - values[1].shape
+    limits = shape - params.get("slice_sizes", 1)
+    numbers = params.get("dimension_numbers")
     if kind == "gather":
-        dims = [*params["dimension_numbers"].start_index_map]
-        limits = shape - params["slice_sizes"]
+        dims = [*numbers.start_index_map]
     if kind.startswith("scatter"):
-        numbers = params["dimension_numbers"]
         dims = [*numbers.scatter_dims_to_operand_dims]
     if dims:  # x.at[:].set(v) has no index
         return values[1].reshape(-1, len(dims)), limits[dims]
@@ -286,10 +322,9 @@ def find_index(
 class Watch:
     """A Python trace function that notes what jitted functions read."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, trial: Trial) -> None:
         """Watch the functions of a program that JAX has already traced."""
-        self.folder = program.folder
-        self.traced = {miss["made"] for miss in program.misses}
+        self.folder, self.traced = trial.program.folder, trial.traced
         self.seen: dict[tuple[CodeType, str], str] = {}
         self.changed: dict[str, str] = {}
 
@@ -324,6 +359,13 @@ class Watch:
             self.changed = {"name": name, "function": code.co_name}
             self.changed |= {"line": place_of(code)}
             self.changed |= {"before": before[:30], "after": value[:30]}
+
+    def name(self) -> str:
+        """Return the name of the text for a value that jit has kept."""
+        if not self.changed:
+            return "fixed"
+        draws = self.changed["before"].startswith(DRAWS)
+        return "fixed_draws" if draws else "fixed_value"
 
 
 def place_of(code: CodeType) -> str:
@@ -362,4 +404,10 @@ def describe(value: Any) -> str:
     return repr(value) if plain or hasattr(value, "dtype") else ""
 
 
-EXPERIMENTS = without_jit, with_64_bits, reused_key
+EXPERIMENTS = (
+    without_jit,
+    with_64_bits,
+    reused_key,
+    compare_numbers,
+    compare_calls,
+)

@@ -7,32 +7,32 @@ line.
 """
 
 import contextlib
-import re
+import functools
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import jax
 from jax.core import Tracer
 from jax.extend.core import (
-    Literal,
     jaxpr_as_fun,
     jaxprs_in_params,
     set_current_trace,
 )
 
-from workshop.port.facts import LARGE
+from workshop.port.advice import QUICK
 from workshop.sandbox import CALL
 from workshop.tracing import (
     LOOPS,
     PATIENCE,
     Recorder,
     equations,
+    find_buffers,
     is_own,
     largest_value,
+    num_elements,
     own_frame,
     own_lines,
 )
@@ -41,6 +41,7 @@ from workshop.tracing import (
 # a cell and its eight neighbors repeats an operation 9 times, but is no loop.
 AGAIN = 10
 LONG = 32  # the same limit, for a program that contains a loop
+LARGE = 25_000  # values in a buffer; to copy so many takes time
 
 
 class LineTimer:
@@ -82,13 +83,15 @@ class LineTimer:
         Also keep which arguments may have to be static, and whether the
         function is a method.
         """
-        static = [
-            name
-            for name, value in frame.f_locals.items()
-            if isinstance(value, int | str) or callable(value)
-        ]
-        self.function = {"name": frame.f_code.co_qualname, "static": static}
-        self.function["method"] = "self" in frame.f_code.co_varnames[:1]
+        self.function = {
+            "name": frame.f_code.co_qualname,
+            "method": "self" in frame.f_code.co_varnames[:1],
+            "static": [
+                name
+                for name, value in frame.f_locals.items()
+                if isinstance(value, int | str) or callable(value)
+            ],
+        }
 
 
 def observe(program: Any) -> dict[str, Any]:
@@ -102,20 +105,40 @@ def observe(program: Any) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             program.call(names=names)
         sys.settrace(None)
-    inside = sent.seconds & timer.seconds  # the smaller of the two
-    outside = timer.seconds - inside
-    facts = {"function": timer.function, "eager_loop": sent.eager_loop}
-    facts["small"] = sent.small
-    facts |= {"calls": sent.calls, "chained": sent.chained}
-    for name, count in ("eager", sent.eager), ("reads", sent.reads):
-        facts[name] = dict(count.most_common())
-    facts |= {"inside": inside.total(), "outside": dict(outside.most_common())}
+    facts = {"function": timer.function, "calls": sent.calls}
+    facts |= {"eager_loop": sent.eager_loop, "small": sent.small}
+    facts |= {"chained": sent.chained, "eager": in_order(sent.eager)}
+    facts |= {"reads": in_order(sent.reads)}
+    facts |= divide_time(timer.seconds, sent.seconds)
     return facts | look_inside(sent.programs, program.folder)
+
+
+def in_order(count: Counter[str]) -> dict[str, int]:
+    """Return the counts by line, the largest first."""
+    return dict(count.most_common())
+
+
+def divide_time(
+    spent: Counter[str], compiled: Counter[str]
+) -> dict[str, int | str]:
+    """Return the percentage of time that is spent outside compiled functions.
+
+    Also return the line that takes most of it. The call in --call counts as a
+    line, but not if its time is short, because every port has to hand over
+    arguments and wait for the result.
+    """
+    inside = spent & compiled  # the smaller of the two
+    outside = spent - inside
+    if outside[f"{CALL}:1"] <= QUICK:
+        del outside[f"{CALL}:1"]
+    total = outside.total() + inside.total()
+    percent = round(100 * outside.total() / total) if total else 0
+    return {"percent": percent, "outside": next(iter(in_order(outside)), "")}
 
 
 def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     """Return what compiled programs contain, such as loops and constants."""
-    facts: dict[str, Any] = {"constants": {}, "unrolled": {}, "loops": []}
+    facts = {"constants": {}, "unrolled": {}, "loops": {}, "copied": {}}
     callbacks, scatters = set(), Counter()
     for name, program in programs.items():
         sizes = [getattr(value, "nbytes", 0) for value in program.consts]
@@ -131,54 +154,24 @@ def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
             if kind.startswith("scatter"):
                 scatters[line] += equation.invars[2].aval.size
             if kind in LOOPS:
-                loop = {"line": line, "size": largest_value(equation)}
-                copied = copied_buffer(program, equation)
-                facts["loops"].append(loop | {"copied": copied})
-    facts["scatters"] = dict(scatters.most_common())
+                facts["loops"].setdefault(line, largest_value(equation))
+                sizes = {variable.aval.size for variable in equation.outvars}
+                for shape in copied_buffers(program):
+                    if num_elements(shape) in sizes:
+                        facts["copied"][line] = shape
+    facts["scatters"] = in_order(scatters)
     return facts | {"callbacks": sorted(callbacks)}
 
 
-def copied_buffer(program: Any, loop: Any) -> str:
-    """Return the shape of a large buffer that XLA copies in a loop.
-
-    Return "" if XLA copies no such buffer.
-    """
-    written = {
-        str(array.shape).strip("(,)").replace(" ", "")
-        for body in jaxprs_in_params(loop.params)
-        for array in written_at(body)
-        if array.size * array.dtype.itemsize >= LARGE
-    }
+@functools.cache
+def copied_buffers(program: Any) -> list[str]:
+    """Return the large buffers that XLA copies in loops, such as f32[9,9]."""
     with contextlib.suppress(Exception):  # some devices give no text
         jitted = jax.jit(jaxpr_as_fun(program))
         text = jitted.lower(*program.in_avals).compile().as_text()
-        for body in re.findall(r"body=%?([\w.-]+)", text) if written else ():
-            block = re.search(
-                rf"^%?{re.escape(body)} .*?^}}", text, re.M | re.S
-            )
-            for shape in re.findall(r"\[([\d,]+)\]\S* copy\(", block[0]):
-                if shape in written:
-                    return shape
-    return ""
-
-
-def written_at(jaxpr: Any) -> Iterator[Any]:
-    """Yield the types of arrays that a program writes at a computed index.
-
-    A write at a fixed index, for example at a boundary, does not count.
-    """
-    fixed: set[Any] = set()
-    for equation in jaxpr.eqns:
-        kind, inputs = equation.primitive.name, equation.invars
-        if all(isinstance(v, Literal) or v in fixed for v in inputs):
-            fixed.update(equation.outvars)
-        index = inputs[1:2] if kind.startswith("scatter") else inputs[2:]
-        if re.match("scatter|dynamic_update", kind) and not all(
-            isinstance(v, Literal) or v in fixed for v in index
-        ):
-            yield equation.outvars[0].aval
-        for inner in jaxprs_in_params(equation.params):
-            yield from written_at(inner)
+        _, copied = find_buffers(text)
+        return [shape for shape in copied if num_elements(shape) >= LARGE]
+    return []
 
 
 def find_unrolled(jaxpr: Any, folder: str) -> dict[str, Any]:

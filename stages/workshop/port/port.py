@@ -1,206 +1,146 @@
 """Compare a program with its port: results, times, and what to do next."""
 
 import ast
-import functools
-import json as json_format
+import dataclasses
+import json
 import math
 import os
 import sys
 import tempfile
-import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from workshop import sandbox, terminal
 from workshop.harness import check_writable
-from workshop.port.advice import (
-    advise,
-    explain,
-    outside,
-    show_seconds,
-    words,
-)
-from workshop.port.facts import Evidence, find_empty, make_evidence
-from workshop.sandbox import (
-    Limits,
-    Report,
-    check_code,
-    check_limits,
-    check_path,
-    run_within,
-)
-from workshop.terminal import (
-    command,
-    fail,
-    say,
-    show_item,
-    show_text,
-    write_asked,
-)
+from workshop.port import advice
+from workshop.sandbox import Limits, Report
+from workshop.terminal import say, show_item, show_text
 
-Run = Callable[[str, Path], Report]  # mode, path
-# The steps that runs.py reports, and the text that is printed for each.
-STEPS = {
-    "imports": "imports",
-    "old_runs": "the old program runs",
-    "new_runs": "the port runs",
-    "comparable": "its result can be compared",
-    "same_result": "same result",
-    "same_again": "same at the second call",
-}
-QUIET = "imports", "comparable"  # shown only if they fail
+QUIET = "imports", "its result can be compared"  # shown only if they fail
 
 
-def port(
-    old: Path,
-    new: Path,
-    /,
-    call: str,
-    setup: str = "",
-    larger: str = "",
-    rtol: float | None = None,
-    atol: float = 0,
-    json: Path | None = None,
-    seconds: float = 300,
-    gigabytes: float = 4,
-) -> int:
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The command line."""
+
+    old: tyro.conf.Positional[Path]
+    """The program in NumPy."""
+    new: tyro.conf.Positional[Path]
+    """Its port to JAX. Neither file is changed."""
+    call: str
+    """What to evaluate in both: "simulate(x, 0.1, steps=500)"."""
+    setup: str = ""
+    """Statements that make the arguments of the call. They run before each
+    call, and can use np and the names of the program."""
+    larger: str = ""
+    """The same call with more steps. It shows whether a loop is unrolled."""
+    rtol: float | None = None
+    """How far floats may differ, relative to the value or to the mean size of
+    all values, whichever is larger. The default depends on their dtype."""
+    atol: float = 0
+    """How far floats may differ, whatever their size, such as 1e-8."""
+    json: Path | None = None
+    """Write everything that is found to this file."""
+    seconds: float = 300
+    """How long each program may run."""
+    gigabytes: float = 4
+    """How much memory each program may use."""
+
+
+def port(arguments: tyro.conf.OmitArgPrefixes[Arguments]) -> int:
     """Compare your own program with its port, and say what to do next.
 
     The exit status is 0 if the results are the same, 1 if not, and 2 for bad
     arguments.
-
-    Args:
-        old: The program in NumPy.
-        new: Its port to JAX. Neither file is changed.
-        call: What to evaluate in both: "simulate(x, 0.1, steps=500)".
-        setup: Statements that make the arguments of the call. They run
-            before each call, and can use np and the names of the program.
-        larger: The same call with more steps. It shows whether a loop
-            is unrolled.
-        rtol: How far floats may differ, relative to the value or to the
-            mean size of all values, whichever is larger. The default
-            depends on their dtype.
-        atol: How far floats may differ, whatever their size, such as 1e-8.
-        json: Write everything that is found to this file.
-        seconds: How long each program may run.
-        gigabytes: How much memory each program may use.
     """
-    request = {"call": call, "setup": setup, "larger": larger}
-    request |= {"rtol": rtol, "atol": atol}
-    for name, path in ("old", old), ("new", new):
-        check_path(path, name)
-    check_request(request)
-    if json is not None:
-        check_writable("--json", json)
-    limits = Limits(seconds, gigabytes)
-    check_limits(limits)
-    say(f"{new.name} against {old.name}: {call}")
-    say(f"(Each program has {seconds:g} seconds: this may take a while.)")
+    check_arguments(arguments)
+    old, new = arguments.old.name, arguments.new.name
+    say(f"{new} against {old}: {arguments.call}")
+    limit = f"{arguments.seconds:g} seconds"
+    say(f"(Each program has {limit}: this may take a while.)")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        run = functools.partial(run_program, request, Path(folder), limits)
-        facts = compare_programs(call, old.resolve(), new.resolve(), run)
-    if json is not None:
-        write_asked(json, json_format.dumps(facts, indent=1) + "\n")
+        facts = compare_programs(arguments, Path(folder))
+    if arguments.json is not None:
+        terminal.write_asked(
+            arguments.json, json.dumps(facts, indent=1) + "\n"
+        )
     return 0 if facts["same"] else 1
 
 
-def check_request(request: dict[str, Any]) -> None:
-    """End with one line and status 2 if a request cannot work."""
-    check_code("call", request["call"], "eval")
-    check_code("setup", request["setup"], "exec")
-    if request["larger"]:
-        check_code("larger", request["larger"], "eval")
+def check_arguments(arguments: Arguments) -> None:
+    """Exit with a message and status 2 if an argument cannot work."""
+    sandbox.check_path(arguments.old, "old")
+    sandbox.check_path(arguments.new, "new")
+    sandbox.check_code("call", arguments.call, "eval")
+    sandbox.check_code("setup", arguments.setup, "exec")
+    if arguments.larger:
+        sandbox.check_code("larger", arguments.larger, "eval")
     for name in "rtol", "atol":
-        value = request[name]
+        value = getattr(arguments, name)
         if value is not None and not 0 <= value < math.inf:
-            fail(f"--{name} must be at least 0, and finite, got {value}")
+            terminal.fail(
+                f"--{name} must be at least 0, and finite, got {value}"
+            )
+    if arguments.json is not None:
+        check_writable("--json", arguments.json)
+    sandbox.check_limits(Limits(arguments.seconds, arguments.gigabytes))
 
 
-def run_program(
-    request: dict, folder: Path, limits: Limits, mode: str, path: Path
-) -> Report:
-    """Run a program in a process of its own; return what it reports."""
-    content = request | {"results": str(folder / "results")}
-    environment = os.environ | {"MPLBACKEND": "Agg"}
-    if mode == "again":  # glibc then fills the memory that it hands out
-        environment["MALLOC_PERTURB_"] = "165"
-    return run_within(
-        limits,
-        "workshop.port.runs",
-        mode,
-        json_format.dumps(content),
-        path=path,
-        folder=folder,
-        environment=environment,
-        cwd=path.parent,
-    )
-
-
-def compare_programs(call: str, old: Path, new: Path, run: Run) -> dict:
+def compare_programs(arguments: Arguments, folder: Path) -> dict[str, Any]:
     """Run both programs, print a report, and return its facts.
 
     The fact "same" tells whether both programs return the same.
     """
-    before = run("old", old)
-    show_steps(before)
-    if before.why:
-        return {"same": False, "why": before.why}
-    after = run("new", new)
-    facts = {"call": call, "same": "later" in after.facts}
-    facts |= before.facts | after.facts
-    if facts["same"] or "differs" in facts:
-        after.why = ""  # it was only the explanation that failed
-    facts["why"] = after.why
-    show_steps(after)
-    facts |= repeat_old(facts, old, run)
-    if not (facts["same"] or facts["why"]):
-        facts["verdict"] = explain(make_evidence(facts))
-        show_text(facts["verdict"] and f"\n{facts['verdict']}")
-    elif facts["same"]:
-        evidence = make_evidence(facts)
-        facts["findings"] = advise(evidence)
-        show_verdict(call, facts["findings"], evidence)
+    facts: dict[str, Any] = {"why": ""}
+    for mode in "old", "new":
+        if not facts["why"]:
+            report = run_program(arguments, folder, mode)
+            show_steps(report)
+            facts |= report.facts | {"why": report.why}
+    facts["same"] = "later" in facts
+    if facts["same"]:
+        evidence = advice.make_evidence(facts)
+        facts["findings"] = advice.advise(evidence)
+        show_verdict(arguments.call, facts["findings"], evidence)
+    elif verdict := advice.explain(facts.get("causes", {})):
+        print()
+        show_text(verdict)
     return facts
 
 
-def repeat_old(facts: dict, old: Path, run: Run) -> dict:
-    """Run the old program again if that may explain something.
-
-    Return the facts that this adds. "same" becomes False if the old program
-    agreed with the port only because of the memory that np.empty returned.
-    """
-    if "differs" in facts:
-        return run("again", old).facts
-    if not (facts["same"] and facts["old_repeats"] and find_empty(old)):
-        return {}
-    found = {"old_repeats": True} | run("again", old).facts
-    if not found["old_repeats"]:
-        show_item("FAIL", "another process returns the same")
-    return found | {"same": found["old_repeats"]}
+def run_program(arguments: Arguments, folder: Path, mode: str) -> Report:
+    """Run the old or the new program in a process; return what it reports."""
+    path = getattr(arguments, mode).resolve()
+    request = dataclasses.asdict(arguments) | {"results": folder / "results"}
+    report = sandbox.run_within(
+        Limits(arguments.seconds, arguments.gigabytes),
+        "workshop.port.runs",
+        mode,
+        json.dumps(request, default=str),
+        path=path,
+        folder=folder,
+        environment=os.environ | {"MPLBACKEND": "Agg"},
+        cwd=path.parent,
+    )
+    if report.facts.keys() & {"later", "differs"}:
+        report.why = ""  # the results were compared, whatever failed then
+    return report
 
 
 def show_steps(report: Report) -> None:
     """Print the steps that succeeded, then the reason for any failure."""
-    facts, (*done, last) = report.facts, report.steps
-    wrong = report.why or facts.get("differs", {}).get("text", "")
-    for step in done if wrong else report.steps:
-        text = STEPS[step]
-        if step == "same_result" and facts["dtypes"]:
-            text += f" ({facts['dtypes']})"
+    wrong = report.why or report.facts.get("differs", {}).get("text", "")
+    for step in report.steps[:-1] if wrong else report.steps:
         if step not in QUIET:
-            show_item("OK", text)
-    if not wrong:
-        return
-    show_item("FAIL", STEPS[last])
-    print()
-    show_text(wrong)
-    if "differs" in facts:
-        say("(got: the port; want: the old program)")
-    show_limit(report)
-    if report.why and report.printed:
-        print("\nThe last lines that were printed:")
-        show_text(textwrap.indent(report.printed, "    "))
+            show_item("OK", step)
+    if wrong:
+        show_item("FAIL", report.steps[-1])
+        print()
+        show_text(wrong)
+        show_limit(report)
 
 
 def show_limit(report: Report) -> None:
@@ -213,36 +153,32 @@ def show_limit(report: Report) -> None:
             f" --gigabytes {least}"
         )
     if report.broken == "seconds":
-        say(
-            "Allow more time with --seconds, or make a smaller call. If no"
-            " line is named, check that each jax.lax.while_loop ends."
-        )
+        say("Allow more time with --seconds, or make a smaller call.")
 
 
-def show_verdict(call: str, findings: list[dict], e: Evidence) -> None:
+def show_verdict(call: str, findings: list[dict], e: advice.Evidence) -> None:
     """Print what the port does now, what it gains, and what to do next."""
     work = ast.Call | ast.BinOp | ast.UnaryOp | ast.Compare
     if not any(isinstance(node, work) for node in ast.walk(ast.parse(call))):
-        show_text(words("calls_nothing", "says"))
+        show_text(advice.words("verdicts", "calls_nothing"))
         return
     print("\nWhere does it stand?")
     for finding in findings:
         show_text(finding["stands"])
     if e.calls:
-        inside = 100 - outside(e)[0]
-        say(f"Compiled functions take {inside} % of the time of a call.")
+        inside = f"{100 - e.percent} %"
+        say(f"Compiled functions take {inside} of the time of a call.")
     show_gain(e)
     print("\nWhat next?")
     done = "done" if 1.1 * e.later < e.old else "numpy"
-    show_text(findings[0]["todo"] if findings else words(done, "says"))
+    show_text(
+        findings[0]["todo"] if findings else advice.words("verdicts", done)
+    )
     if findings and (n := findings[0]["stage"]):
-        say(
-            f"Stage {n} shows it: {command('stage', n)};"
-            f" notebooks/{findings[0]['notebook']}.ipynb teaches it."
-        )
+        say(f"Stage {n} shows it: {terminal.command('stage', n)}")
 
 
-def show_gain(e: Evidence) -> None:
+def show_gain(e: advice.Evidence) -> None:
     """Print how long calls took, and after how many the port pays off."""
     print("\nWhat is gained?")
     ratio = max(e.old, e.later) / min(e.old, e.later)
@@ -254,8 +190,8 @@ def show_gain(e: Evidence) -> None:
         faster = f"{times} times as fast"
         call = max(1, math.ceil((e.first - e.later) / (e.old - e.later)))
         pays = f"from call {call:,}"
-    first, later = show_seconds(e.first), show_seconds(e.later)
-    show_item("", f"old: {show_seconds(e.old)}")
+    first, later = advice.show_seconds(e.first), advice.show_seconds(e.later)
+    show_item("", f"old: {advice.show_seconds(e.old)}")
     show_item("", f"port, first call: {first} (trace, compile, run)")
     show_item("", f"port, later: {later}, {faster}")
     show_item("", f"pays off: {pays}")

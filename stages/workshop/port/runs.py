@@ -1,12 +1,10 @@
 """Run the old program, or the port, in a process of its own.
 
-`old` runs the old program, `again` runs it once more in another process, and
-`new` runs the port. Each fact is reported as soon as it is known; Evidence
-lists the facts.
+Each fact is reported as soon as it is known. Evidence lists most of them.
 """
 
 import contextlib
-import importlib.util
+import functools
 import json
 import pickle
 import re
@@ -15,38 +13,32 @@ import sys
 import time
 import tokenize
 import traceback
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
 
+from workshop import tracing
 from workshop.errors import explain_error
 from workshop.harness import time_call
 from workshop.port.advice import words
-from workshop.port.causes import experiment
+from workshop.port.causes import Trial, find_causes
 from workshop.port.evidence import observe
-from workshop.port.facts import find_empty
 from workshop.port.results import (
     Arrays,
-    Difference,
+    NotComparable,
     compare_results,
-    find_tolerance,
     flatten,
 )
 from workshop.sandbox import CALL, report
-from workshop.tracing import (
-    cache_misses,
-    count_compilations,
-    count_equations,
-    describe_compilation,
-    own_frame,
-)
 
 SETUP = "--setup"
-MIN_LATER, MAX_LATER, BUDGET, PATIENCE = 3, 50, 1.0, 10.0
+MOST, BUDGET = 50, 3.0  # calls, and seconds, for the median time of a call
+PATIENCE = 10  # seconds; a call that takes longer is not made once more
+EMPTY = re.compile(r"(?<=\.)empty(?=(_like)?\()")
 Tell = Callable[..., None]
 
 
@@ -56,30 +48,39 @@ class Program:
     def __init__(self, request: dict[str, Any], path: Path) -> None:
         """Import the file as `python FILE` would, but skip its main guard."""
         self.request, self.path, self.folder = request, path, str(path.parent)
-        self.misses: list[dict] = []
         self.names: dict[str, Any] = {}
+        tolerances = {name: request[name] for name in ("rtol", "atol")}
+        self.compare = functools.partial(compare_results, **tolerances)
+        self.flatten = functools.partial(flatten, call=request["call"])
         sys.argv = [str(path)]
         sys.path.insert(0, self.folder)
         self.load()
 
-    def load(self) -> None:
-        """Import the file again, and all modules from the same folder."""
+    def load(self, empty: str = "empty") -> None:
+        """Import the file again, and all modules from the same folder.
+
+        Other functions of NumPy may replace np.empty, for an experiment.
+        """
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None) or ""
             if Path(file).parent == self.path.parent:
                 del sys.modules[name]
         name = self.path.stem
         name = "program" if name in sys.modules else name
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(self.path)
+        self.names = vars(module)
+        text = EMPTY.sub(empty, self.read())
+        exec(compile(text, self.path, "exec"), self.names)
+
+    def read(self) -> str:
+        """Return the text of the file, in the encoding that it names."""
         try:
             with tokenize.open(self.path) as file:
-                file.read()
+                return file.read()
         except (SyntaxError, UnicodeDecodeError):
-            text = words("encoding", "says", {"name": self.path.name})
+            text = words("errors", "encoding", {"name": self.path.name})
             raise SyntaxError(text) from None
-        spec = importlib.util.spec_from_file_location(name, self.path)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        self.names = vars(module)
-        spec.loader.exec_module(module)
 
     def set_up(self) -> dict[str, Any]:
         """Run --setup; return the names that the call sees.
@@ -102,125 +103,93 @@ class Program:
 
     def median(self, *seconds: float) -> float:
         """Time more calls; return the median of all times, given and new."""
-        start, times = time.monotonic() - seconds[-1], [*seconds]
-        for number in range(MAX_LATER):
-            spent = time.monotonic() - start
-            if spent > (BUDGET if number >= MIN_LATER else PATIENCE):
-                break
+        start, times = time.monotonic() - sum(seconds), [*seconds]
+        while len(times) < MOST and time.monotonic() - start < BUDGET:
             times.append(self.call()[1])
         return statistics.median(times)
 
-    def flatten(self, result: Any) -> Arrays:
-        """Return a result's arrays by their paths; fail if it has no array."""
-        if arrays := flatten(result, self.request["call"]):
-            return arrays
-        raise ValueError(words("nothing", "says"))
 
-    def compare(self, got: Arrays, want: Arrays) -> Any:
-        """Return the first difference that --rtol and --atol do not allow."""
-        tolerances = self.request["rtol"], self.request["atol"]
-        return compare_results(got, want, *tolerances)
-
-
-def run_old(program: Program, results: Path, tell: Tell) -> None:
-    """Save the result of a call, compare it with the next, time more calls."""
-    tell(step="old_runs")
+def run_old(program: Program, file: Path, tell: Tell) -> None:
+    """Save the results of two calls, or of one if they are the same."""
+    tell(step="the old program runs")
     result, first = program.call()
-    tell(step="comparable")
-    arrays = program.flatten(result)
-    tell(bytes=sum(array.nbytes for array in arrays.values()))
-    results.write_bytes(pickle.dumps([arrays]))
-    del result, arrays  # hold only one copy of a large result
+    tell(step="its result can be compared")
+    wants = [program.flatten(result)]
+    tell(bytes=sum(array.nbytes for array in wants[0].values()))
+    del result  # it may be large
     result, second = program.call()
-    arrays, wants = program.flatten(result), pickle.loads(results.read_bytes())
-    repeats = compare_results(arrays, wants[0]) is None
-    if not repeats:
-        results.write_bytes(pickle.dumps([*wants, arrays]))
-    del result, arrays, wants
-    tell(old_repeats=repeats, old=program.median(first, second))
+    wants.append(program.flatten(result))
+    del result
+    if compare_results(wants[1], wants[0]) is None:
+        wants.pop()
+    file.write_bytes(pickle.dumps(wants))
+    tell(old=program.median(first, second))
+    if first < PATIENCE:
+        check_empty(program, wants[0])
 
 
-def run_again(program: Program, results: Path, tell: Tell) -> None:
-    """Run the old program again; compare with its result in another process.
+def check_empty(program: Program, want: Arrays) -> None:
+    """Raise NotComparable if the result depends on what np.empty returns.
 
-    In this process, new memory from NumPy holds leftover values, not zeros.
+    The experiment runs the program with np.ones in place of np.empty. If the
+    result changes, a second run makes sure that it does not change by itself.
     """
-    wants, names = pickle.loads(results.read_bytes()), program.set_up()
-    left = [np.full(i // 7, 255, np.uint8) for i in range(7, 7175)]
-    del left
-    got = program.flatten(program.call(names=names)[0])
-    if compare_results(got, wants[0]):
-        tell(old_repeats=False, uninitialized=find_empty(program.path))
+
+    def run_with_ones() -> Arrays:
+        program.load("ones")
+        return program.flatten(program.call()[0])
+
+    found, depends = EMPTY.search(text := program.read()), False
+    with contextlib.suppress(Exception):  # np.ones may not work there
+        if found and compare_results(ones := run_with_ones(), want):
+            depends = not compare_results(run_with_ones(), ones)
+    if depends:
+        number = text.count("\n", 0, found.start()) + 1
+        values = {"line": f"{program.path}:{number}"}
+        raise NotComparable(words("errors", "uninitialized", values))
 
 
-def run_new(program: Program, results: Path, tell: Tell) -> None:
+def run_new(program: Program, file: Path, tell: Tell) -> None:
     """Compare two calls of the port with the results of the old program.
 
     If they differ, look for the cause. Otherwise time and observe the port.
     """
-    wants, folder = pickle.loads(results.read_bytes()), program.folder
-    tell(step="new_runs")
-    with cache_misses(folder) as misses, narrowing(folder) as narrowed:
+    wants = pickle.loads(file.read_bytes())
+    tell(step="the port runs")
+    with tracing.cache_misses(program.folder) as misses:
         result, first = program.call()
-    program.misses = misses
-    tell(step="comparable", is_jax=has_jax(result))
+    is_jax = any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
+    tell(step="its result can be compared", is_jax=is_jax)
     got = program.flatten(result)
-    tell(step="same_result", dtypes=changed_dtypes(got, wants[0]))
-    difference = program.compare(got, wants[0])
-    with cache_misses(folder) as again, count_compilations() as seconds:
+    tell(step=f"same result{changed_dtypes(got, wants[0])}")
+    difference, causes = program.compare(got, wants[0]), {}
+    with (
+        tracing.cache_misses(program.folder) as again,
+        tracing.count_compilations() as times,
+    ):
         result, second = program.call()
-    later_got = program.flatten(result)
+    later = program.flatten(result)
     if difference is None:
-        tell(step="same_again")
-        difference = program.compare(later_got, wants[-1])
-        tell(at_second=difference is not None)
-    if difference:
-        tell(repeats=compare_results(later_got, got) is None)
-        tell_difference(program, difference, got, wants, tell)
-    else:
+        tell(step="same at the second call")
+        difference, causes = program.compare(later, wants[-1]), {"second": {}}
+    if difference is None:
         tell(first=first, later=program.median(second), misses=misses)
-        tell(again=again, compiling=sum(seconds), narrowed=narrowed)
+        tell(again=again, compiling=sum(times))
         tell(grows=compare_sizes(program), **observe(program))
-
-
-def tell_difference(
-    program: Program,
-    difference: Difference,
-    got: Arrays,
-    wants: list[Arrays],
-    tell: Tell,
-) -> None:
-    """Report a difference, the tolerance that allows for it, and its cause."""
-    tell(differs=difference._asdict(), allow=find_tolerance(got, wants[0]))
-    for facts in experiment(program, difference, got, wants):
-        tell(**facts)
-
-
-@contextlib.contextmanager
-def narrowing(folder: str) -> Iterator[list[str]]:
-    """List the lines that ask for 64 bits in the block, but get 32."""
-    lines: list[str] = []
-
-    def note(message: Warning | str, *_: Any) -> None:
-        frame = own_frame(sys._getframe(), folder)
-        if frame and "requested dtype" in str(message):
-            lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = note
-        yield lines
-
-
-def has_jax(result: Any) -> bool:
-    """Return whether a result contains a JAX array."""
-    return any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
+        return
+    tell(differs=difference._asdict())
+    repeats = compare_results(later, got) is None
+    traced = {miss["made"] for miss in misses}
+    trial = Trial(program, difference, got, wants, repeats, traced, causes)
+    for causes in find_causes(trial):
+        tell(causes=causes)
 
 
 def changed_dtypes(got: Arrays, want: Arrays) -> str:
     """Return a text that lists the dtypes that the port has changed."""
     pairs = {(str(got[p].dtype), str(want[p].dtype)) for p in want if p in got}
-    return ", ".join(f"{g} for {w}" for g, w in sorted(pairs) if g != w)
+    changed = ", ".join(f"{g} for {w}" for g, w in sorted(pairs) if g != w)
+    return f" ({changed})" if changed else ""
 
 
 def compare_sizes(program: Program) -> list[int]:
@@ -229,21 +198,21 @@ def compare_sizes(program: Program) -> list[int]:
     with contextlib.suppress(Exception):  # tracing may fail
         for what in ("call", "larger") if program.request["larger"] else ():
             traced = jax.make_jaxpr(lambda what=what: program.call(what)[0])()
-            sizes.append(count_equations(traced.jaxpr))
+            sizes.append(tracing.count_equations(traced.jaxpr))
     return sizes
 
 
-RUNS = {"old": run_old, "again": run_again, "new": run_new}
-
-
 def work(tell: Tell, mode: str, request: str, path: Path) -> None:
-    """Run a mode of RUNS, and report what it finds, or why it fails."""
+    """Run the old or the new program; report what happens, or why it fails."""
     content, names = json.loads(request), {}
     try:
         tell(step="imports")
         program = Program(content, path)
         names = program.names
-        RUNS[mode](program, Path(content["results"]), tell)
+        run = run_old if mode == "old" else run_new
+        run(program, Path(content["results"]), tell)
+    except NotComparable as error:
+        tell(why=str(error))
     except BaseException as error:
         tell(why=explain(error, path, names))
 
@@ -254,19 +223,20 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
     if str(path) in files or not {CALL, SETUP} & {*files}:
         return text
-    module = names["__name__"]
     own = [
-        n for n, v in names.items() if getattr(v, "__module__", 0) == module
+        name
+        for name, value in names.items()
+        if getattr(value, "__module__", 0) == names["__name__"]
     ]
     values = {"name": path.name, "has": ", ".join(own) or "no function"}
     text = f"In {files[-1]}: {text}\n"
     if isinstance(error, NameError):
-        text += words("not_there", "says", values)
+        text += words("errors", "not_there", values)
     form = "missing|takes|unexpected keyword"
     if isinstance(error, TypeError) and re.search(form, str(error)):
-        text += words("not_given", "says", values)
+        text += words("errors", "not_given", values)
     return text.rstrip()
 
 
 if __name__ == "__main__":
-    report(work, describe_compilation)
+    report(work, tracing.describe_compilation)
