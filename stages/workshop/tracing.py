@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 import math
 import os
 import re
@@ -36,12 +35,6 @@ WORKSHOP = Path(__file__).parent
 PATIENCE = 20  # seconds that a recorded call may take
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
-# Why JAX traces again, and words of its message.
-MISSES = {
-    "fresh": "never seen function",
-    "types": "different input types",
-    "static": "",
-}
 FEW = 8  # values in a small array, for example a point in space
 LONG = 1000  # equations; only unrolled loops give such long programs
 
@@ -274,13 +267,10 @@ def is_own(file: str, folder: str) -> bool:
     The user's code is in the folder. The folder may also contain Python,
     packages and this workshop, but their files are not the user's own.
     """
-    if file == CALL:
-        return True
     inside = file.startswith(f"{folder}{os.sep}")
     others = (f"{STANDARD_LIBRARY}{os.sep}", f"{WORKSHOP}{os.sep}")
-    return (
-        inside and not file.startswith(others) and "site-packages" not in file
-    )
+    is_other = file.startswith(others) or "site-packages" in file
+    return file == CALL or (inside and not is_other)
 
 
 def own_lines(traceback: Any, folder: str) -> list[str]:
@@ -290,13 +280,6 @@ def own_lines(traceback: Any, folder: str) -> list[str]:
         for frame in getattr(traceback, "frames", ())
         if is_own(frame.file_name, folder)
     ]
-
-
-def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
-    """Return the innermost frame of the user's code that led to a frame."""
-    while frame and not is_own(frame.f_code.co_filename, folder):
-        frame = frame.f_back
-    return frame
 
 
 class Value(Tracer):
@@ -414,30 +397,3 @@ class Recorder(Trace):
             return function.call_wrapped(*rest[-1])
 
     process_custom_vjp_call = process_custom_jvp_call
-
-
-@contextlib.contextmanager
-def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
-    """List what JAX traces in the block: its name, the line and the reason."""
-    found: list[dict[str, str]] = []
-    handler, logger = logging.Handler(), logging.getLogger("jax")
-    handler.emit = lambda record: found.extend(
-        read_miss(record.getMessage(), folder)
-    )
-    logger.addHandler(handler)
-    with jax.explain_cache_misses(True):
-        yield found
-    logger.removeHandler(handler)
-
-
-def read_miss(text: str, folder: str) -> Iterator[dict[str, str]]:
-    """Yield a miss of JAX's tracing cache that user code has caused."""
-    line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
-    name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
-    if not (line and name and is_own(line[1], folder)):
-        return
-    miss = {"line": line[1] + line[2], "name": name[1], "made": name[2]}
-    kinds = [kind for kind, words in MISSES.items() if words in text]
-    change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
-    what = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
-    yield miss | {"kind": kinds[0], "change": what}

@@ -38,7 +38,6 @@ class Evidence:
     old: float  # the seconds of a call of the old program
     first: float  # the seconds of the first call of the port
     later: float  # the seconds of a later call
-    is_jax: bool  # whether the result contains JAX arrays
     misses: list[dict]  # what the first call traces, and why
     again: list[dict]  # what the second call traces, and why
     compiling: float  # the seconds that the second call spends compiling
@@ -103,15 +102,14 @@ def advise(e: Evidence) -> list[dict[str, Any]]:
     """
     kinds = tracing, sending, running, surrounding
     found = [row for rows in kinds for row in rows(e) if row[0]]
-    if not (e.is_jax or e.eager or e.calls or e.reads):
+    if not (e.misses or e.eager or e.calls or e.reads):
         found = [(True, "no_jax", 0, {})]
     findings = []
-    for _, name, seconds, values in sorted(found, key=lambda row: -row[2]):
+    for _, name, _, values in sorted(found, key=lambda row: -row[2]):
         values = {"function": function_of(e)} | values
-        finding = {"name": name, "seconds": seconds}
+        finding = {"name": name, "stage": find_texts(name).get("stage")}
         finding["stands"] = words(name, "stands", values)
         finding["todo"] = words(name, "todo", values)
-        finding["stage"] = find_texts(name).get("stage")
         findings.append(finding)
     return findings
 

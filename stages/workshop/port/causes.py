@@ -23,7 +23,7 @@ from jax.extend.core import set_current_trace
 from jax.extend.source_info_util import current
 
 from workshop.port.advice import words
-from workshop.port.results import Arrays, Difference, relate
+from workshop.port.results import Arrays, Difference, compare_results, relate
 from workshop.tracing import Recorder, Value, is_own
 
 SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
@@ -45,10 +45,10 @@ class Trial:
     program: Any
     difference: Difference
     got: Arrays
+    later: Arrays  # the result of the second call
     wants: list[Arrays]
-    repeats: bool  # whether two calls of the port return the same
-    traced: set[str]  # the lines of the functions that JAX has traced
-    causes: dict[str, dict[str, Any]]
+    misses: list[dict]  # what JAX has traced in the first call
+    causes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     operations: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -88,11 +88,14 @@ def compare_numbers(trial: Trial) -> None:
 def compare_calls(trial: Trial) -> None:
     """Find out whether a program draws random numbers, or keeps something."""
     draws = any("random" in name for name in trial.operations)
-    if len(trial.wants) > 1 and trial.repeats and not draws:
+    repeats = compare_results(trial.later, trial.got) is None
+    if trial.program.compare(trial.got, trial.wants[0]) is None:
+        trial.causes["second"] = {}
+    if len(trial.wants) > 1 and repeats and not draws:
         trial.causes["frozen"] = {}
     elif len(trial.wants) > 1:
         trial.causes["not_repeated"] = {"which": "the old program"}
-    elif not trial.repeats:
+    elif not repeats:
         trial.causes["not_repeated"] = {"which": "the port"}
     elif draws:
         trial.causes["draws"] = {}
@@ -324,7 +327,8 @@ class Watch:
 
     def __init__(self, trial: Trial) -> None:
         """Watch the functions of a program that JAX has already traced."""
-        self.folder, self.traced = trial.program.folder, trial.traced
+        self.folder = trial.program.folder
+        self.traced = {miss["made"] for miss in trial.misses}
         self.seen: dict[tuple[CodeType, str], str] = {}
         self.changed: dict[str, str] = {}
 
@@ -348,14 +352,9 @@ class Watch:
                     names[name] = jax.numpy.asarray(value)
 
     def compare(self, code: CodeType, name: str, value: str) -> None:
-        """Note a name whose value has changed since its first read.
-
-        An attribute of `self` never replaces another name, because `self` may
-        be an argument.
-        """
+        """Note the first name whose value has changed since it was read."""
         before = self.seen.setdefault((code, name), value)
-        known = self.changed.get("name", "self.").startswith("self.")
-        if before != value and known >= name.startswith("self."):
+        if before != value and not self.changed:
             self.changed = {"name": name, "function": code.co_name}
             self.changed |= {"line": place_of(code)}
             self.changed |= {"before": before[:30], "after": value[:30]}

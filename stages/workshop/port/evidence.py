@@ -8,9 +8,12 @@ line.
 
 import contextlib
 import functools
+import logging
+import re
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -33,7 +36,6 @@ from workshop.tracing import (
     is_own,
     largest_value,
     num_elements,
-    own_frame,
     own_lines,
 )
 
@@ -42,6 +44,39 @@ from workshop.tracing import (
 AGAIN = 10
 LONG = 32  # the same limit, for a program that contains a loop
 LARGE = 25_000  # values in a buffer; to copy so many takes time
+# Why JAX traces again, and words of its message.
+MISSES = {
+    "fresh": "never seen function",
+    "types": "different input types",
+    "static": "",
+}
+
+
+@contextlib.contextmanager
+def cache_misses(folder: str) -> Iterator[list[dict[str, str]]]:
+    """List what JAX traces in the block: its name, the line and the reason."""
+    found: list[dict[str, str]] = []
+    handler, logger = logging.Handler(), logging.getLogger("jax")
+    handler.emit = lambda record: found.extend(
+        read_miss(record.getMessage(), folder)
+    )
+    logger.addHandler(handler)
+    with jax.explain_cache_misses(True):
+        yield found
+    logger.removeHandler(handler)
+
+
+def read_miss(text: str, folder: str) -> Iterator[dict[str, str]]:
+    """Yield a miss of JAX's tracing cache that user code has caused."""
+    line = re.search(r"TRACING CACHE MISS at (.+?)(:\d+)", text)
+    name = re.search(r"(\S+) (?:id=\d+ )?defined at (.+)", text)
+    if not (line and name and is_own(line[1], folder)):
+        return
+    miss = {"line": line[1] + line[2], "name": name[1], "made": name[2]}
+    kinds = [kind for kind, words in MISSES.items() if words in text]
+    change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
+    what = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
+    yield miss | {"kind": kinds[0], "change": what}
 
 
 class LineTimer:
@@ -92,6 +127,13 @@ class LineTimer:
                 if isinstance(value, int | str) or callable(value)
             ],
         }
+
+
+def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
+    """Return the innermost frame of the user's code that led to a frame."""
+    while frame and not is_own(frame.f_code.co_filename, folder):
+        frame = frame.f_back
+    return frame
 
 
 def observe(program: Any) -> dict[str, Any]:

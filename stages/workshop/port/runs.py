@@ -11,9 +11,9 @@ import re
 import statistics
 import sys
 import time
-import tokenize
 import traceback
 from collections.abc import Callable
+from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,23 +21,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from workshop import tracing
 from workshop.errors import explain_error
 from workshop.harness import time_call
+from workshop.port import results
 from workshop.port.advice import words
 from workshop.port.causes import Trial, find_causes
-from workshop.port.evidence import observe
-from workshop.port.results import (
-    Arrays,
-    NotComparable,
-    compare_results,
-    flatten,
-)
+from workshop.port.evidence import cache_misses, observe
+from workshop.port.results import Arrays, NotComparable, compare_results
 from workshop.sandbox import CALL, report
+from workshop.tracing import (
+    count_compilations,
+    count_equations,
+    describe_compilation,
+)
 
 SETUP = "--setup"
 MOST, BUDGET = 50, 3.0  # calls, and seconds, for the median time of a call
-PATIENCE = 10  # seconds; a call that takes longer is not made once more
+PATIENCE = 5  # seconds; a call that takes longer gets no experiment
 EMPTY = re.compile(r"(?<=\.)empty(?=(_like)?\()")
 Tell = Callable[..., None]
 
@@ -51,7 +51,7 @@ class Program:
         self.names: dict[str, Any] = {}
         tolerances = {name: request[name] for name in ("rtol", "atol")}
         self.compare = functools.partial(compare_results, **tolerances)
-        self.flatten = functools.partial(flatten, call=request["call"])
+        self.flatten = functools.partial(results.flatten, call=request["call"])
         sys.argv = [str(path)]
         sys.path.insert(0, self.folder)
         self.load()
@@ -70,17 +70,9 @@ class Program:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(self.path)
         self.names = vars(module)
-        text = EMPTY.sub(empty, self.read())
-        exec(compile(text, self.path, "exec"), self.names)
-
-    def read(self) -> str:
-        """Return the text of the file, in the encoding that it names."""
-        try:
-            with tokenize.open(self.path) as file:
-                return file.read()
-        except (SyntaxError, UnicodeDecodeError):
-            text = words("errors", "encoding", {"name": self.path.name})
-            raise SyntaxError(text) from None
+        text = decode_source(self.path.read_bytes())
+        code = compile(EMPTY.sub(empty, text), self.path, "exec")
+        exec(code, self.names)
 
     def set_up(self) -> dict[str, Any]:
         """Run --setup; return the names that the call sees.
@@ -134,17 +126,14 @@ def check_empty(program: Program, want: Arrays) -> None:
     The experiment runs the program with np.ones in place of np.empty. If the
     result changes, a second run makes sure that it does not change by itself.
     """
-
-    def run_with_ones() -> Arrays:
-        program.load("ones")
-        return program.flatten(program.call()[0])
-
-    found, depends = EMPTY.search(text := program.read()), False
+    text, ones = decode_source(program.path.read_bytes()), []
     with contextlib.suppress(Exception):  # np.ones may not work there
-        if found and compare_results(ones := run_with_ones(), want):
-            depends = not compare_results(run_with_ones(), ones)
-    if depends:
-        number = text.count("\n", 0, found.start()) + 1
+        for _ in range(2) if EMPTY.search(text) else ():
+            program.load("ones")
+            ones.append(program.flatten(program.call()[0]))
+    repeats = len(ones) == 2 and not compare_results(*ones)
+    if repeats and compare_results(ones[0], want):
+        number = EMPTY.split(text)[0].count("\n") + 1
         values = {"line": f"{program.path}:{number}"}
         raise NotComparable(words("errors", "uninitialized", values))
 
@@ -154,35 +143,29 @@ def run_new(program: Program, file: Path, tell: Tell) -> None:
 
     If they differ, look for the cause. Otherwise time and observe the port.
     """
-    wants = pickle.loads(file.read_bytes())
+    wants, folder = pickle.loads(file.read_bytes()), program.folder
     tell(step="the port runs")
-    with tracing.cache_misses(program.folder) as misses:
+    with cache_misses(folder) as misses:
         result, first = program.call()
-    is_jax = any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
-    tell(step="its result can be compared", is_jax=is_jax)
+    tell(step="its result can be compared")
     got = program.flatten(result)
     tell(step=f"same result{changed_dtypes(got, wants[0])}")
-    difference, causes = program.compare(got, wants[0]), {}
-    with (
-        tracing.cache_misses(program.folder) as again,
-        tracing.count_compilations() as times,
-    ):
+    difference = program.compare(got, wants[0])
+    with cache_misses(folder) as again, count_compilations() as compiling:
         result, second = program.call()
     later = program.flatten(result)
-    if difference is None:
+    if not difference:
         tell(step="same at the second call")
-        difference, causes = program.compare(later, wants[-1]), {"second": {}}
-    if difference is None:
-        tell(first=first, later=program.median(second), misses=misses)
-        tell(again=again, compiling=sum(times))
-        tell(grows=compare_sizes(program), **observe(program))
+        difference = program.compare(later, wants[-1])
+    if difference:
+        tell(differs=difference._asdict())
+        trial = Trial(program, difference, got, later, wants, misses)
+        for causes in find_causes(trial):
+            tell(causes=causes)
         return
-    tell(differs=difference._asdict())
-    repeats = compare_results(later, got) is None
-    traced = {miss["made"] for miss in misses}
-    trial = Trial(program, difference, got, wants, repeats, traced, causes)
-    for causes in find_causes(trial):
-        tell(causes=causes)
+    tell(first=first, later=program.median(second), misses=misses)
+    tell(again=again, compiling=sum(compiling))
+    tell(grows=compare_sizes(program), **observe(program))
 
 
 def changed_dtypes(got: Arrays, want: Arrays) -> str:
@@ -198,7 +181,7 @@ def compare_sizes(program: Program) -> list[int]:
     with contextlib.suppress(Exception):  # tracing may fail
         for what in ("call", "larger") if program.request["larger"] else ():
             traced = jax.make_jaxpr(lambda what=what: program.call(what)[0])()
-            sizes.append(tracing.count_equations(traced.jaxpr))
+            sizes.append(count_equations(traced.jaxpr))
     return sizes
 
 
@@ -221,6 +204,8 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     """Return what failed, in which line, and what to do about it."""
     text = explain_error(error, path)
     files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, UnicodeDecodeError) and str(path) not in files:
+        return words("errors", "encoding", {"name": path.name})
     if str(path) in files or not {CALL, SETUP} & {*files}:
         return text
     own = [
@@ -239,4 +224,4 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    report(work, tracing.describe_compilation)
+    report(work, describe_compilation)
