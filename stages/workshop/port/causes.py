@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import linecache
 import random
-import sys
 import traceback
 from collections.abc import Iterator
 from types import CodeType, FrameType
@@ -111,7 +110,10 @@ def without_jit(trial: Trial) -> bool:
     recorder = Recorder(trial.program.folder, walk.look)
     with contextlib.suppress(TimeoutError):
         for want in trial.wants[0], trial.wants[-1]:
-            got = call_watched(trial.program, recorder, watch)
+            with jax.disable_jit(), set_current_trace(recorder):
+                result, _ = trial.program.call(observer=watch)
+                result = jax.tree.map(recorder.lower, result)
+            got = trial.program.flatten(result)
             right.append(trial.program.compare(got, want) is None)
     trial.operations, ended = walk.operations, len(right) == 2
     if "NaN" not in trial.difference.text:
@@ -122,21 +124,11 @@ def without_jit(trial: Trial) -> bool:
         trial.causes["dropped"] = {"line": unused[0]}
     if right == [True, True] or (watch.changed and not ended):
         proof = words("experiments", "proven" if ended else "probable")
-        trial.causes[watch.name()] = watch.changed | {"proof": proof}
+        name = "fixed_value" if watch.changed else "fixed"
+        if watch.changed.get("before", "").startswith(DRAWS):
+            name = "fixed_draws"
+        trial.causes[name] = watch.changed | {"proof": proof}
     return ended
-
-
-def call_watched(program: Any, recorder: Recorder, watch: Any) -> Arrays:
-    """Call the port without jit under both observers; return its result."""
-    names = program.set_up()
-    with jax.disable_jit(), set_current_trace(recorder):
-        sys.settrace(watch)
-        try:
-            result, _ = program.call(names=names)
-        finally:
-            sys.settrace(None)
-        result = jax.tree.map(recorder.lower, result)
-    return program.flatten(result)
 
 
 def with_64_bits(trial: Trial) -> bool:
@@ -249,7 +241,9 @@ def find_events(
     yield from find_index_events(kind, params, values)
     if after.dtype.kind in "iu":
         if kind == "convert_element_type" and values[0].dtype.kind == "f":
-            yield from find_casts(values[0], after.dtype)
+            lost = values[0][after != np.trunc(values[0])]
+            for value in lost[:1]:
+                yield "cast", f"The value {value:g} becomes {after.dtype},"
         if kind in ("div", "rem") and np.any(values[1] == 0):
             yield "zero", ""
         # Unsigned integers wrap around on purpose, but not in a sum.
@@ -273,14 +267,6 @@ def find_index_events(
         for row in rows[counts > 1][:1]:
             name = "added" if kind == "scatter-add" else "repeated"
             yield name, ", ".join(map(str, row))
-
-
-def find_casts(before: np.ndarray, dtype: Any) -> Iterator[tuple[str, str]]:
-    """Yield a float that an integer dtype cannot hold."""
-    info = np.iinfo(dtype)
-    fits = (before > info.min - 1) & (before < info.max + 1)
-    if not fits.all():
-        yield "cast", f"The value {before[~fits].flat[0]:g} becomes {dtype},"
 
 
 def find_overflow(
@@ -335,8 +321,8 @@ class Watch:
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Convert arguments to JAX arrays, as jit does.
 
-        Also check whether values that a function reads from outside have
-        changed since it first read them.
+        Also note the first value that a function reads from outside and that
+        has changed since the function read it before.
         """
         if not is_own(frame.f_code.co_filename, self.folder):
             return
@@ -344,27 +330,17 @@ class Watch:
         while caller and place_of(caller.f_code) not in self.traced:
             caller = caller.f_back
         for name, value in reads_of(frame) if caller else ():
-            self.compare(frame.f_code, name, describe(value))
+            after, code = describe(value), frame.f_code
+            before = self.seen.setdefault((code, name), after)
+            if before != after and not self.changed:
+                self.changed = {"name": name, "function": code.co_name}
+                self.changed |= {"line": place_of(code)}
+                self.changed |= {"before": before[:30], "after": after[:30]}
         if caller is frame:  # do this last: before 3.13 f_locals is a copy
             names = frame.f_locals
             for name, value in [*names.items()]:
                 if isinstance(value, np.ndarray):
                     names[name] = jax.numpy.asarray(value)
-
-    def compare(self, code: CodeType, name: str, value: str) -> None:
-        """Note the first name whose value has changed since it was read."""
-        before = self.seen.setdefault((code, name), value)
-        if before != value and not self.changed:
-            self.changed = {"name": name, "function": code.co_name}
-            self.changed |= {"line": place_of(code)}
-            self.changed |= {"before": before[:30], "after": value[:30]}
-
-    def name(self) -> str:
-        """Return the name of the text for a value that jit has kept."""
-        if not self.changed:
-            return "fixed"
-        draws = self.changed["before"].startswith(DRAWS)
-        return "fixed_draws" if draws else "fixed_value"
 
 
 def place_of(code: CodeType) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import logging
 import re
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -142,11 +141,9 @@ def observe(program: Any) -> dict[str, Any]:
     with contextlib.suppress(Exception), set_current_trace(sent):
         program.call()
     for _ in range(2):  # the first call is slow while Python warms up
-        names, timer = program.set_up(), LineTimer(program.folder)
-        sys.settrace(timer)
+        timer = LineTimer(program.folder)
         with contextlib.suppress(Exception):
-            program.call(names=names)
-        sys.settrace(None)
+            program.call(observer=timer)
     facts = {"function": timer.function, "calls": sent.calls}
     facts |= {"eager_loop": sent.eager_loop, "small": sent.small}
     facts |= {"chained": sent.chained, "eager": in_order(sent.eager)}

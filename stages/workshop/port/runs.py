@@ -86,12 +86,19 @@ class Program:
         return names
 
     def call(
-        self, what: str = "call", names: dict[str, Any] | None = None
+        self, what: str = "call", observer: Callable | None = None
     ) -> tuple[Any, float]:
-        """Return the result of a call, and the seconds until it is ready."""
-        names = self.set_up() if names is None else names
+        """Return the result of a call, and the seconds until it is ready.
+
+        observer: a trace function, which Python calls at each line.
+        """
+        names = self.set_up()
         code = compile(self.request[what], CALL, "eval")
-        return time_call(eval, code, names)
+        sys.settrace(observer)
+        try:
+            return time_call(eval, code, names)
+        finally:
+            sys.settrace(None)
 
     def median(self, *seconds: float) -> float:
         """Time more calls; return the median of all times, given and new."""
