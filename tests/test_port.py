@@ -247,7 +247,7 @@ WRITES = {"scatters": {"": 10_000}, "loops": {}}
         ({"eager": {"": 1000}, "small": 900}, "one_by_one.small"),
         ({"calls": {"f": 100}, "chained": {"f": 99}}, "calls.chained"),
         ({"calls": {"f": 100}}, "calls"),
-        ({"later": 0.2, "grows": [100, 160]}, "unrolled_grows"),
+        ({"later": 0.2, "grows": [100, 160]}, "unrolled.grows"),
         ({"later": 0.2, "grows": [100, 140]}, ""),
         (WRITES, "scatter"),
         (WRITES | {"later": 0.2}, ""),

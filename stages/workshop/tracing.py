@@ -352,37 +352,31 @@ class Recorder(Trace):
             )
         several = primitive.multiple_results
         results = found if several else [found]
-        self.count(primitive.name, params, arrays, results, seconds)
+        if self.count(primitive.name, params, arrays, results):
+            self.seconds[self.line] += seconds
         lifted = [Value(self, result) for result in results]
         if self.look:
             with eval_context():
                 self.look(primitive, params, arrays, lifted, self.line)
         return lifted if several else lifted[0]
 
-    def count(
-        self,
-        kind: str,
-        params: dict,
-        arrays: list,
-        results: list,
-        seconds: float,
-    ) -> None:
-        """Count an operation, or a call of a jitted function."""
+    def count(self, kind: str, params: dict, arrays: list, made: list) -> bool:
+        """Count an operation; return whether it calls a jitted function."""
         program = getattr(params.get("jaxpr"), "jaxpr", None)
         source = (program and program.debug_info.func_src_info) or ""
         own = is_own(source.partition(" at ")[2], self.folder)
         if not (own and "name" in params):
             self.eager[self.line] += 1
-            sizes = [array.size for array in results]
+            sizes = [array.size for array in made]
             self.small += max(sizes, default=0) <= FEW
             self.eager_loop = self.line if kind in LOOPS else self.eager_loop
-            return
+            return False
         name = params["name"]
-        self.seconds[self.line] += seconds
         self.calls[name] += 1
         before = {id(array) for array in self.results.get(name, ())}
         self.chained[name] += any(id(array) in before for array in arrays)
-        self.results[name], self.programs[name] = results, params["jaxpr"]
+        self.results[name], self.programs[name] = made, params["jaxpr"]
+        return True
 
     def stage_value(self, value: Any) -> Value:
         """Wrap a number or a NumPy array in a Value."""

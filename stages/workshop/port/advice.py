@@ -176,7 +176,7 @@ def running(e: Evidence) -> Rows:
     yield e.unrolled, "unrolled", gain, e.unrolled
     few, many = e.grows or (1, 1)
     grows = many > 1.5 * few and not e.unrolled
-    yield grows, "unrolled_grows", gain, {"few": few, "many": many}
+    yield grows, "unrolled.grows", gain, {"few": few, "many": many}
     for line, shape in e.copied.items():
         yield True, "copied", running / 3, {"line": line, "shape": shape}
     slow = is_slow(e)

@@ -90,14 +90,16 @@ def compare_calls(trial: Trial) -> None:
     repeats = compare_results(trial.later, trial.got) is None
     if trial.program.compare(trial.got, trial.wants[0]) is None:
         trial.causes["second"] = {}
-    if len(trial.wants) > 1 and repeats and not draws:
-        trial.causes["frozen"] = {}
-    elif len(trial.wants) > 1:
-        trial.causes["not_repeated"] = {"which": "the old program"}
-    elif not repeats:
-        trial.causes["not_repeated"] = {"which": "the port"}
-    elif draws:
-        trial.causes["draws"] = {}
+    old_repeats, fact = len(trial.wants) == 1, ""
+    if draws and old_repeats and repeats:
+        fact = words("experiments", "draws")
+    elif not old_repeats and repeats and not draws:
+        fact = words("experiments", "frozen")
+    elif not (old_repeats and repeats):
+        which = "the port" if old_repeats else "the old program"
+        fact = words("experiments", "not_repeated", {"which": which})
+    if fact:
+        trial.causes["draws"] = {"fact": fact}
 
 
 def without_jit(trial: Trial) -> bool:
