@@ -52,7 +52,6 @@ class Evidence:
     outside: str  # the line that takes most of this time
     unrolled: dict[str, Any]  # see evidence.find_unrolled
     grows: list[int]  # the number of operations in --call and in --larger
-    callbacks: list[str]  # the names of operations that call Python
     constants: dict[str, int]  # bytes of constants in each jitted function
     loops: dict[str, int]  # the largest value in each loop, by line
     copied: dict[str, str]  # a buffer that each loop copies, by line
@@ -87,6 +86,11 @@ def at(line: str) -> str:
         return " --call.\n" if path else " a file in another folder.\n"
     text = linecache.getline(path, int(number)).strip()
     return f" {Path(path).name}, line {number}:\n    {text}\n"
+
+
+def find_most(counts: dict[str, int]) -> tuple[str, int]:
+    """Return the line with the largest count, and the count."""
+    return max(counts.items(), key=lambda item: item[1], default=("", 0))
 
 
 def explain(causes: dict[str, dict]) -> str:
@@ -130,7 +134,7 @@ def tracing(e: Evidence) -> Rows:
     Also yield advice if the first call traces a function more than twice.
     """
     again = [] if e.eager_loop else e.again[-1:]
-    line = e.eager_loop or next(iter(e.eager), "")
+    line = e.eager_loop or find_most(e.eager)[0]
     outside_jit = e.compiling and not again
     yield outside_jit, "compiled_again", e.compiling, {"line": line}
     for miss in again or {miss["made"]: miss for miss in e.misses}.values():
@@ -154,11 +158,11 @@ def sending(e: Evidence) -> Rows:
     sent = eager + sum(e.calls.values())
     tiny = sent <= MANY and e.old < min(TINY, e.later) and running < QUICK
     yield tiny, "too_small", running, {"old": show_seconds(e.old)}
-    read, reads = next(iter(e.reads.items()), ("", 0))
+    read, reads = find_most(e.reads)
     name = "one_by_one.read" if reads > 1 else "one_by_one"
     name = "one_by_one.small" if e.small > max(HUNDREDS, eager / 2) else name
     name = "one_by_one.method" if e.function.get("method") else name
-    values = {"number": eager, "line": next(iter(e.eager), ""), "read": read}
+    values = {"number": eager, "line": find_most(e.eager)[0], "read": read}
     values["name"] = e.function.get("name", "")
     several = eager >= (FEW if e.calls else 1) and eager > bool(e.eager_loop)
     yield several, name, running * eager / max(sent, 1), values
@@ -182,9 +186,9 @@ def running(e: Evidence) -> Rows:
     slow = is_slow(e)
     for line, size in e.loops.items():
         yield slow and size < SMALL, "slow_loop", running / 2, {"line": line}
-    for line, number in [*e.scatters.items()][:1]:
-        values = {"line": line, "number": number}
-        yield slow and number >= SMALL, "scatter", running / 2, values
+    line, number = find_most(e.scatters)
+    values = {"line": line, "number": number}
+    yield slow and number >= SMALL, "scatter", running / 2, values
 
 
 def is_slow(e: Evidence) -> bool:
@@ -196,17 +200,15 @@ def is_slow(e: Evidence) -> bool:
 def surrounding(e: Evidence) -> Rows:
     """Yield advice on what is slow outside compiled code.
 
-    Other rows are about callbacks and large constants.
+    The last row is about large constants.
     """
     running = e.later - e.compiling
     away = e.calls and e.percent > 50 and sum(e.eager.values()) <= MANY
     values = {"line": e.outside, "percent": e.percent}
     yield away, "outside", running * e.percent / 100, values
-    for line, number in [*e.reads.items()][:1]:
-        values = {"line": line, "number": number}
-        yield number > 2, "reads", running / 20, values
-    names = ", ".join(e.callbacks)
-    yield names, "callbacks", running / 20, {"names": names}
+    line, number = find_most(e.reads)
+    values = {"line": line, "number": number}
+    yield number > 2, "reads", running / 20, values
     for name, size in e.constants.items():
         values = {"name": name, "size": size / 1e6}
         yield size >= LARGE, "constants", 0, values

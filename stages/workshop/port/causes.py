@@ -28,7 +28,7 @@ from workshop.tracing import Recorder, Value, is_own
 SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
 SUMS |= {"reduce_prod", "cumprod"}
 LIST_METHODS = {"append", "extend", "insert"}
-FAR_LESS = 1e-4
+FAR_LESS, SMALL = 1e-4, 1e-4  # of a difference, and a difference
 DRAWS = "a generator"  # how the description of a random generator begins
 NOTHING = np.zeros(0)
 
@@ -149,8 +149,11 @@ def with_64_bits(trial: Trial) -> bool:
     # An integer that is too large, or a cast, is a better explanation.
     if better and not {"overflow", "cast"} & trial.causes.keys():
         values = {"before": f"{before:.1g}", "after": f"{after:.1g}"}
-        allow = f" To allow for it: --atol {2 * before:.1g}."
-        values["allow"] = allow if np.isfinite(before) else ""
+        values["allow"] = ""
+        size = np.abs(want[path]).max()
+        if before < max(0.01 * size, SMALL):
+            option = f"--atol {2 * before:.1g}"
+            values["allow"] = f" To allow for it: {option}."
         trial.causes["precision"] = values
     return True
 

@@ -24,7 +24,7 @@ from jax.extend.core import (
     set_current_trace,
 )
 
-from workshop.port.advice import QUICK
+from workshop.port.advice import QUICK, find_most
 from workshop.sandbox import CALL
 from workshop.tracing import (
     LOOPS,
@@ -145,16 +145,11 @@ def observe(program: Any) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             program.call(observer=timer)
     facts = {"function": timer.function, "calls": sent.calls}
+    facts |= {"chained": sent.chained, "eager": sent.eager}
     facts |= {"eager_loop": sent.eager_loop, "small": sent.small}
-    facts |= {"chained": sent.chained, "eager": in_order(sent.eager)}
-    facts |= {"reads": in_order(sent.reads)}
+    facts["reads"] = sent.reads
     facts |= divide_time(timer.seconds, sent.seconds)
     return facts | look_inside(sent.programs, program.folder)
-
-
-def in_order(count: Counter[str]) -> dict[str, int]:
-    """Return the counts by line, the largest first."""
-    return dict(count.most_common())
 
 
 def divide_time(
@@ -172,13 +167,13 @@ def divide_time(
         del outside[f"{CALL}:1"]
     total = outside.total() + inside.total()
     percent = round(100 * outside.total() / total) if total else 0
-    return {"percent": percent, "outside": next(iter(in_order(outside)), "")}
+    return {"percent": percent, "outside": find_most(outside)[0]}
 
 
 def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
     """Return what compiled programs contain, such as loops and constants."""
     facts = {"constants": {}, "unrolled": {}, "loops": {}, "copied": {}}
-    callbacks, scatters = set(), Counter()
+    facts["scatters"] = Counter()
     for name, program in programs.items():
         sizes = [getattr(value, "nbytes", 0) for value in program.consts]
         facts["constants"][name] = sum(sizes)
@@ -188,18 +183,15 @@ def look_inside(programs: dict[str, Any], folder: str) -> dict[str, Any]:
             kind = equation.primitive.name
             lines = own_lines(equation.source_info.traceback, folder)
             line = lines[0] if lines else ""
-            if "callback" in kind:
-                callbacks.add(kind)
             if kind.startswith("scatter"):
-                scatters[line] += equation.invars[2].aval.size
+                facts["scatters"][line] += equation.invars[2].aval.size
             if kind in LOOPS:
                 facts["loops"].setdefault(line, largest_value(equation))
                 sizes = {variable.aval.size for variable in equation.outvars}
                 for shape in copied_buffers(program):
                     if num_elements(shape) in sizes:
                         facts["copied"][line] = shape
-    facts["scatters"] = in_order(scatters)
-    return facts | {"callbacks": sorted(callbacks)}
+    return facts
 
 
 @functools.cache

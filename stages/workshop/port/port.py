@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -32,13 +32,13 @@ class Arguments:
     call: str
     """What to evaluate in both: "simulate(x, 0.1, steps=500)"."""
     setup: str = ""
-    """Statements that make the arguments of the call. They run before each
-    call, and can use np and the names of the program."""
+    """Statements that run before each call, to make its arguments.
+    They can use np and the names of the program."""
     larger: str = ""
     """The same call with more steps. It shows whether a loop is unrolled."""
     rtol: float | None = None
-    """How far floats may differ, relative to the value or to the mean size of
-    all values, whichever is larger. The default depends on their dtype."""
+    """How far floats may differ, relative to the value or the mean size.
+    The default depends on their dtype."""
     atol: float = 0
     """How far floats may differ, whatever their size, such as 1e-8."""
     json: Path | None = None
@@ -49,7 +49,7 @@ class Arguments:
     """How much memory each program may use."""
 
 
-def port(arguments: tyro.conf.OmitArgPrefixes[Arguments]) -> int:
+def port(arguments: Annotated[Arguments, tyro.conf.arg(name="")]) -> int:
     """Compare your own program with its port, and say what to do next.
 
     The exit status is 0 if the results are the same, 1 if not, and 2 for bad
