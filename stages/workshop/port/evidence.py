@@ -144,10 +144,9 @@ def observe(program: Any) -> dict[str, Any]:
         timer = LineTimer(program.folder)
         with contextlib.suppress(Exception):
             program.call(observer=timer)
-    facts = {"function": timer.function, "calls": sent.calls}
-    facts |= {"chained": sent.chained, "eager": sent.eager}
-    facts |= {"eager_loop": sent.eager_loop, "small": sent.small}
-    facts["reads"] = sent.reads
+    counted = "calls", "chained", "eager", "eager_loop", "reads", "small"
+    facts = {name: getattr(sent, name) for name in counted}
+    facts |= {"function": timer.function}
     facts |= divide_time(timer.seconds, sent.seconds)
     return facts | look_inside(sent.programs, program.folder)
 
