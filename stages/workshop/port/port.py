@@ -8,12 +8,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from workshop import sandbox, terminal
-from workshop.harness import check_writable
 from workshop.port import advice
 from workshop.sandbox import Limits, Report
 from workshop.terminal import say, show_item, show_text
@@ -41,8 +40,6 @@ class Arguments:
     The default depends on their dtype."""
     atol: float = 0
     """How far floats may differ, whatever their size, such as 1e-8."""
-    json: Path | None = None
-    """Write everything that is found to this file."""
     seconds: float = 300
     """How long each program may run."""
     gigabytes: float = 4
@@ -62,12 +59,7 @@ def port(arguments: Annotated[Arguments, tyro.conf.arg(name="")]) -> int:
     say(f"(Each program has {limit}: this may take a while.)")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        facts = compare_programs(arguments, Path(folder))
-    if arguments.json is not None:
-        terminal.write_asked(
-            arguments.json, json.dumps(facts, indent=1) + "\n"
-        )
-    return 0 if facts["same"] else 1
+        return 0 if compare_programs(arguments, Path(folder)) else 1
 
 
 def check_arguments(arguments: Arguments) -> None:
@@ -84,31 +76,25 @@ def check_arguments(arguments: Arguments) -> None:
             terminal.fail(
                 f"--{name} must be at least 0, and finite, got {value}"
             )
-    if arguments.json is not None:
-        check_writable("--json", arguments.json)
     sandbox.check_limits(Limits(arguments.seconds, arguments.gigabytes))
 
 
-def compare_programs(arguments: Arguments, folder: Path) -> dict[str, Any]:
-    """Run both programs, print a report, and return its facts.
-
-    The fact "same" tells whether both programs return the same.
-    """
-    facts: dict[str, Any] = {"why": ""}
-    for mode in "old", "new":
-        if not facts["why"]:
-            report = run_program(arguments, folder, mode)
-            show_steps(report)
-            facts |= report.facts | {"why": report.why}
-    facts["same"] = "later" in facts
-    if facts["same"]:
-        evidence = advice.make_evidence(facts)
-        facts["findings"] = advice.advise(evidence)
-        show_verdict(arguments.call, facts["findings"], evidence)
-    elif verdict := advice.explain(facts.get("causes", {})):
+def compare_programs(arguments: Arguments, folder: Path) -> bool:
+    """Run both programs, print a report; return whether they do the same."""
+    old = run_program(arguments, folder, "old")
+    show_steps(old)
+    if old.why:
+        return False
+    new = run_program(arguments, folder, "new")
+    show_steps(new)
+    if causes := new.facts.get("causes"):
         print()
-        show_text(verdict)
-    return facts
+        show_text(advice.explain(causes))
+    if "later" not in new.facts:
+        return False
+    evidence = advice.make_evidence(old.facts | new.facts)
+    show_verdict(arguments.call, advice.advise(evidence), evidence)
+    return True
 
 
 def run_program(arguments: Arguments, folder: Path, mode: str) -> Report:
