@@ -40,10 +40,7 @@ LONG = 1000  # equations; only unrolled loops give such long programs
 
 
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
-    """Return the program of a call, None if the call cannot be traced.
-
-    For example, a function that prints a loss cannot be traced.
-    """
+    """Return the program of a call, None if the call cannot be traced."""
     with contextlib.suppress(Exception):
         return jax.make_jaxpr(lambda: function(*args, **kwargs))().jaxpr
     return None

@@ -90,15 +90,13 @@ def compare_calls(trial: Trial) -> None:
     repeats = compare_results(trial.later, trial.got) is None
     if trial.program.compare(trial.got, trial.wants[0]) is None:
         trial.causes["second"] = {}
-    old_repeats, fact = len(trial.wants) == 1, ""
-    if draws and old_repeats and repeats:
-        fact = words("experiments", "draws")
-    elif not old_repeats and repeats and not draws:
-        fact = words("experiments", "frozen")
-    elif not (old_repeats and repeats):
-        which = "the port" if old_repeats else "the old program"
-        fact = words("experiments", "not_repeated", {"which": which})
-    if fact:
+    old_repeats = len(trial.wants) == 1
+    which = {"which": "the port" if old_repeats else "the old program"}
+    name = "draws" if draws else ""
+    if not (repeats and old_repeats):
+        name = "frozen" if repeats and not draws else "not_repeated"
+    if name:
+        fact = words("experiments", name, which)
         trial.causes["draws"] = {"fact": fact}
 
 
@@ -384,10 +382,5 @@ def describe(value: Any) -> str:
     return repr(value) if plain or hasattr(value, "dtype") else ""
 
 
-EXPERIMENTS = (
-    without_jit,
-    with_64_bits,
-    reused_key,
-    compare_numbers,
-    compare_calls,
-)
+EXPERIMENTS = [without_jit, with_64_bits, reused_key]
+EXPERIMENTS += [compare_numbers, compare_calls]

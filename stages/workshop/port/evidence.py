@@ -43,12 +43,6 @@ from workshop.tracing import (
 AGAIN = 10
 LONG = 32  # the same limit, for a program that contains a loop
 LARGE = 25_000  # values in a buffer; to copy so many takes time
-# Why JAX traces again, and words of its message.
-MISSES = {
-    "fresh": "never seen function",
-    "types": "different input types",
-    "static": "",
-}
 
 
 @contextlib.contextmanager
@@ -72,10 +66,11 @@ def read_miss(text: str, folder: str) -> Iterator[dict[str, str]]:
     if not (line and name and is_own(line[1], folder)):
         return
     miss = {"line": line[1] + line[2], "name": name[1], "made": name[2]}
-    kinds = [kind for kind, words in MISSES.items() if words in text]
+    kind = "types" if "different input types" in text else "static"
+    kind = "fresh" if "never seen function" in text else kind
     change = re.search(r"\* at (.+?), now (.+) and before (.+)", text)
     what = "{0} was {2}, now {1}".format(*change.groups()) if change else ""
-    yield miss | {"kind": kinds[0], "change": what}
+    yield miss | {"kind": kind, "change": what}
 
 
 class LineTimer:
@@ -103,7 +98,9 @@ class LineTimer:
         self.seconds[self.line] += now - self.last
         if now > self.end:
             raise TimeoutError
-        caller = own_frame(frame.f_back, self.folder)
+        caller = frame.f_back
+        while caller and not is_own(caller.f_code.co_filename, self.folder):
+            caller = caller.f_back
         if event == "call" and caller and caller.f_code.co_filename == CALL:
             self.note_function(frame)
         here = caller if event == "return" and caller else frame
@@ -126,13 +123,6 @@ class LineTimer:
                 if isinstance(value, int | str) or callable(value)
             ],
         }
-
-
-def own_frame(frame: FrameType | None, folder: str) -> FrameType | None:
-    """Return the innermost frame of the user's code that led to a frame."""
-    while frame and not is_own(frame.f_code.co_filename, folder):
-        frame = frame.f_back
-    return frame
 
 
 def observe(program: Any) -> dict[str, Any]:

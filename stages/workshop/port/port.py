@@ -12,10 +12,10 @@ from typing import Annotated
 
 import tyro
 
-from workshop import sandbox, terminal
+from workshop import sandbox
 from workshop.port import advice
 from workshop.sandbox import Limits, Report
-from workshop.terminal import say, show_item, show_text
+from workshop.terminal import command, fail, say, show_item, show_text
 
 QUIET = "imports", "its result can be compared"  # shown only if they fail
 
@@ -73,9 +73,7 @@ def check_arguments(arguments: Arguments) -> None:
     for name in "rtol", "atol":
         value = getattr(arguments, name)
         if value is not None and not 0 <= value < math.inf:
-            terminal.fail(
-                f"--{name} must be at least 0, and finite, got {value}"
-            )
+            fail(f"--{name} must be at least 0, and finite, got {value}")
     sandbox.check_limits(Limits(arguments.seconds, arguments.gigabytes))
 
 
@@ -134,10 +132,8 @@ def show_limit(report: Report) -> None:
     size = report.facts.get("bytes", 0) / 1e9
     if report.broken == "gigabytes":
         least = math.ceil(6 * size + 4)
-        say(
-            f"The result takes {size:.3g} GB. To allow more memory:"
-            f" --gigabytes {least}"
-        )
+        text = f"The result takes {size:.3g} GB. To allow more memory:"
+        say(f"{text} --gigabytes {least}")
     if report.broken == "seconds":
         say("Allow more time with --seconds, or make a smaller call.")
 
@@ -161,7 +157,7 @@ def show_verdict(call: str, findings: list[dict], e: advice.Evidence) -> None:
         findings[0]["todo"] if findings else advice.words("verdicts", done)
     )
     if findings and (n := findings[0]["stage"]):
-        say(f"Stage {n} shows it: {terminal.command('stage', n)}")
+        say(f"Stage {n} shows it: {command('stage', n)}")
 
 
 def show_gain(e: advice.Evidence) -> None:
