@@ -88,9 +88,9 @@ FASTER = {"old": 2.0, "first": 9.0, "later": 1.0}
         ({"why": "It fails."}, "f()", 1, "It fails."),
         ({"broken": "gigabytes"}, "f()", 1, "--gigabytes 16"),
         ({"broken": "seconds"}, "f()", 1, "--seconds"),
-        ({"facts": DIFFERS}, "f()", 1, "Eigenvectors"),
+        ({"facts": DIFFERS, "why": "x"}, "f()", 1, "Eigenvectors"),
         ({"facts": SLOWER}, "f()", 0, "Write `import jax.numpy as jnp`"),
-        ({"facts": SLOWER}, "f()", 0, "make stage N=1"),
+        ({"facts": SLOWER, "why": "x"}, "f()", 0, "make stage N=1"),
         ({"facts": SLOWER}, "f()", 0, "2.00 times as slow"),
         ({"facts": SLOWER | {"reads": {"": 1}}}, "f()", 0, "better tool"),
         ({"facts": FASTER | {"reads": {"": 1}}}, "f()", 0, "from call 8"),
@@ -102,7 +102,9 @@ FASTER = {"old": 2.0, "first": 9.0, "later": 1.0}
 def test_what_a_program_reports_is_shown(
     new, call, status, shown, run_here, monkeypatch
 ):
-    def run_program(_, __, mode):
+    def run_within(limits, module, mode, request, **_):
+        assert json.loads(request)["call"] == call
+        assert (limits.seconds, limits.gigabytes) == (300, 9)
         report = Report(steps=["runs"], facts={"bytes": 2_000_000_000})
         if mode == "new":
             vars(report).update(new)
@@ -110,11 +112,13 @@ def test_what_a_program_reports_is_shown(
         return report
 
     monkeypatch.setenv("MAKELEVEL", "1")
-    monkeypatch.setattr(port, "run_program", run_program)
+    monkeypatch.setattr(port.sandbox, "run_within", run_within)
     path = ROOT / "stages" / "stage0_numpy.py"
-    done = run_here("port", path, path, "--call", call)
+    options = "--call", call, "--gigabytes", 9
+    done = run_here("port", path, path, *options)
     assert done.returncode == status, done
     assert "OK    runs" in done.stdout
+    assert ("FAIL" in done.stdout) == status
     assert shown in done.stdout
 
 
@@ -254,6 +258,10 @@ def test_only_the_users_files_count_as_the_users():
 
 STEP_BY_STEP = {"old": 1.0, "first": 2.0, "later": 1.0}
 STEP_BY_STEP |= {"calls": {"f": 1}, "loops": {"": 1}}
+MISS = {"kind": "fresh", "made": "a.py:1", "name": "f", "line": ""}
+TWICE = {"misses": [MISS] * 2, "later": 0.2}
+OFTEN = {"misses": [MISS] * 3, "later": 0.2}
+LOOP_OUTSIDE = {"compiling": 0.9, "eager_loop": "", "again": [MISS]}
 WIDE_STEP = {"loops": {"": 10_000}}
 WRITES = {"scatters": {"": 10_000}, "loops": {}}
 
@@ -265,6 +273,10 @@ WRITES = {"scatters": {"": 10_000}, "loops": {}}
         ({"later": 0.2}, ""),  # it is faster
         (WIDE_STEP, ""),  # each step is large
         ({"compiling": 0.9}, "compiled_again"),  # the loop is not to blame
+        (LOOP_OUTSIDE, "traced"),
+        (LOOP_OUTSIDE | {"eager_loop": "--call:1"}, "compiled_again"),
+        (TWICE, ""),
+        (OFTEN, "traced"),
         ({"eager": {"": 100}}, "one_by_one"),
         ({"eager": {"": 1000}, "small": 900}, "one_by_one.small"),
         ({"calls": {"f": 100}, "chained": {"f": 99}}, "calls.chained"),

@@ -133,20 +133,21 @@ def tracing(e: Evidence) -> Rows:
 
     Also yield advice if the first call traces a function more than twice.
     """
-    again = [] if e.eager_loop else e.again[-1:]
     line = e.eager_loop or find_most(e.eager)[0]
-    outside_jit = e.compiling and not again
-    yield outside_jit, "compiled_again", e.compiling, {"line": line}
-    for miss in again or {miss["made"]: miss for miss in e.misses}.values():
-        made = [other["made"] for other in e.again or e.misses]
+    elsewhere = e.compiling and (e.eager_loop or not e.again)
+    yield elsewhere, "compiled_again", e.compiling, {"line": line}
+    if e.eager_loop and e.again:
+        return
+    made = [miss["made"] for miss in e.again or e.misses]
+    for miss in e.again[-1:] or {m["made"]: m for m in e.misses}.values():
         times, kind = made.count(miss["made"]), f"traced.{miss['kind']}"
         values = miss | {"often": f" {times:,} times" if times > 1 else ""}
-        values["when"] = "each repeated call" if again else "the first call"
+        values["when"] = "each repeated call" if e.again else "the first call"
         values["why"] = words(kind, "why", miss)
         values["remedy"] = words(kind, "remedy")
         gain = e.later if miss["kind"] == "fresh" else e.first / 10
-        gain = e.compiling if again else gain
-        yield again or times > 2, "traced", gain, values
+        gain = e.compiling if e.again else gain
+        yield e.again or times > 2, "traced", gain, values
 
 
 def sending(e: Evidence) -> Rows:

@@ -28,7 +28,8 @@ from workshop.tracing import Recorder, Value, is_own
 SUMS = {"add", "sub", "mul", "cumsum", "reduce_sum", "dot_general"}
 SUMS |= {"reduce_prod", "cumprod"}
 LIST_METHODS = {"append", "extend", "insert"}
-FAR_LESS, SMALL = 1e-4, 1e-4  # of a difference, and a difference
+FAR_LESS = 1e-4  # times a difference
+SMALL = 1e-4  # a difference that may be allowed, whatever the values
 DRAWS = "a generator"  # how the description of a random generator begins
 NOTHING = np.zeros(0)
 
