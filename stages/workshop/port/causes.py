@@ -64,7 +64,7 @@ def find_causes(trial: Trial) -> Iterator[dict[str, dict[str, Any]]]:
     if tried:
         excluded = ", ".join(words("experiments", name) for name in tried)
         ended = "without_jit" in tried
-        hint = "" if ended else words("experiments", "unfinished")
+        hint = "" if ended else f" {words('experiments', 'unfinished')}"
         trial.causes["unknown"] = {"tried": excluded, "hint": hint}
         yield trial.causes
 
