@@ -73,6 +73,7 @@ def test_a_good_port_leaves_nothing_to_do(tmp_path):
         WORKSHOP, "port", "old.py", "new.py", *call, cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "OK    same result (float32 for float64)" in done.stdout
     assert "OK    same at the second call" in done.stdout
     assert "nothing" in done.stdout.partition("What next?")[2]
 
@@ -130,12 +131,19 @@ def test_each_step_of_a_port_has_its_finding(name, compare):
     assert name in names or (name, names) == ("done", [])
 
 
-@pytest.mark.parametrize(("name", "grows"), [("done", 0), ("unrolled", 1)])
-def test_a_larger_call_shows_whether_a_loop_is_unrolled(name, grows, compare):
+@pytest.mark.parametrize(
+    ("name", "grows", "static"),
+    [("done", 0, None), ("one_by_one", 1, ["num_steps"])],
+)
+def test_a_larger_call_shows_whether_a_loop_is_unrolled(
+    name, grows, static, compare
+):
     new = FINDINGS["step"] + FINDINGS["ports"][name]
     larger = CALL.replace("12", "13")
-    few, many = compare(OLD, new, CALL, "x = np.ones(9)", larger)["grows"]
+    facts = compare(OLD, new, CALL, "x = np.ones(9)", larger)
+    few, many = facts["grows"]
     assert (0 < few < many) == grows
+    assert facts["function"].get("static") == static  # jit needs it
 
 
 @pytest.mark.parametrize("name", CAUSES)
@@ -293,6 +301,12 @@ WRITES = {"scatters": {"": 10_000}, "loops": {}}
 def test_the_first_advice_follows_from_times_and_counts(changed, name):
     findings = advise(make_evidence(STEP_BY_STEP | changed))
     assert [finding["name"] for finding in findings][:1] == [name] * bool(name)
+
+
+def test_the_function_to_jit_is_named_with_its_static_arguments():
+    facts = {"eager": {"": 9}, "function": {"name": "f", "static": ["n"]}}
+    (finding,) = advise(make_evidence(facts))
+    assert "`f` (with static_argnames=['n'])" in finding["todo"]
 
 
 def test_time_outside_is_given_to_a_line_but_not_to_a_short_call():
