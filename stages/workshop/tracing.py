@@ -16,11 +16,7 @@ from typing import Any
 
 import jax
 from jax.core import Trace, Tracer, eval_context
-from jax.extend.core import (
-    ClosedJaxpr,
-    jaxprs_in_params,
-    set_current_trace,
-)
+from jax.extend.core import ClosedJaxpr, jaxprs_in_params, set_current_trace
 from jax.extend.source_info_util import current
 
 from workshop.errors import STANDARD_LIBRARY

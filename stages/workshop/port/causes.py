@@ -31,7 +31,6 @@ LIST_METHODS = {"append", "extend", "insert"}
 FAR_LESS = 1e-4  # times a difference
 SMALL = 1e-4  # a difference that may be allowed, whatever the values
 DRAWS = "a generator"  # how the description of a random generator begins
-NOTHING = np.zeros(0)
 
 
 @dataclasses.dataclass
@@ -231,7 +230,7 @@ def as_numbers(array: Any) -> np.ndarray:
     """Return an array as a NumPy array; return no values for random keys."""
     dtype = getattr(array, "dtype", jax.dtypes.extended)
     key = jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
-    return NOTHING if key else np.asarray(array)
+    return np.zeros(0) if key else np.asarray(array)
 
 
 def find_events(

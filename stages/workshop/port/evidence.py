@@ -18,11 +18,7 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.extend.core import (
-    jaxpr_as_fun,
-    jaxprs_in_params,
-    set_current_trace,
-)
+from jax.extend.core import jaxpr_as_fun, jaxprs_in_params, set_current_trace
 
 from workshop.port.advice import QUICK, find_most
 from workshop.sandbox import CALL
@@ -136,7 +132,7 @@ def observe(program: Any) -> dict[str, Any]:
             program.call(observer=timer)
     counted = "calls", "chained", "eager", "eager_loop", "reads", "small"
     facts = {name: getattr(sent, name) for name in counted}
-    facts |= {"function": timer.function}
+    facts["function"] = timer.function
     facts |= divide_time(timer.seconds, sent.seconds)
     return facts | look_inside(sent.programs, program.folder)
 
