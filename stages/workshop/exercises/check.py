@@ -8,7 +8,6 @@ file does.
 
 import os
 import tempfile
-import textwrap
 from pathlib import Path
 
 from workshop.devices import stray_variables
@@ -110,10 +109,6 @@ def show_report(task: Task, report: Report) -> None:
     show_item("FAIL", last)
     print()
     show_text(report.why)
-    if report.printed:
-        print()
-        say("The last lines that the file printed:")
-        show_text(textwrap.indent(report.printed, "    "))
 
 
 def congratulate(task: Task) -> None:

@@ -29,7 +29,7 @@ from workshop.errors import ErrorRow, explain_error
 from workshop.exercises import expect
 from workshop.exercises.expect import NotYet
 from workshop.exercises.tasks import Task, find_tasks, read_texts, unfold
-from workshop.sandbox import import_file, report
+from workshop.sandbox import import_file
 from workshop.stages import failure, find_stages, stage_before
 
 NUM_STEPS = 9  # of the calls whose loops are examined
@@ -431,7 +431,3 @@ def fewer_messages(module: ModuleType) -> str:
         require(sent < math.inf, "unknown_count")
         require(sent <= most, "many_messages", **found)
     return f"each device sends {sent} messages in {num_steps} steps"
-
-
-if __name__ == "__main__":
-    report(work, tracing.describe_compilation)

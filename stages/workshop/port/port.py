@@ -7,7 +7,6 @@ import math
 import os
 import sys
 import tempfile
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,9 +197,6 @@ def show_steps(report: Report) -> None:
     if "differs" in facts:
         say("(got: the port; want: the old program)")
     show_limit(report)
-    if report.why and report.printed:
-        print("\nThe last lines that were printed:")
-        show_text(textwrap.indent(report.printed, "    "))
 
 
 def show_limit(report: Report) -> None:

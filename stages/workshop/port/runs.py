@@ -36,12 +36,11 @@ from workshop.port.results import (
     find_tolerance,
     flatten,
 )
-from workshop.sandbox import CALL, report
+from workshop.sandbox import CALL
 from workshop.tracing import (
     cache_misses,
     count_compilations,
     count_equations,
-    describe_compilation,
     own_frame,
 )
 
@@ -266,7 +265,3 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     if isinstance(error, TypeError) and re.search(form, str(error)):
         text += words("not_given", "says", values)
     return text.rstrip()
-
-
-if __name__ == "__main__":
-    report(work, describe_compilation)
