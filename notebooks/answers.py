@@ -53,7 +53,7 @@ def explain(error: Exception, answer: Any) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.line for f in frames if code and f.filename == code.co_filename]
     where = f" in this line:\n    {lines[-1]}" if lines else ""
-    return f"it fails{where}\n{describe(error, lambda row: False)}"
+    return f"it fails{where}\n{describe(error)}"
 
 
 def check_function(
@@ -72,23 +72,12 @@ def check_function(
     def examine(function: Any) -> str:
         for call, args in calls.items():
             got = function(*args)
-            require_one_array(got, call)
+            expect.one_array(got, call)
             compare(got, want(*jax.device_get(args)), call)
         also(function)
         return comment
 
     return answer_check(examine)
-
-
-def require_one_array(got: Any, call: str) -> None:
-    """Raise NotYet for None, and for a tuple of arrays."""
-    expect.result(got, call)
-    expect.that(
-        not isinstance(got, tuple | list),
-        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
-        " a pair: the last carry and the records.)",
-        "array",
-    )
 
 
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:

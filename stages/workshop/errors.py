@@ -9,7 +9,6 @@ import linecache
 import re
 import sysconfig
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,16 +85,9 @@ def read_source(error: BaseException) -> str:
     return "\n".join(source)
 
 
-def explain_error(
-    error: BaseException,
-    path: Path,
-    is_known: Callable[[ErrorRow], bool] = lambda row: False,
-) -> str:
-    """Return the user's line that failed, the message, and a remedy.
-
-    If is_known returns true for a row, the row's remedy is left out.
-    """
-    message = describe(error, is_known)
+def explain_error(error: BaseException, path: Path) -> str:
+    """Return the user's line that failed, the message, and a remedy."""
+    message = describe(error)
     if isinstance(error, SyntaxError) and error.filename == str(path):
         number, where = error.lineno, ""
     else:
@@ -109,9 +101,7 @@ def explain_error(
     return f"{show_path(path)}, line {number}{where}:\n    {line}\n{message}"
 
 
-def describe(
-    error: BaseException, is_known: Callable[[ErrorRow], bool]
-) -> str:
+def describe(error: BaseException) -> str:
     """Return an error's type, its message's first paragraph, and a remedy."""
     if type(error) in SCRIPT_ERRORS:
         return f"{SCRIPT_ERRORS[type(error)]} {MAIN_GUARD}"
@@ -122,7 +112,7 @@ def describe(
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if row is None or is_known(row):
+    if row is None:
         return message
     see = f"\nSee {row.stage}." if row.stage else ""
     return (

@@ -44,6 +44,17 @@ def result(got: Any, call: str) -> None:
     that(got is not None, reason, "none")
 
 
+def one_array(got: Any, call: str) -> None:
+    """Raise NotYet for None, three dots, and a tuple or list of arrays."""
+    result(got, call)
+    that(
+        not isinstance(got, tuple | list),
+        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
+        " a pair: the last carry and the records.)",
+        "array",
+    )
+
+
 def tuple_of(got: Any, names: str, call: str) -> None:
     """Raise NotYet unless a function returned one value for each name."""
     result(got, call)
