@@ -444,7 +444,7 @@ print(f"{by_message / by_halo:.0f} times as fast as stage 9")
 # do so? How large is each device's part of the result?
 
 # %%
-inspect("9", "10", width=1024, num_steps=64)
+inspect("9", "10", call="simulate(110, 1024, 64)")
 
 # %% [markdown]
 # ## On paper
