@@ -22,46 +22,29 @@ def work(tell, path):
     import_file(path)
     tell(found="all")
 """
-# A program that uses the sandbox. A test kills this program.
-PARENT = """
-import os, sys
-from pathlib import Path
-from workshop.sandbox import Limits, run_within
-
-module, *paths = sys.argv[1:]
-path, folder = map(Path, paths)
-run_within(
-    Limits(999), module, path=path, folder=folder, environment={**os.environ}
-)
+# Start a process that sleeps, and write a file with the two process numbers.
+START = """
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"])
+with open("part", "w") as file:
+    file.write(f"{os.getpid()} {child.pid}")
+os.replace("part", "pids")
 """
-SLEEP = "import subprocess, sys; child = subprocess.Popen("
-SLEEP += "[sys.executable, '-c', 'import time; time.sleep(100)'])\n"
-NOTE = "import os; note = open('part', 'w')\n"
-NOTE += "note.write(f'{os.getpid()} {child.pid}'); note.close()\n"
-NOTE += "os.replace('part', 'pids')\n"
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Return the folder for the reports, beside the worker."""
-    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
-    folder = tmp_path / "reports"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def run_file(folder, tmp_path):
+def run_file(tmp_path):
     """Run a file with this text within limits; return the report."""
+    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
 
-    def run_file(text, name="attempt.py", **limits):
-        path = tmp_path / name
+    def run_file(text, **limits):
+        path = tmp_path / "größe.py"
         path.write_text(text, encoding="utf-8")
         return run_within(
             Limits(**limits),
             "worker",
             path=path,
-            folder=folder,
+            folder=tmp_path,
             environment=os.environ | {"PYTHONPATH": str(tmp_path)},
             cwd=tmp_path,
         )
@@ -111,7 +94,7 @@ def test_a_file_may_end_python(run_file):
 def test_a_broken_limit_is_named_with_the_line_of_the_file(
     text, limits, shown, run_file
 ):
-    report = run_file(text, "größe.py", **limits)
+    report = run_file(text, **limits)
     assert report.broken == next(iter(limits))
     assert report.facts == {}
     for part in shown:
@@ -134,27 +117,22 @@ def test_a_module_that_cannot_start_does_not_return_an_old_report(
 
 @NOT_ON_WINDOWS
 def test_what_the_file_has_started_ends_with_it(run_file, tmp_path):
-    run_file(SLEEP + NOTE)
+    run_file(START)
     pids = map(int, (tmp_path / "pids").read_text().split())
     assert wait_for(lambda: all(map(has_ended, pids)))
 
 
 @NOT_ON_WINDOWS
-def test_a_process_and_what_it_has_started_ends_with_its_parent(
-    folder, tmp_path
-):
-    """Kill the parent while the process is still importing its module."""
-    slow = tmp_path / "slow.py"
-    wait = "import time; time.sleep(100)\n"
-    slow.write_text(f"{SLEEP}{NOTE}{wait}", encoding="utf-8")
-    paths = os.pathsep.join([str(DOOR.parent), str(tmp_path)])
-    process = start_python(
-        *("-c", PARENT, "slow", slow, folder),
-        env={"PYTHONPATH": paths},
-        cwd=tmp_path,
+def test_nothing_stays_if_the_command_is_killed(tmp_path):
+    path, temporary = tmp_path / "attempt.py", tmp_path / "temporary"
+    path.write_text(
+        f"import os; os.chdir({str(tmp_path)!r})\n{START}while 1: 1"
     )
+    temporary.mkdir()
+    where = {"TMPDIR": str(temporary)}
+    process = start_python(DOOR, "check", 5, path, env=where)
     pids = wait_for(lambda: (tmp_path / "pids").read_text().split())
     process.kill()
     process.communicate()
     assert wait_for(lambda: all(map(has_ended, map(int, pids))))
-    assert not folder.exists()
+    assert not list(temporary.iterdir())
