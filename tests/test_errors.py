@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scipy.ndimage import gaussian_filter
 
-from support import STAGES, import_stage, run_python
+from support import import_stage
 from workshop.errors import ROWS, TABLE, find_row
 
 
@@ -183,8 +183,3 @@ def test_every_error_is_the_one_that_users_get(row, provoke):
         provoke()
     assert row.type in [kind.__name__ for kind in type(caught.value).__mro__]
     assert find_row(caught.value) is row
-
-
-def test_a_python_without_our_packages_is_the_last_row():
-    done = run_python("-S", STAGES[0])
-    assert f"{ROWS[-1].type}: {ROWS[-1].keyword}" in done.stderr
