@@ -123,7 +123,7 @@ def test_an_error_is_explained_line_by_line(own, run_here):
     assert "TracerIntegerConversionError" in done.stderr
     assert done.stderr.count("\n") > 3
     done = run_here("inspect", own, "--call", "nothing(3)")
-    assert "look_up(x), fail(n)" in done.stderr
+    assert "helper, look_up, fail" in done.stderr
 
 
 @pytest.mark.parametrize(

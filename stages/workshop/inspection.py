@@ -1,11 +1,8 @@
 """Show what JAX records and XLA compiles for a call, as a table or in full."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import functools
-import inspect as reflection
 import linecache
 import math
 import os
@@ -42,9 +39,9 @@ MEANINGS = {
     "  gather": "looks up by index",
     "  scatter-add": "adds up by index",
     "  scan": "a loop, its body counted once",
-    "  iterations": "of the scans, the outer one first",
+    "  iterations": "of the scans, outermost first",
     "  ppermute": "sends to another device",
-    "constants": "bytes of arrays that it closes over",
+    "constants": "bytes of arrays it closes over",
     "  largest": "the largest of these arrays",
     "HLO instructions": "what XLA made of it: --hlo",
     "  fusion": "many operations in one pass",
@@ -54,7 +51,7 @@ MEANINGS = {
     "  custom-call": "a library function",
     "  collective-permute": "sends to another device",
     "  in place": "buffer of a loop, never copied",
-    "  copied": "buffer of a loop, copied each time",
+    "  copied": "buffer of a loop, copied",
     "memory: argument": "bytes, on each device",
     "memory: output": "bytes of the result",
     "memory: temp": "bytes needed while it runs",
@@ -169,7 +166,7 @@ def explained(path: Path, module: dict[str, Any]) -> Iterator[None]:
 def name_jitted(module: dict[str, Any]) -> str:
     """Return a sentence that names the jitted functions of a file."""
     found = [
-        f"{name}({', '.join(reflection.signature(value).parameters)})"
+        name
         for name, value in module.items()
         if getattr(value, "__module__", "") == module["__name__"]
         and hasattr(value, "trace")
@@ -214,10 +211,33 @@ def show_table(inspected: list[Inspected], call: str) -> None:
     versions = f"jax {jax.__version__}, {jax.default_backend()}"
     say(f"{files}: {call}; {versions}")
     rows = make_rows(inspected)
-    print_rows(rows)
+    for row in rows:
+        say(row)
     free = terminal_size()[1] - 4 - len(rows)
     for one in inspected:
         show_lines(one, free // len(inspected) - 1)
+
+
+def make_rows(inspected: list[Inspected]) -> list[str]:
+    """Return the rows of the table that have a value for any program."""
+    found = [describe(one) for one in inspected]
+    rows = []
+    if len(inspected) > 1:
+        rows.append(make_row("", [one.path.stem[:12] for one in inspected]))
+    for name, meaning in MEANINGS.items():
+        values = [values.get(name, 0) for values in found]
+        if any(values):
+            rows.append(make_row(name, values, meaning))
+    return rows
+
+
+def make_row(name: str, values: list[int | str], meaning: str = "") -> str:
+    """Return a row of the table."""
+    row = f"{name:20}"
+    for value in values:
+        text = f"{value:,}" if isinstance(value, int) else value
+        row += f"  {text:>12}"
+    return f"{row}  {meaning}"
 
 
 def show_lines(one: Inspected, most: int) -> None:
@@ -226,35 +246,6 @@ def show_lines(one: Inspected, most: int) -> None:
     for line, count in count_lines(one.jaxpr, one.path).most_common(most):
         code = linecache.getline(str(one.path), line).strip()
         show_text(f"{count:9,}  line {line}: {code}")
-
-
-def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
-    """Return the rows of the table that have a value for any program."""
-    found = [describe(one) for one in inspected]
-    rows: list[list[Any]] = []
-    if len(inspected) > 1:
-        rows.append(["", *(one.path.stem[:12] for one in inspected), ""])
-    for name, meaning in MEANINGS.items():
-        values = [values.get(name, 0) for values in found]
-        if any(values):
-            rows.append([name, *values, meaning])
-    return rows
-
-
-def print_rows(rows: list[list[Any]]) -> None:
-    """Print a table; cut each line to the screen's width, at least to 80."""
-    columns, _ = terminal_size()
-    texts = [
-        [f"{cell:,}" if isinstance(cell, int) else cell for cell in row]
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for name, *values, meaning in texts:
-        line = name.ljust(widths[0])
-        for value, width in zip(values, widths[1:-1], strict=True):
-            line += f"  {value:>{width}}"
-        line = f"{line}  {meaning}".rstrip()
-        say(line[: max(columns, 80)])
 
 
 def describe(one: Inspected) -> dict[str, int | str]:
