@@ -19,6 +19,7 @@ from support import (
 )
 from workshop import tracing
 from workshop.compare import CASES, explain_difference, load_reference
+from workshop.errors import explain_error
 from workshop.exercises import checks, commands
 from workshop.exercises.commands import make_exercise
 from workshop.exercises.expect import NotYet
@@ -85,13 +86,13 @@ def examine_source(number, source, folder):
         patch.setattr(checks, "CASES", CASES[:3])
         try:
             checks.run_checks(task, path, steps.append)
+        except NotYet as reason:
+            key, why = reason.key, str(reason)
         except (Exception, SystemExit) as error:
-            key = type(error.__cause__ or error).__name__
-            if isinstance(error, NotYet):
-                key = error.key
-            why = checks.explain(error, path)
-            return names.get(steps[-1], steps[-1]), key, why
-    return "passes", "", ""
+            key, why = type(error).__name__, explain_error(error, path)
+        else:
+            return "passes", "", ""
+    return names.get(steps[-1], steps[-1]), key, why
 
 
 def test_there_is_an_exercise_for_every_stage_that_can_be_solved():

@@ -89,16 +89,21 @@ def explain_error(error: BaseException, path: Path) -> str:
     """Return the user's line that failed, the message, and a remedy."""
     message = describe(error)
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        number, where = error.lineno, ""
+        number, function = error.lineno, ""
     else:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename == str(path)]
         if not own:
             return message
-        number = own[-1].lineno
-        where = f", in {own[-1].name}".replace(", in <module>", "")
+        number, function = own[-1].lineno, own[-1].name
+    return f"{show_line(path, number, function)}\n{message}"
+
+
+def show_line(path: Path, number: int, function: str) -> str:
+    """Return a line of a file, and before it the number and the function."""
+    where = f", in {function}" if function not in ("", "<module>") else ""
     line = linecache.getline(str(path), number).strip()
-    return f"{show_path(path)}, line {number}{where}:\n    {line}\n{message}"
+    return f"{show_path(path)}, line {number}{where}:\n    {line}"
 
 
 def describe(error: BaseException) -> str:

@@ -138,29 +138,21 @@ def find_file(name: str) -> Path:
 def compile_call(path: Path, call: str, setup: str) -> Inspected:
     """Trace and compile a call of a jitted function of the file."""
     module: dict[str, Any] = {}
-    with explained(path, module):
+    try:
         module |= vars(import_file(path))
         function, args, kwargs = evaluate(call, setup, {"np": np, **module})
-    if not hasattr(function, "trace"):
-        fail(f"{call} calls no jitted function. {name_jitted(module)}")
-    with explained(path, module):
+        if not hasattr(function, "trace"):
+            fail(f"{call} calls no jitted function. {name_jitted(module)}")
         traced, tracing = time_call(function.trace, *args, **kwargs)
         compiled, compiling = time_call(lambda: traced.lower().compile())
-    run = functools.partial(function, *args, **kwargs)
-    return Inspected(path, run, traced.jaxpr, compiled, tracing + compiling)
-
-
-@contextlib.contextmanager
-def explained(path: Path, module: dict[str, Any]) -> Iterator[None]:
-    """If the block raises an error, explain it and exit with status 1."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         for line in explain_error(error, path).splitlines():
             say(line, sys.stderr)
         if module:
             say(name_jitted(module), sys.stderr)
         sys.exit(1)
+    run = functools.partial(function, *args, **kwargs)
+    return Inspected(path, run, traced.jaxpr, compiled, tracing + compiling)
 
 
 def name_jitted(module: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ import faulthandler
 import functools
 import importlib.util
 import json
-import linecache
 import os
 import re
 import shutil
@@ -30,8 +29,9 @@ from typing import IO, Any, NoReturn
 
 import psutil
 
+from workshop.errors import show_line
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import command, fail, show_path, terminal_size
+from workshop.terminal import command, fail, terminal_size
 
 CALL = "--call"  # used as the file name of the code in this option
 LARGEST = 86_400  # the largest value of each limit: a day, if in seconds
@@ -93,38 +93,35 @@ def run_within(
     (folder / REPORT).unlink(missing_ok=True)
     words = [os.getpid(), module, *arguments, path, folder]
     words += dataclasses.astuple(limits)
-    status = run_to_end(
-        [sys.executable, "-P", "-c", START, *map(str, words)],
-        env=add_variables(environment),
-        cwd=cwd,
-    )
+    words = [sys.executable, "-P", "-c", START, *map(str, words)]
+    status = run_to_end(words, environment, cwd)
     return read_report(folder / REPORT, limits, status, path)
 
 
-def add_variables(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment with the variables that a child process needs.
+def run_to_end(
+    words: list[str], environment: dict[str, str], cwd: Path | None
+) -> int:
+    """Run a command without input and output; return its exit status.
 
-    With these variables, the child can import the workshop, can print any
-    character, and draws pictures that fit our terminal.
+    The child can import the workshop, and print any character. Pictures that
+    it draws fit our terminal.
     """
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
-    return environment | {
+    environment = environment | {
         "COLUMNS": str(terminal_size()[0]),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-
-
-def run_to_end(words: list[str], **options: Any) -> int:
-    """Run a command without input and output; return its exit status."""
     sys.stdout.flush()
+    null = subprocess.DEVNULL
     process = subprocess.Popen(
         words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdin=null,
+        stdout=null,
+        stderr=null,
+        env=environment,
+        cwd=cwd,
         start_new_session=True,
-        **options,
     )
     try:
         return process.wait()
@@ -194,9 +191,7 @@ def find_line(stopped: str, path: Path) -> str:
     escaped = str(path.resolve()).encode("ascii", "backslashreplace").decode()
     for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', stopped):
         if match[1] == escaped:
-            line = linecache.getline(str(path), int(match[2])).strip()
-            where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
-            return f"{where}:\n    {line}"
+            return show_line(path, int(match[2]), match[3])
     return ""
 
 

@@ -39,46 +39,35 @@ STEPS, REASONS = read_texts()["steps"], read_texts()["reasons"]
 MISTAKES = read_texts()["mistakes"]
 
 
-class Failed(Exception):
-    """A call failed; `__cause__` is the error that it raised."""
-
-
 # The functions that run the checks.
 def work(tell: Callable[..., None], number: str, path: Path) -> None:
     """Run the checks of an exercise, and report each step and the outcome."""
     task = find_tasks()[int(number)]
     try:
         tell(fact=run_checks(task, path, lambda step: tell(step=step)))
+    except NotYet as reason:
+        tell(why=str(reason))
     except BaseException as error:
-        tell(why=explain(error, path))
+        tell(why=explain_error(error, path))
 
 
 def run_checks(task: Task, path: Path, begin: Callable[[str], None]) -> str:
     """Run all steps; return the sentence of the last check, or "".
 
     `begin` is called with the name of each step. The first step that fails
-    raises NotYet, Failed or the attendee's error.
+    raises NotYet or the attendee's error.
     """
     begin("imports")
     module = import_file(path)
     begin("runs")
     simulate = get_function(module, "simulate")
-    with in_call("simulate", *CASES[0]):
+    with in_call(module, "simulate", *CASES[0]):
         simulate(*CASES[0])
     for name in task.checks:
         begin(STEPS[name])
         check = globals()[name]  # a function below, named in tasks.toml
         found = check(module)
     return found or ""
-
-
-def explain(error: BaseException, path: Path) -> str:
-    """Return a text that says why a solution does not pass."""
-    if isinstance(error, NotYet):
-        return str(error)
-    if isinstance(error, Failed):
-        return f"{error}\n{explain_error(error.__cause__, path)}"
-    return explain_error(error, path)
 
 
 def require(condition: Any, key: str, **values: Any) -> None:
@@ -100,15 +89,16 @@ def get_function(module: ModuleType, name: str) -> Callable:
 
 
 @contextlib.contextmanager
-def in_call(name: str, *arguments: Any) -> Iterator[None]:
-    """Put the call in front of the message if the block raises an error."""
+def in_call(module: ModuleType, name: str, *arguments: Any) -> Iterator[None]:
+    """If the block raises an error, raise NotYet with the call in front."""
     call = f"{name}({', '.join(map(str, arguments))})"
     try:
         yield
     except NotYet as reason:
         raise NotYet(f"{call}\n{reason}", reason.key) from None
     except Exception as error:
-        raise Failed(call) from error
+        why = explain_error(error, Path(module.__file__))
+        raise NotYet(f"{call}\n{why}", type(error).__name__) from None
 
 
 # Below are the checks, and the functions that they use. No code here calls a
@@ -127,7 +117,7 @@ def compare_calls(
     """Call a function as the harness does, and compare what it returns."""
     function = get_function(module, name)
     for case in cases:
-        with in_call(name, *case):
+        with in_call(module, name, *case):
             result = function(*case)
             expect.one_array(result, "The result")
             compare(result, case)
@@ -149,21 +139,19 @@ def compare_states(states: Any, case: Case) -> None:
 
 
 def name_mistake(states: np.ndarray, case: Case) -> str | None:
-    """Return the name of the known mistake that gives these wrong states.
+    """Return the name of a known mistake that gives these wrong states.
 
-    Return None if no known mistake gives these states, or if several do. Also
-    return None if the case is so small that an unknown mistake may give the
-    same states by chance.
+    Return None if no known mistake gives them. Also return None if the case is
+    so small that an unknown mistake may give the same states by chance.
     """
     _, width, num_steps = case
     if min(width, num_steps) < 8:
         return None
-    named = []
     for name, edit in MISTAKES.items():
         wrong = load_reference(edit["old"], edit["new"])
         if np.array_equal(states, wrong.simulate(*case)):
-            named.append(name)
-    return named[0] if len(named) == 1 else None
+            return name
+    return None
 
 
 # Exercise 2: a JAX array, made by JAX.
@@ -349,7 +337,7 @@ def share_on_each_device(module: ModuleType) -> None:
     for width, asked in ((192, available), (96, available // 2), (6, None)):
         case = (30, width, 90)
         call = partial(module.simulate, *case, num_devices=asked)
-        with in_call("simulate", *case, f"num_devices={asked}"):
+        with in_call(module, "simulate", *case, f"num_devices={asked}"):
             states = call()
             sent = tracing.primitives(expect.program(call))
             gathers = any(name.startswith("all_gather") for name in sent)

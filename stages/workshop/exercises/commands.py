@@ -113,10 +113,8 @@ def check(n: int, path: Path | None = None, /) -> int:
 
 def examine(task: Task, path: Path) -> Report:
     """Check a file on CPU devices, without the user's settings for JAX."""
-    environment = dict(os.environ)
-    for name in stray_variables():
-        del environment[name]
-    environment.pop("PYTHONPATH", None)
+    left_out = {*stray_variables(), "PYTHONPATH"}
+    environment = {k: v for k, v in os.environ.items() if k not in left_out}
     environment["JAX_PLATFORMS"] = "cpu"
     environment["JAX_NUM_CPU_DEVICES"] = str(NUM_DEVICES)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -135,12 +133,11 @@ def show_report(task: Task, report: Report) -> None:
     *right, last = report.steps
     for step in right:
         show_item("OK", step)
+    show_item("FAIL" if report.why else "OK", last)
     if report.why:
-        show_item("FAIL", last)
         print()
         show_text(report.why)
         return
-    show_item("OK", last)
     if report.facts["fact"]:
         show_item("", report.facts["fact"])
     congratulate(task)
