@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -106,7 +105,7 @@ def slow_unless(is_fast, value, name):
 
 
 @pytest.mark.parametrize(
-    "number", [slow_unless(n < 10, n, str(n)) for n in TASKS]
+    "number", [slow_unless(n < 9, n, str(n)) for n in TASKS]
 )
 def test_the_exercise_as_handed_out_fails_at_what_it_is_about(
     number, tmp_path
@@ -123,7 +122,9 @@ def test_the_exercise_as_handed_out_fails_at_what_it_is_about(
 @pytest.mark.parametrize(
     "attempt",
     [
-        slow_unless(a.number in (4, 5), a, f"{a.number}: {a.name}")
+        slow_unless(
+            a.number == 5 or a.key == "static_rule", a, f"{a.number}: {a.name}"
+        )
         for a in ATTEMPTS
     ],
 )
@@ -146,14 +147,12 @@ def test_every_check_and_every_reason_has_an_attempt():
     assert all(right.count(number) >= 3 for number in TASKS)
 
 
-def test_a_mistake_is_named_where_it_is_told_from_others():
-    edit = MISTAKES["no_live_cell"]
-    right, lost = load_reference(), load_reference(edit["old"], edit["new"])
-    inverted = 1 - right.simulate(*CASES[0])
-    assert checks.name_mistake(inverted, CASES[0]) is None
+def test_a_mistake_is_named_only_where_chance_is_excluded():
+    edit, small = MISTAKES["no_live_cell"], (30, 5, 7)
+    lost = load_reference(edit["old"], edit["new"])
     nothing = lost.simulate(*CASES[0])
     assert checks.name_mistake(nothing, CASES[0]) == "no_live_cell"
-    small = (30, 5, 7)
+    assert checks.name_mistake(1 - nothing, CASES[0]) is None
     assert checks.name_mistake(lost.simulate(*small), small) is None
 
 
@@ -198,10 +197,9 @@ def test_the_first_mismatch_is_a_picture(tmp_path):
     assert "\n  row 17 #.####" in why
 
 
-@pytest.mark.parametrize("columns", [80, 40])
 @pytest.mark.parametrize("cell", [0, 50, 99])
-def test_a_picture_fits_wherever_the_wrong_cell_is(cell, columns, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(columns))
+def test_a_picture_fits_wherever_the_wrong_cell_is(cell, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     expected = np.zeros((3, 100), dtype=np.uint8)
     expected[0, cell - 1] = 1
     states = expected.copy()
@@ -209,7 +207,7 @@ def test_a_picture_fits_wherever_the_wrong_cell_is(cell, columns, monkeypatch):
     message, *picture = explain_difference(states, expected).splitlines()
     assert "row 1, " in message
     assert "neighborhood 1 0 0 is entry 4 " in message
-    assert max(map(len, picture)) <= columns
+    assert max(map(len, picture)) <= 40
     marks = [i for i, c in enumerate(picture[-1]) if c == "^"]
     assert [picture[2][i] for i in marks] == ["#", "."]
 
@@ -249,12 +247,6 @@ def test_a_file_that_cannot_be_checked_is_refused(name, run_here):
 def test_a_jax_that_hides_its_programs_is_not_the_attendees_mistake(
     monkeypatch,
 ):
-    def double(x):  # one operation, which JAX compiles by itself
-        return x * 2
-
-    x = jnp.ones(1013)
-    assert tracing.largest_compiled(double, x) is not None
-    assert tracing.largest_compiled(double, x) is None  # nothing to compile
     monkeypatch.setattr(tracing, "find_program", lambda frame: None)
     with pytest.raises(RuntimeError, match=re.escape(jax.__version__)):
-        tracing.largest_compiled(jax.jit(double), x)
+        tracing.largest_compiled(jax.jit(lambda x: x * 2), 3)
