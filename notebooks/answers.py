@@ -72,12 +72,23 @@ def check_function(
     def examine(function: Any) -> str:
         for call, args in calls.items():
             got = function(*args)
-            expect.one_array(got, call)
+            require_one_array(got, call)
             compare(got, want(*jax.device_get(args)), call)
         also(function)
         return comment
 
     return answer_check(examine)
+
+
+def require_one_array(got: Any, call: str) -> None:
+    """Raise NotYet for None, and for a tuple of arrays."""
+    expect.result(got, call)
+    expect.that(
+        not isinstance(got, tuple | list),
+        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
+        " a pair: the last carry and the records.)",
+        "array",
+    )
 
 
 def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))
 
-from workshop.terminal import back_up, fail
+from workshop.terminal import fail
 
 NOTEBOOKS = Path(__file__).resolve().parent
 ROOT = NOTEBOOKS.parent
@@ -29,10 +29,18 @@ def copy_notebooks(folder: Path, *, again: bool = False) -> None:
     for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
         copy = folder / notebook.name
         if copy.exists() and again:
-            print(f"renamed your copy to {folder.name}/{back_up(copy).name}")
+            print(f"renamed your copy to {folder.name}/{keep(copy).name}")
         if not copy.exists():
             shutil.copyfile(notebook, copy)
             print(f"wrote {folder.name}/{copy.name}")
+
+
+def keep(path: Path) -> Path:
+    """Rename a file to an unused name, and return its new path."""
+    number = 1
+    while (kept := path.with_stem(f"{path.stem}.{number}")).exists():
+        number += 1
+    return path.rename(kept)
 
 
 def start_lab(options: list[str]) -> None:

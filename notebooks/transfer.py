@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import gray_scott as reference
-from answers import answer_check, require_gradient
+from answers import answer_check, require_gradient, require_one_array
 from workshop.exercises import expect
 
 SPOTS = 0.03, 0.061  # feed and kill
@@ -281,7 +281,7 @@ def check_grow_all(grow_all: Any) -> str:
     want = [run_reference(start, feed, kill, 0, 30)[1] for kill, feed in each]
     want = np.reshape(want, (3, 2, *start[0].shape))
     got, call = grow_all(*start, feeds[:2], kills, 30), "3 kills, 2 feeds"
-    expect.one_array(got, call)
+    require_one_array(got, call)
     expect.numbers(got, want, call, "kill, feed, row, column")
     calls = {f"{n} feeds": (*start, feeds[:n], kills, 30) for n in (2, 8)}
     expect.no_growth(grow_all, calls)
@@ -295,7 +295,7 @@ def check_find_feed(find_feed: Any) -> str:
     for feed in (0.03, 0.05, 0.042):
         seen = run_reference(start, feed, kill, 0, 100)[1]
         got = find_feed(*start, jax.numpy.asarray(seen))
-        expect.one_array(got, f"feed {feed}")
+        require_one_array(got, f"feed {feed}")
         expect.that(
             abs(float(got) - feed) < 0.01 * feed,
             f"for feed {feed} it returns {float(got):.4f}. If the error grows,"

@@ -183,14 +183,6 @@ def write_asked(path: Path, content: str | bytes) -> None:
         fail(f"{path} cannot be written: {reason}", status=1)
 
 
-def back_up(path: Path) -> Path:
-    """Rename a file to an unused name, and return its new path."""
-    number = 1
-    while (backup := path.with_stem(f"{path.stem}.{number}")).exists():
-        number += 1
-    return path.rename(backup)
-
-
 def parse(
     command: Callable,
     description: str | None = None,

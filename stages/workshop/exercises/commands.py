@@ -31,7 +31,6 @@ from workshop.stages import (
     strip_docstring,
 )
 from workshop.terminal import (
-    back_up,
     command,
     fail,
     say,
@@ -87,6 +86,14 @@ def make_exercise(task: Task) -> str:
     for name in ("check", "hint", "run"):
         docstring += f"    {command(name, task.number)}\n"
     return f'"""{docstring}"""\n\n{strip_docstring(before)}'
+
+
+def back_up(path: Path) -> Path:
+    """Rename a file to an unused name, and return its new path."""
+    number = 1
+    while (backup := path.with_stem(f"{path.stem}.{number}")).exists():
+        number += 1
+    return path.rename(backup)
 
 
 def check(n: int, path: Path | None = None, /) -> int:
