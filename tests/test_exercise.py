@@ -148,6 +148,9 @@ def test_a_check_counts_as_progress(here, capsys, monkeypatch):
     assert progress() == one
     assert commands.check(5) == 1
     assert progress().endswith(" pass, working on 5, 6\n")
+    tasks.remember(5, passed=True)
+    commands.exercise(5, force=True)
+    assert progress().endswith(" pass, working on 5, 6\n")
 
 
 def test_watch_checks_every_save(here, monkeypatch, capsys):
