@@ -77,7 +77,7 @@ def shape(got: Any, want: tuple[int, ...], name: str) -> None:
 
 def states(got: Any, want: np.ndarray, call: str) -> None:
     """Raise NotYet for the first wrong cell; a single state is row 0."""
-    result(got, call)
+    one_array(got, call)
     got, want = np.asarray(got), np.asarray(want)
     if want.ndim == 1 == got.ndim:
         got, want = got[None], want[None]
@@ -90,7 +90,7 @@ def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
 
     index: the word before the position in the message, such as "step".
     """
-    result(got, call)
+    one_array(got, call)
     got, want = np.asarray(got), np.asarray(want)
     shape(got, want.shape, call)
     wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
