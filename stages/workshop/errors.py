@@ -32,16 +32,11 @@ class ErrorRow(NamedTuple):
     """A row of the table: how to recognize an error, and how to explain it."""
 
     type: str
-    keyword: str
-    """A part of the message."""
-    line: str
-    """A part of the user's line, or of the path of a file that it calls."""
-    met: str
-    """What happened."""
-    remedy: str
-    """What to do instead."""
-    stage: str
-    """The stage or notebook that shows this error."""
+    keyword: str  # a part of the message
+    line: str  # a part of the user's line, or of the path of a called file
+    met: str  # what happened
+    remedy: str  # what to do instead
+    stage: str  # the stage or notebook that shows this error
 
 
 def read_rows() -> list[ErrorRow]:

@@ -24,11 +24,9 @@ class Task:
     task: str
     hints: list[str]
     notice: str
-    run: str
-    """The arguments of a run that shows what `notice` describes."""
+    run: str  # the arguments of a run that shows what `notice` describes
     extra: str
-    checks: list[str]
-    """The names of functions in checks.py."""
+    checks: list[str]  # names of functions in checks.py
 
     @property
     def path(self) -> Path:
