@@ -169,6 +169,8 @@ def test_an_error_is_shown_with_the_line_of_the_file(tmp_path):
     assert where.endswith("attempt.py, line 4, in divide:")
     assert line == "    return x / 0"
     assert error.startswith("ZeroDivisionError: ")
+    *_, why = examine_source(5, "\nx = (\n", tmp_path)
+    assert "attempt.py, line 2:\n    x = (\nSyntaxError" in why
 
 
 def test_messages_are_counted_as_often_as_they_are_sent():
@@ -190,6 +192,7 @@ def test_messages_are_counted_as_often_as_they_are_sent():
 def test_the_first_mismatch_is_a_picture(tmp_path):
     source = read_stage(5).replace('mode="wrap"', 'mode="constant"')
     _, _, why = examine_source(5, source, tmp_path)
+    assert why.startswith("simulate(30, 32, 40)\nrow 16, cell 0: ")
     assert len(why.splitlines()) < 15
     words = " ".join(why.split())
     assert "row 16, cell 0: got 1, want 0; neighborhood 1 0 1 is" in words
@@ -235,7 +238,8 @@ def test_a_report_fits_a_narrow_terminal(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 40
     words = " ".join(printed.split())
-    assert " python stages/workshop stage 3 " in words
+    assert "run a stage that fails: python stages/workshop stage 3 " in words
+    assert words.count("workshop stage ") == 1
     assert words.endswith(" python stages/workshop exercise 4")
 
 

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from scipy.ndimage import gaussian_filter
 
 from support import import_stage
-from workshop.errors import ROWS, TABLE, find_row
+from workshop.errors import ROWS, TABLE, describe, find_row
 
 
 @dataclasses.dataclass
@@ -179,3 +179,8 @@ def test_every_error_is_the_one_that_users_get(row, provoke):
         provoke()
     assert row.type in [kind.__name__ for kind in type(caught.value).__mro__]
     assert find_row(caught.value) is row
+
+
+def test_a_message_that_ends_with_a_colon_has_its_next_paragraph_too():
+    error = TypeError("they differ:\n\nhere\n\nand there")
+    assert describe(error) == "TypeError: they differ:\nhere"

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from unittest.mock import Mock
 
 import pytest
@@ -158,6 +159,11 @@ def test_watch_checks_every_save(here, monkeypatch, capsys):
     commands.exercise(5)
     own, seen = here / "stage5_scan.py", []
 
+    def save_again():
+        own.unlink()
+        time.sleep(0.7)
+        own.write_text("written", encoding="utf-8")
+
     def check(number):
         seen.append(own.read_text(encoding="utf-8"))
         if len(seen) == 1:
@@ -165,8 +171,7 @@ def test_watch_checks_every_save(here, monkeypatch, capsys):
             other.write_text("replaced", encoding="utf-8")
             other.replace(own)
         elif len(seen) == 2:
-            own.unlink()
-            threading.Timer(0.7, own.write_text, ["written"]).start()
+            threading.Timer(0.7, save_again).start()
         else:
             raise KeyboardInterrupt
 

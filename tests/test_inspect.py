@@ -25,7 +25,7 @@ def fail(n): return range(n)
 @pytest.fixture
 def own(tmp_path):
     path = tmp_path / "own.py"
-    path.write_text(f"# coding: latin-1, Größe{OWN}", encoding="latin-1")
+    path.write_text(OWN, encoding="utf-8")
     return path
 
 
@@ -38,10 +38,11 @@ def read_rows(done):
     return {name: values for name, *values in rows}
 
 
-def line_with(path, code, count):
-    """Return the line that shows how many equations a line of code gave."""
-    before, _ = path.read_text(encoding="latin-1").split(code)
-    return f" {count}  line {before.count(chr(10)) + 1}: "
+def first_line(path, code, count):
+    """Return how the line of code with the most equations is shown."""
+    before, _ = path.read_text(encoding="utf-8").split(code)
+    line = f"{count:9}  line {before.count(chr(10)) + 1}: {code}"
+    return f"Most equations in {path.name}:\n{line}"
 
 
 def test_two_stages_side_by_side(run_here):
@@ -54,7 +55,7 @@ def test_two_stages_side_by_side(run_here):
     assert rows["in place"][0] == "u8[80,80]"
     for number, count in (4, 640), (5, 8):
         code = "return rule_table[left"
-        assert line_with(STAGES[number], code, count) + code in done.stdout
+        assert first_line(STAGES[number], code, count) in done.stdout
 
 
 def test_the_loops_of_a_halo_and_its_messages(run_here):
@@ -90,7 +91,7 @@ def test_the_call_of_an_own_file_and_its_constants(own, run_here):
     )
     done = run_here("inspect", own, "--call", call, "--setup", setup)
     assert call in done.stdout
-    assert line_with(own, "x @ TABLE", 1) in done.stdout
+    assert first_line(own, "def look_up(x): return", 2) in done.stdout
     rows = read_rows(done)
     assert rows["constants"][0] == "4,000"
     assert rows["largest"][0] == "float32[100,10]"

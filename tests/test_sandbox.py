@@ -52,8 +52,10 @@ def run_file(tmp_path):
     return run_file
 
 
-def test_a_file_that_ends_is_reported(run_file):
-    report = run_file("import sys; print('█'); assert not sys.stdin.read()")
+def test_a_file_that_ends_is_reported(run_file, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    text = "import os, sys; print('█', int(os.environ['COLUMNS']))\n"
+    report = run_file(text + "assert not sys.stdin.read()")
     assert report.steps == ["imports"]
     assert report.facts == {"found": "all"}
     assert (report.why, report.broken) == ("", "")

@@ -97,6 +97,7 @@ def explain_error(error: BaseException, path: Path) -> str:
 def show_line(path: Path, number: int, function: str) -> str:
     """Return a line of a file, and before it the number and the function."""
     where = f", in {function}" if function not in ("", "<module>") else ""
+    linecache.checkcache(str(path))  # watch shows lines of a changed file
     line = linecache.getline(str(path), number).strip()
     return f"{show_path(path)}, line {number}{where}:\n    {line}"
 

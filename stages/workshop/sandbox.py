@@ -90,7 +90,6 @@ def run_within(
     name for another fact. The report is written in the folder. If this process
     is killed, the child removes the folder.
     """
-    (folder / REPORT).unlink(missing_ok=True)
     words = [os.getpid(), module, *arguments, path, folder]
     words += dataclasses.astuple(limits)
     words = [sys.executable, "-P", "-c", START, *map(str, words)]
