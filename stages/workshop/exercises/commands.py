@@ -49,26 +49,23 @@ NEXT = {
 }
 
 
-def exercise(n: int, /, force: bool = False) -> None:
+def exercise(n: int, /) -> None:
     """Start an exercise: copy the stage to change, with the task on top.
 
     Args:
         n: The number of the exercise.
-        force: Start again; your present file is renamed and kept.
     """
     task = find_task(n)
-    if task.path.exists() and not force:
-        again = command("exercise", n, "--force")
-        fail(f"{show_path(task.path)} exists already. To start again: {again}")
+    shown = show_path(task.path)
+    if task.path.exists():
+        fail(f"{shown} exists already. To start again, rename or delete it.")
     try:
         FOLDER.mkdir(exist_ok=True)
-        if task.path.exists():
-            say(f"renamed your file to {show_path(back_up(task.path))}")
         write_whole(task.path, make_exercise(task))
     except OSError as error:
-        fail(f"exercises/ cannot be written: {error}")
+        fail(f"{shown} cannot be written: {error}")
     remember(n, hints=0, passed=False)
-    say(f"wrote {show_path(task.path)}")
+    say(f"wrote {shown}")
     print()
     say(task.task)
     print()
@@ -86,14 +83,6 @@ def make_exercise(task: Task) -> str:
     for name in ("check", "hint", "run"):
         docstring += f"    {command(name, task.number)}\n"
     return f'"""{docstring}"""\n\n{strip_docstring(before)}'
-
-
-def back_up(path: Path) -> Path:
-    """Rename a file to an unused name, and return its new path."""
-    number = 1
-    while (backup := path.with_stem(f"{path.stem}.{number}")).exists():
-        number += 1
-    return path.rename(backup)
 
 
 def check(n: int, path: Path | None = None, /) -> int:
