@@ -35,7 +35,7 @@ help:
 tour:  ## run every stage in order
 stage:  ## run one stage: make stage N=5 ARGS="--rule 30"
 diff:  ## show what one stage changes: make diff N=5
-exercise:  ## start an exercise: make exercise N=5
+exercise:  ## start an exercise: make exercise N=5 (FORCE=1: again)
 check:  ## check your exercise: make check N=5
 hint:  ## show the next of three hints: make hint N=5
 watch:  ## check your exercise at every save: make watch N=5
@@ -44,7 +44,7 @@ progress:  ## list which exercises pass
 tour progress cluster: $(CORE)
 	@$(WORKSHOP) $@ $(ARGS)
 stage diff exercise check hint watch run: $(CORE)
-	@$(WORKSHOP) $@ "$$N" $(ARGS)
+	@$(WORKSHOP) $@ "$$N" $(if $(FORCE),--force) $(ARGS)
 inspect: $(CORE)  ## show what XLA makes of a stage or a file: make inspect N=5
 	@$(WORKSHOP) inspect "$$N" $(CODE) $(ARGS)
 port: $(CORE)  ## your own program: OLD=old.py NEW=new.py CALL="f(x)" (SETUP=)

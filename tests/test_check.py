@@ -233,11 +233,13 @@ def test_a_report_fits_a_narrow_terminal(monkeypatch, capsys):
     monkeypatch.delenv("MAKELEVEL", raising=False)
     monkeypatch.setenv("COLUMNS", "40")
     wrong = Report(steps=["imports"], why=f"No.\n    {'1 + ' * 20}")
+    wrong.printed = "shape (9,)\n"
     commands.show_report(TASKS[2], wrong)
     commands.show_report(TASKS[2], Report(["imports"], facts={"fact": ""}))
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 40
     words = " ".join(printed.split())
+    assert "\n    shape (9,)\n" in printed
     assert "run a stage that fails: python stages/workshop stage 3 " in words
     assert words.count("workshop stage ") == 1
     assert words.endswith(" python stages/workshop exercise 4")

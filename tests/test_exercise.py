@@ -60,8 +60,14 @@ def test_work_is_never_overwritten(here, capsys):
     own.write_text("my work", encoding="utf-8")
     with pytest.raises(SystemExit, match="2"):
         commands.exercise(5)
-    assert "exercises/stage5_scan.py " in capsys.readouterr().err
-    assert own.read_text(encoding="utf-8") == "my work"
+    assert f"{PYTHON} exercise 5 --force" in capsys.readouterr().err
+    for number in (1, 2):
+        own.write_text(f"my work {number}", encoding="utf-8")
+        commands.exercise(5, force=True)
+        backup = own.with_name(f"stage5_scan.py.{number}.bak")
+        assert backup.name in capsys.readouterr().out
+        assert backup.read_text(encoding="utf-8") == f"my work {number}"
+        assert own.read_text(encoding="utf-8") == make_exercise(TASKS[5])
 
 
 @pytest.mark.parametrize(

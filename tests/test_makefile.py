@@ -81,6 +81,7 @@ def test_arguments_are_handed_on_whatever_they_hold(make):
     set_up(make.folder)
     odd = "f('a', \"$b`\") # (c)"
     assert make("hint", f"N={odd}") == ["hint", odd]
+    assert make("exercise", "FORCE=1")[2:] == ["--force"]
     assert make("run", "N=5", "ARGS=-x 'y z'")[2:] == ["-x", "y z"]
     assert make("inspect", "N=5", "ARGS=-x 'f(x)'")[2:] == ["-x", "f(x)"]
     assert make("port", "ARGS=--json 'a b'")[1:] == ["--json", "a b"]

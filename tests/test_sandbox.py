@@ -54,8 +54,9 @@ def run_file(tmp_path):
 
 def test_a_file_that_ends_is_reported(run_file, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    text = "import os, sys; print('█', int(os.environ['COLUMNS']))\n"
+    text = "import os, sys; print('█', int(os.environ['COLUMNS']))\n" * 6
     report = run_file(text + "assert not sys.stdin.read()")
+    assert report.printed == 5 * "█ 80\n"
     assert report.steps == ["imports"]
     assert report.facts == {"found": "all"}
     assert (report.why, report.broken) == ("", "")

@@ -8,6 +8,7 @@ system.
 """
 
 import ast
+import collections
 import contextlib
 import dataclasses
 import faulthandler
@@ -23,6 +24,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
@@ -37,6 +39,7 @@ CALL = "--call"  # used as the file name of the code in this option
 LARGEST = 86_400  # the largest value of each limit: a day, if in seconds
 REPORT = "report"  # the file to which the process reports
 START = "from workshop.sandbox import start; start()"
+LINES_SHOWN, LINE_LENGTH = 5, 1000  # of the output that is kept
 INTERVAL = 0.05  # seconds between checks of memory and parent
 COMPILING = (
     "JAX was compiling. A long compilation usually comes from a Python loop"
@@ -59,6 +62,7 @@ class Report:
     steps: list[str] = dataclasses.field(default_factory=list)
     why: str = ""  # why the last step failed, if it did
     broken: str = ""  # the limit that it broke, if any: seconds or gigabytes
+    printed: str = ""  # the last lines that it printed
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -93,14 +97,16 @@ def run_within(
     words = [os.getpid(), module, *arguments, path, folder]
     words += dataclasses.astuple(limits)
     words = [sys.executable, "-P", "-c", START, *map(str, words)]
-    status = run_to_end(words, environment, cwd)
-    return read_report(folder / REPORT, limits, status, path)
+    status, printed = run_to_end(words, environment, cwd)
+    report = read_report(folder / REPORT, limits, status, path)
+    report.printed = printed
+    return report
 
 
 def run_to_end(
     words: list[str], environment: dict[str, str], cwd: Path | None
-) -> int:
-    """Run a command without input and output; return its exit status.
+) -> tuple[int, str]:
+    """Run a command without input; return its status and its last lines.
 
     The child can import the workshop, and print any character. Pictures that
     it draws fit our terminal.
@@ -112,20 +118,31 @@ def run_to_end(
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
     sys.stdout.flush()
-    null = subprocess.DEVNULL
     process = subprocess.Popen(
         words,
-        stdin=null,
-        stdout=null,
-        stderr=null,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
         cwd=cwd,
         start_new_session=True,
     )
+    last: collections.deque[str] = collections.deque(maxlen=LINES_SHOWN)
+    reader = in_background(read_lines, process.stdout, last)
     try:
-        return process.wait()
+        process.wait()
     finally:
         end_session(process.pid)
+    reader.join(timeout=1)  # a process that survived may hold the pipe
+    return process.returncode, "".join(last.copy())
+
+
+def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
+    """Add all lines of a stream to `last`, then close the stream."""
+    with stream:
+        last.extend(iter(lambda: stream.readline(LINE_LENGTH), ""))
 
 
 def end_session(leader: int) -> None:
@@ -206,8 +223,7 @@ def start() -> NoReturn:
     parent, module, *arguments, path, folder, seconds, gigabytes = sys.argv[1:]
     file = (Path(folder) / REPORT).open("w", encoding="utf-8")
     tell = functools.partial(write_facts, file)
-    watched = int(parent), Path(folder), float(gigabytes), file
-    threading.Thread(target=watch, args=watched, daemon=True).start()
+    in_background(watch, int(parent), Path(folder), float(gigabytes), file)
     try:
         work = importlib.import_module(module).work
     except Exception:
@@ -217,6 +233,7 @@ def start() -> NoReturn:
     faulthandler.dump_traceback_later(float(seconds), exit=True, file=file)
     work(tell, *arguments, Path(path).resolve())
     tell(ended=True)
+    sys.stdout.flush()
     os._exit(0)
 
 
@@ -229,7 +246,7 @@ def write_facts(file: IO[str], **facts: Any) -> None:
 def watch(parent: int, folder: Path, gigabytes: float, file: IO[str]) -> None:
     """Wait until the parent ends or the memory limit is broken; then exit."""
     process = psutil.Process()
-    while psutil.pid_exists(parent):
+    while has_parent(parent):
         if process.memory_info().rss > gigabytes * 1e9:
             write_facts(file, broken="gigabytes")
             faulthandler.dump_traceback(file)
@@ -239,7 +256,21 @@ def watch(parent: int, folder: Path, gigabytes: float, file: IO[str]) -> None:
     end_session(os.getpid())
 
 
+def has_parent(parent: int) -> bool:
+    """Return whether the parent process has not ended yet."""
+    if sys.platform == "win32":  # a launcher may be in between
+        return psutil.pid_exists(parent)
+    return os.getppid() == parent
+
+
 # --- in either process
+
+
+def in_background(function: Callable, *args: Any) -> threading.Thread:
+    """Call a function in a thread; the thread ends when the program ends."""
+    thread = threading.Thread(target=function, args=args, daemon=True)
+    thread.start()
+    return thread
 
 
 def check_path(path: Path, name: str = "path") -> None:

@@ -49,18 +49,22 @@ NEXT = {
 }
 
 
-def exercise(n: int, /) -> None:
+def exercise(n: int, /, force: bool = False) -> None:
     """Start an exercise: copy the stage to change, with the task on top.
 
     Args:
         n: The number of the exercise.
+        force: Start again; your present file is renamed and kept.
     """
     task = find_task(n)
     shown = show_path(task.path)
-    if task.path.exists():
-        fail(f"{shown} exists already. To start again, rename or delete it.")
+    if task.path.exists() and not force:
+        again = command("exercise", n, "--force")
+        fail(f"{shown} exists already. To start again: {again}")
     try:
         FOLDER.mkdir(exist_ok=True)
+        if task.path.exists():
+            say(f"renamed your file to {show_path(keep_backup(task.path))}")
         write_whole(task.path, make_exercise(task))
     except OSError as error:
         fail(f"{shown} cannot be written: {error}")
@@ -72,6 +76,14 @@ def exercise(n: int, /) -> None:
     for name, what in NEXT.items():
         typed = command(name, n)
         say(f"{typed:{len(command('check', n))}}  {what}")
+
+
+def keep_backup(path: Path) -> Path:
+    """Rename a file to a name that is not in use; return the new path."""
+    number = 1
+    while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
+        number += 1
+    return path.rename(backup)
 
 
 def make_exercise(task: Task) -> str:
@@ -133,6 +145,10 @@ def show_report(task: Task, report: Report) -> None:
     if report.why:
         print()
         show_text(report.why)
+        if report.printed:
+            print()
+            say("The last lines that the file printed:")
+            show_text(textwrap.indent(report.printed, "    "))
         return
     if report.facts["fact"]:
         show_item("", report.facts["fact"])
