@@ -68,8 +68,8 @@ wheelhouse: $(CORE)  ## download all, to set up without a network
 	  $(LISTS:%=-r %) $(GROUPS:%=-r requirements/%.txt)
 
 ### learner
-lab: .venv/has-notebooks  ## open your copies of the notebooks (FORCE=1: again)
-	@.venv/bin/python notebooks/lab.py $(if $(FORCE),--force) $(ARGS)
+lab: .venv/has-notebooks  ## open your copies of the notebooks
+	@.venv/bin/python notebooks/lab.py $(ARGS)
 html: .venv/has-notebooks  ## make pages of the notebooks in build/html
 	@.venv/bin/python notebooks/convert.py html
 

@@ -4,6 +4,7 @@ On Debian, the tests need the packages chromium and chromium-driver.
 """
 
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -93,7 +94,7 @@ def test_jupyterlab_runs_a_notebook_and_its_explorer(browser, tmp_path):
     finally:
         lab.terminate()
         lab.communicate(timeout=60)
-    assert lab.returncode == 143
+    assert lab.returncode == -signal.SIGTERM
 
 
 @pytest.fixture
