@@ -78,7 +78,6 @@ test: $(ALL)  ## run the tests (ARGS=tests/test_stages.py)
 	@.venv/bin/python -m pytest $(ARGS)
 lint: $(ALL)  ## check style and format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	@.venv/bin/python notebooks/convert.py check
 format: $(ALL)  ## fix what lint can fix
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 notebooks: .venv/has-notebooks  ## make each notebook from the source beside it

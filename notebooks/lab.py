@@ -23,14 +23,17 @@ ROOT = NOTEBOOKS.parent
 COPIES = ROOT / "my-notebooks"
 
 
-def copy_notebooks(folder: Path) -> None:
-    """Copy the notebooks that are missing in the folder."""
-    folder.mkdir(exist_ok=True)
-    for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
-        copy = folder / notebook.name
-        if not copy.exists():
-            shutil.copyfile(notebook, copy)
-            print(f"wrote {folder.name}/{copy.name}")
+def copy_notebooks() -> None:
+    """Copy the notebooks that have no copy yet."""
+    try:
+        COPIES.mkdir(exist_ok=True)
+        for notebook in sorted(NOTEBOOKS.glob("[0-9]_*.ipynb")):
+            copy = COPIES / notebook.name
+            if not copy.exists():
+                shutil.copyfile(notebook, copy)
+                print(f"wrote {COPIES.name}/{copy.name}")
+    except OSError as error:
+        fail(f"cannot write {error.filename}: {error.strerror}")
 
 
 def start_lab(options: list[str]) -> None:
@@ -50,18 +53,10 @@ def start_lab(options: list[str]) -> None:
     server.start()
 
 
-def main(arguments: list[str]) -> None:
-    """Make the copies, then run JupyterLab."""
-    if "--help" in arguments:
-        print(__doc__.strip())
-        return
-    try:
-        copy_notebooks(COPIES)
-    except OSError as error:
-        fail(f"cannot write {error.filename}: {error.strerror}")
-    start_lab(arguments)
-
-
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    main(sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__.strip())
+    else:
+        copy_notebooks()
+        start_lab(sys.argv[1:])
