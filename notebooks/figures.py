@@ -63,10 +63,9 @@ def mark_line(line: str) -> str:
 
 def show_table(titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Show a table with columns of numbers aligned on the right."""
-    first, *others = (list(row) for row in rows)
-    sides = [":---" if isinstance(x, str) else "---:" for x in first]
-    lines = [titles, sides]
-    lines += [map(format_value, row) for row in (first, *others)]
+    rows = [list(row) for row in rows]
+    sides = [":---" if isinstance(x, str) else "---:" for x in rows[0]]
+    lines = [titles, sides, *(map(format_value, row) for row in rows)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     display(Markdown(text))
 
@@ -179,13 +178,12 @@ def make_explorer(simulate: Callable) -> widgets.VBox:
     limits = {"rule": (110, 0, 255)}
     limits |= dict.fromkeys(("width", "num_steps"), (160, 1, 400))
     numbers, rows, picture = {}, [], widgets.HTML()
-    for name in limits:
+    for name, values in limits.items():
         # Only the label of a number field is visible to screen readers.
-        number = widgets.BoundedIntText(*limits[name], description=name)
-        slider = widgets.IntSlider(*limits[name], readout=False)
-        widgets.jslink((slider, "value"), (number, "value"))
-        numbers[name] = number
-        rows.append(widgets.HBox([number, slider]))
+        numbers[name] = widgets.BoundedIntText(*values, description=name)
+        slider = widgets.IntSlider(*values, readout=False)
+        widgets.jslink((slider, "value"), (numbers[name], "value"))
+        rows.append(widgets.HBox([numbers[name], slider]))
 
     def redraw(**values: int) -> None:
         states, seconds = time_call(lambda: np.asarray(simulate(**values)))

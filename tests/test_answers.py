@@ -8,7 +8,6 @@ import pytest
 import answers
 import gray_scott
 import gray_scott_jax
-import transfer
 from support import import_stage
 from workshop.exercises.expect import NotYet
 
@@ -151,7 +150,7 @@ WRONG = {
         (lambda ring: jnp.roll(ring, -1), "numbers"),
         (lambda ring: jnp.roll(ring, 1), "shares"),
     ],
-    transfer.check_is_same: [
+    answers.check_is_same: [
         (lambda a, b: None, "none"),
         (np.array_equal, "a run in 32 bits"),
         (lambda a, b: abs((a - b).mean()) < 1e-4, "an array of its mean"),
@@ -160,41 +159,42 @@ WRONG = {
         (lambda a, b: not (abs(a - b) > 1e-4).any(), "a cell of NaN"),
         (lambda a, b: abs(a - b).max() < 1e-4, "a stack of two copies"),
     ],
-    transfer.check_initial_state: [
+    answers.check_initial_state: [
         (lambda key, n: None, "none"),
         (lambda key, n: gray_scott.make_initial_state(n), "type"),
         (draw_with_numpy, "other state"),
         (lambda key, n: draw(jax.random.key(3), n), "ignores key"),
-        (lambda key, n: draw(key, n)[::-1], "distribution"),
+        (lambda key, n: draw(key, n)[::-1], "squares"),
+        (lambda key, n: (2 - draw(key, n)[0], draw(key, n)[1]), "noise"),
         (draw_with_a_used_key, jax.errors.KeyReuseError),
     ],
-    transfer.check_step: [
+    answers.check_step: [
         (lambda u, v, feed, kill: (u,), "tuple"),
         (lambda u, v, feed, kill: step(u, v, kill, feed), "numbers"),
         (step_by_numpy, jax.errors.TracerArrayConversionError),
     ],
-    transfer.check_step_and_print: [
+    answers.check_step_and_print: [
         (with_new_mean, "not_compiled"),
         (jit(step), "print"),
         (jit(with_old_mean), "print"),
         (jit(with_new_mean, "feed"), "recompiled"),
     ],
-    transfer.check_advance: [
+    answers.check_advance: [
         (advance, "not_compiled"),
         (lambda *args: advance(*args)[:2], "tuple"),
         (jit(advance_in_python, STEPS), "grows"),
         (jit(advance, STEPS, "kill"), "recompiled"),
     ],
-    transfer.check_run_until_still: [
+    answers.check_run_until_still: [
         (run, "not_compiled"),
         (lambda *args: (*run(*args)[:2], 9), "numbers"),
         (jit(run, "tolerance"), "recompiled"),
     ],
-    transfer.check_grow_all: [
+    answers.check_grow_all: [
         (lambda *_: (None, None), "array"),
         (grow_one_by_one, "grows"),
     ],
-    transfer.check_find_feed: [
+    answers.check_find_feed: [
         (lambda u, v, seen: 0.04, "feed"),
         (lambda u, v, seen: (0.04, 0.1), "shape"),
         (feed_by_trying, "gradient"),
