@@ -115,8 +115,7 @@ WRONG = {
     answers.check_read: [(lambda array, i: array[i], "numbers")],
     answers.check_num_programs: [(7, "value")],
     answers.check_stripes: [
-        (lambda n: jnp.arange(n, dtype=jnp.uint8) % 2, "not_compiled"),
-        (jax.jit(lambda n: jnp.zeros(n)), TypeError),
+        (lambda n: jnp.arange(n, dtype=jnp.uint8) % 2, "not_compiled")
     ],
     answers.check_count_live: [
         (count_in_all_rows, "rows"),
@@ -137,10 +136,7 @@ WRONG = {
         (influence_by_differences, "gradient"),
     ],
     answers.check_lesson: [([0, 0, 0, 1, 0, 1, 1, 0], "value")],
-    answers.check_find_cell: [
-        (lambda i, n: divmod(i, 8), "numbers"),
-        (lambda i, n: (i / n, i % n), "numbers"),
-    ],
+    answers.check_find_cell: [(lambda i, n: (i / n, i % n), "numbers")],
     answers.check_exchanges: [(lambda n, halo: n // halo, "numbers")],
     answers.check_rule_110: [
         (lambda a, b, c: b ^ c, "numbers"),

@@ -12,8 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-import convert
-from running import PATIENCE
+from running import PATIENCE, write_pages
 from support import copy_workshop, start_python
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -89,9 +88,7 @@ def test_jupyterlab_runs_a_notebook_and_its_explorer(browser, tmp_path):
 
 
 def test_pages_fit_a_phone(browser, run_notebook, tmp_path):
-    # Another process may be running the first notebook: begin with the last.
-    runs = {name: run_notebook(name) for name in reversed(convert.NAMES)}
-    convert.write_pages(tmp_path, dict(sorted(runs.items())), address="")
+    write_pages(tmp_path, run_notebook, address="")
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     for page in tmp_path.glob("*.html"):
         browser.get(page.as_uri())

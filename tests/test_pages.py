@@ -7,6 +7,7 @@ import pytest
 
 import convert
 import kernel
+from running import write_pages
 from support import assert_refused, copy_workshop, output_of, run_python
 from workshop import doctor
 
@@ -79,7 +80,6 @@ def test_each_notebook_is_what_its_source_makes(tmp_path):
         ("https://me:word@example.org/o/r/", "https://example.org/o/r"),
         ("https://example.org:8443/o/r", "https://example.org:8443/o/r"),
         ("git@example.org:o/my.repo.git", "https://example.org/o/my.repo"),
-        ("/srv/git/r.git", ""),
         ("../r.git", ""),
         ("", ""),
     ],
@@ -89,9 +89,7 @@ def test_a_remote_has_an_address_if_it_is_on_the_web(remote, address):
 
 
 def test_pages_are_complete_and_need_nothing_else(run_notebook, tmp_path):
-    notebooks = {n: convert.make_notebook(n) for n in convert.NAMES}
-    notebooks[FIRST] = run_notebook(FIRST)
-    convert.write_pages(tmp_path, notebooks, "https://example.org/r")
+    write_pages(tmp_path, run_notebook, "https://example.org/r")
     pages = {path.stem: path for path in tmp_path.glob("*.html")}
     texts = {name: p.read_text(encoding="utf-8") for name, p in pages.items()}
     assert set(pages) == {"index", "handout", *convert.NAMES}
@@ -106,6 +104,7 @@ def test_pages_are_complete_and_need_nothing_else(run_notebook, tmp_path):
     headings = re.findall(r'<h2 id="(.*?)"', first)
     assert headings == re.findall(r'<li><a href="#(.*?)"', first)
     assert first.count("data:image/png;") == 6  # with the explorer
+    assert first.count("<ins ") == first.count("<del ") == 10
     assert 'href="https://example.org/r/blob/HEAD/stages/stage0' in first
     assert 'class="address">https://example.org/r</span>' in texts["handout"]
     assert 'href="1_port.html"' in texts["index"]
