@@ -25,8 +25,6 @@ from workshop.tracing import takes_a_gradient
 
 RULES = np.arange(256, dtype=np.uint8)
 TABLES = {f"rule {r}": (reference.make_rule_table(r),) for r in range(256)}
-NEIGHBORHOODS = np.array(list(np.ndindex(2, 2, 2)), dtype=np.uint32)
-ALL_BITS = np.uint32(2**32 - 1)
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
@@ -309,9 +307,10 @@ check_find_cell = check_function(
     compare=compare_tuples("lane, word"),
 )
 
+NEIGHBORHOODS = np.indices((2, 2, 2), dtype=np.uint32).reshape(3, 8)
 check_rule_110 = check_function(
     lambda left, center, right: (center | right) ^ (left & center & right),
-    {"words of equal bits": (*NEIGHBORHOODS.T * ALL_BITS,)},
+    {"words of equal bits": tuple(NEIGHBORHOODS * np.uint32(2**32 - 1))},
     "each operation works on 32 cells at once.",
 )
 
@@ -321,20 +320,16 @@ check_exchanges = check_function(
     "a larger halo means fewer messages.",
 )
 
-RING = jnp.arange(40)
-
 check_move_right_sharded = check_function(
     lambda ring: np.roll(ring, 1),
-    {"move_right(ring)": (RING,)},
+    {"move_right(ring)": (jnp.arange(40),)},
     "each device sends one message, and the last sends to the first.",
-    also=lambda move_right: expect.shares(move_right(RING), 8),
 )
 
 # Notebook 5
 
 SPOTS = 0.03, 0.061  # feed and kill
 STRIPES = 0.046, 0.062
-DIES_OUT = 0.03, 0.07
 FILLS = 0.054, 0.05
 FEEDS = np.linspace(0.02, 0.06, 8, dtype=np.float32)
 KILLS = np.array([0.057, 0.06, 0.063], dtype=np.float32)
@@ -373,7 +368,6 @@ def check_is_same(is_same: Any) -> str:
     cases = {
         "an equal array": (want, True),
         "a run in 32 bits": (take_steps(*narrow, 100)[1], True),
-        "an array of its mean": (0 * want + want.mean(), False),
         "a feed off by a thousandth": (wrong_feed, False),
         "a cell off by 0.01": (want + 0.01 * one_cell, False),
         "a cell of NaN": (np.where(one_cell, np.nan, want), False),
@@ -505,7 +499,6 @@ check_run_until_still = check_function(
     simulate,
     {
         "until v changes by less than 1e-4": (*START, *FILLS, 1e-4, 400),
-        "until v changes by less than 1e-3": (*START, *DIES_OUT, 1e-3, 400),
         "at most 9 steps": (*START, *STRIPES, 1e-5, 9),
         "from u = 1 and v = 0": (*STILL, *STRIPES, 1e-5, 9),
     },

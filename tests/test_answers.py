@@ -108,8 +108,7 @@ WRONG = {
     answers.check_move_right: [(170, "states"), (256, "rule")],
     answers.check_rule_number: [(lambda table: None, "none")],
     answers.check_two_cells: [
-        (jnp.zeros, "states"),
-        (lambda n: np.uint8([1, *[0] * (n - 2), 1]), "type"),
+        (lambda n: np.uint8([1, *[0] * (n - 2), 1]), "type")
     ],
     answers.check_mirror: [(lambda table: table, "numbers")],
     answers.check_read: [(lambda array, i: array[i], "numbers")],
@@ -142,14 +141,10 @@ WRONG = {
         (lambda a, b, c: b ^ c, "numbers"),
         (lambda a, b, c: (b | c) ^ (a & b & c) & 1, "numbers"),
     ],
-    answers.check_move_right_sharded: [
-        (lambda ring: jnp.roll(ring, -1), "numbers"),
-        (lambda ring: jnp.roll(ring, 1), "shares"),
-    ],
+    answers.check_move_right_sharded: [(lambda x: jnp.roll(x, -1), "numbers")],
     answers.check_is_same: [
         (lambda a, b: None, "none"),
         (np.array_equal, "a run in 32 bits"),
-        (lambda a, b: abs((a - b).mean()) < 1e-4, "an array of its mean"),
         (lambda a, b: abs(a - b).max() < 1e-2, "a feed off by a thousandth"),
         (lambda a, b: abs(a - b).mean() < 1e-4, "a cell off by 0.01"),
         (lambda a, b: not (abs(a - b) > 1e-4).any(), "a cell of NaN"),
