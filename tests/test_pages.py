@@ -81,7 +81,6 @@ def test_each_notebook_is_what_its_source_makes(tmp_path):
         ("https://example.org:8443/o/r", "https://example.org:8443/o/r"),
         ("git@example.org:o/my.repo.git", "https://example.org/o/my.repo"),
         ("../r.git", ""),
-        ("", ""),
     ],
 )
 def test_a_remote_has_an_address_if_it_is_on_the_web(remote, address):
@@ -104,6 +103,7 @@ def test_pages_are_complete_and_need_nothing_else(run_notebook, tmp_path):
     headings = re.findall(r'<h2 id="(.*?)"', first)
     assert headings == re.findall(r'<li><a href="#(.*?)"', first)
     assert first.count("data:image/png;") == 6  # with the explorer
+    assert first.count("width: 226px; height: 112px") == 3
     assert first.count("<ins ") == first.count("<del ") == 10
     assert 'href="https://example.org/r/blob/HEAD/stages/stage0' in first
     assert 'class="address">https://example.org/r</span>' in texts["handout"]
