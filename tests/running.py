@@ -1,6 +1,5 @@
 """Run each notebook once, for all tests that look at it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -32,11 +31,3 @@ def run_once(name: str, folder: Path) -> nbformat.NotebookNode:
 def printed(cell: nbformat.NotebookNode) -> str:
     """Return what a cell printed."""
     return "".join(output.get("text", "") for output in cell.outputs)
-
-
-def write_pages(folder: Path, run_notebook: Callable, address: str) -> None:
-    """Write all pages; only the first notebook has been run."""
-    notebooks = {name: convert.make_notebook(name) for name in convert.NAMES}
-    first = convert.NAMES[0]
-    notebooks[first] = run_notebook(first)
-    convert.write_pages(folder, notebooks, address)

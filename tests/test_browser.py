@@ -12,7 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from running import PATIENCE, write_pages
+import convert
+from running import PATIENCE
 from support import copy_workshop, start_python
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -88,7 +89,9 @@ def test_jupyterlab_runs_a_notebook_and_its_explorer(browser, tmp_path):
 
 
 def test_pages_fit_a_phone(browser, run_notebook, tmp_path):
-    write_pages(tmp_path, run_notebook, address="")
+    notebooks = {n: convert.make_notebook(n) for n in convert.NAMES}
+    notebooks["1_port"] = run_notebook("1_port")
+    convert.write_pages(tmp_path, notebooks, address="")
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     for page in tmp_path.glob("*.html"):
         browser.get(page.as_uri())
