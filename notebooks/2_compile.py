@@ -37,7 +37,7 @@ def find_workshop():
 workshop = find_workshop()
 sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
 
-from kernel import check_kernel, show_diff
+from kernel import check_kernel
 
 check_kernel()
 
@@ -58,7 +58,7 @@ import stage0_numpy
 import stage3_jit
 import stage4_static_args
 import stage5_scan
-from figures import best_time, show_curves, show_error, show_table
+from figures import best_time, show_curves, show_diff, show_error, show_table
 from workshop.harness import time_call
 from workshop.inspection import inspect
 
