@@ -73,6 +73,12 @@ def use_donated():
     return x + 1
 
 
+def use_key_again():
+    key = jax.random.key(0)
+    with jax.debug_key_reuse(True):
+        return jax.random.split(key), jax.random.split(key)
+
+
 def find_nan():
     with jax.debug_nans(True):
         return jnp.log(-1.0)
@@ -135,6 +141,7 @@ PROVOKE = [
     lambda: jax.jit(fill)(3),
     lambda: jax.jit(jax.random.split)(jax.random.key(0), 2),
     lambda: jax.random.normal((3,)),
+    use_key_again,
     lambda: jax.jit(GENERATOR)(3),
     lambda: jax.jit(lambda rule: f"{rule:08b}")(110),
     lambda: static(id, [1]),
