@@ -68,8 +68,8 @@ wheelhouse: $(CORE)  ## download all, to set up without a network
 	  $(LISTS:%=-r %) $(GROUPS:%=-r requirements/%.txt)
 
 ### learner
-lab: .venv/has-notebooks  ## open your copies of the notebooks (FORCE=1: again)
-	@.venv/bin/python notebooks/lab.py $(if $(FORCE),--force) $(ARGS)
+lab: .venv/has-notebooks  ## open your copies of the notebooks
+	@.venv/bin/python notebooks/lab.py $(ARGS)
 html: .venv/has-notebooks  ## make pages of the notebooks in build/html
 	@.venv/bin/python notebooks/convert.py html
 
@@ -78,7 +78,6 @@ test: $(ALL)  ## run the tests (ARGS=tests/test_stages.py)
 	@.venv/bin/python -m pytest $(ARGS)
 lint: $(ALL)  ## check style and format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	@.venv/bin/python notebooks/convert.py check
 format: $(ALL)  ## fix what lint can fix
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 notebooks: .venv/has-notebooks  ## make each notebook from the source beside it

@@ -129,7 +129,7 @@ def draw(table: Table, below: str) -> bytes:
     """Return a PNG picture with a bar for each row."""
     from matplotlib.figure import Figure  # slow to import
 
-    figure = Figure((6.4, 3.6), dpi=250)
+    figure = Figure((6.4, 3.6), dpi=250, layout="none")
     draw_bars(figure.add_axes((0.22, 0.2, 0.74, 0.7)), table)
     figure.text(0.02, 0.1, f"{NOTE}\n{below}", size=6, va="top", wrap=True)
     image = io.BytesIO()

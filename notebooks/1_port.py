@@ -40,7 +40,7 @@ def find_workshop():
 workshop = find_workshop()
 sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
 
-from kernel import check_kernel, show_diff
+from kernel import check_kernel
 
 check_kernel()
 
@@ -59,6 +59,7 @@ from figures import (
     best_time,
     explore,
     show_curves,
+    show_diff,
     show_error,
     show_states,
     show_table,

@@ -37,7 +37,7 @@ def find_workshop():
 workshop = find_workshop()
 sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
 
-from kernel import check_kernel, show_diff
+from kernel import check_kernel
 
 check_kernel()
 
@@ -58,7 +58,7 @@ import stage0_numpy
 import stage3_jit
 import stage4_static_args
 import stage5_scan
-from figures import best_time, show_curves, show_error, show_table
+from figures import best_time, show_curves, show_diff, show_error, show_table
 from workshop.harness import time_call
 from workshop.inspection import inspect
 
@@ -450,11 +450,12 @@ inspect("4", "5")
 #
 # A **profile** shows where the time goes. The next cell runs one call of stage
 # 5 under JAX's profiler, and reads the file that the profiler writes. (In a
-# terminal: `python stages/workshop inspect 5 --profile trace.json.gz`.)
+# terminal: `python stages/workshop inspect 5 --profile traces`.)
 
 # %%
-file = Path(tempfile.gettempdir()) / "trace.json.gz"
-inspect("5", profile=file, width=20_000, num_steps=200)
+folder = Path(tempfile.mkdtemp())
+inspect("5", call="simulate(110, 20_000, 200)", profile=folder)
+(file,) = folder.rglob("perfetto_trace.json.gz")
 spent = collections.Counter()
 for event in json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]:
     if "hlo_op" in event.get("args", {}):

@@ -39,7 +39,7 @@ def find_workshop():
 workshop = find_workshop()
 sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
 
-from kernel import check_kernel, show_diff
+from kernel import check_kernel
 
 check_kernel()
 
@@ -53,7 +53,14 @@ import answers
 import stage5_scan
 import stage6_vmap
 import stage7_grad
-from figures import best_time, show_curves, show_error, show_states, show_table
+from figures import (
+    best_time,
+    show_curves,
+    show_diff,
+    show_error,
+    show_states,
+    show_table,
+)
 from workshop.rendering import make_grid
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)

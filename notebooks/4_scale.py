@@ -41,7 +41,7 @@ def find_workshop():
 workshop = find_workshop()
 sys.path[:0] = [str(workshop / name) for name in ("stages", "notebooks")]
 
-from kernel import check_kernel, show_diff
+from kernel import check_kernel
 
 check_kernel()
 
@@ -66,7 +66,7 @@ import stage6_vmap
 import stage8_bitpack
 import stage9_shard
 import stage10_halo
-from figures import best_time, show_error, show_states, show_table
+from figures import best_time, show_diff, show_error, show_states, show_table
 from workshop.inspection import inspect
 
 ALL_RULES = jnp.arange(256, dtype=jnp.uint8)
@@ -444,7 +444,7 @@ print(f"{by_message / by_halo:.0f} times as fast as stage 9")
 # do so? How large is each device's part of the result?
 
 # %%
-inspect("9", "10", width=1024, num_steps=64)
+inspect("9", "10", call="simulate(110, 1024, 64)")
 
 # %% [markdown]
 # ## On paper

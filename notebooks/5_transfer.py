@@ -54,8 +54,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import answers
 import gray_scott
-import transfer
 from figures import best_time, show_curves, show_error, show_states, show_table
 from workshop.rendering import make_grid
 
@@ -188,7 +188,7 @@ def is_same(got, want):
     return ...
 
 
-transfer.check_is_same(is_same)
+answers.check_is_same(is_same)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -200,7 +200,7 @@ def solution_1(got, want):
     )
 
 
-transfer.check_is_same(solution_1)
+answers.check_is_same(solution_1)
 
 
 # %% [markdown]
@@ -270,7 +270,7 @@ def make_initial_state(key, width):
     return ...
 
 
-transfer.check_initial_state(make_initial_state)
+answers.check_initial_state(make_initial_state)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -285,7 +285,7 @@ def solution_2(key, width):
     return u, v + 0.02 * jax.random.uniform(for_v, v.shape)
 
 
-transfer.check_initial_state(solution_2)
+answers.check_initial_state(solution_2)
 
 
 # %% [markdown]
@@ -342,7 +342,7 @@ def step(u, v, feed, kill):
     return ...
 
 
-transfer.check_step(step)
+answers.check_step(step)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -361,7 +361,7 @@ def solution_3(u, v, feed, kill):
     return next_u, next_v
 
 
-transfer.check_step(solution_3)
+answers.check_step(solution_3)
 
 
 # %% [markdown]
@@ -488,7 +488,7 @@ def step_and_print(u, v, feed, kill):
     return u, v
 
 
-transfer.check_step_and_print(step_and_print)
+answers.check_step_and_print(step_and_print)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -501,7 +501,7 @@ def solution_4(u, v, feed, kill):
     return u, v
 
 
-transfer.check_step_and_print(solution_4)
+answers.check_step_and_print(solution_4)
 
 
 # %% [markdown]
@@ -552,7 +552,7 @@ def advance(u, v, feed, kill, num_steps):
     return ...
 
 
-transfer.check_advance(advance)
+answers.check_advance(advance)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -570,7 +570,7 @@ def solution_5(u, v, feed, kill, num_steps):
     return u, v, changes
 
 
-transfer.check_advance(solution_5)
+answers.check_advance(solution_5)
 
 
 # %% [markdown]
@@ -648,7 +648,7 @@ def run_until_still(u, v, feed, kill, tolerance, max_steps):
     return ...
 
 
-transfer.check_run_until_still(run_until_still)
+answers.check_run_until_still(run_until_still)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -671,7 +671,7 @@ def solution_6(u, v, feed, kill, tolerance, max_steps):
     return u, v, num_steps
 
 
-transfer.check_run_until_still(solution_6)
+answers.check_run_until_still(solution_6)
 
 
 # %% [markdown]
@@ -773,7 +773,7 @@ def grow_all(u, v, feeds, kills, num_steps):
     return ...
 
 
-transfer.check_grow_all(grow_all)
+answers.check_grow_all(grow_all)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -789,7 +789,7 @@ def solution_7(u, v, feeds, kills, num_steps):
     return jax.vmap(for_each_feed, in_axes=(None, 0))(feeds, kills)
 
 
-transfer.check_grow_all(solution_7)
+answers.check_grow_all(solution_7)
 
 
 # %% [markdown]
@@ -898,7 +898,7 @@ def find_feed(u, v, seen):
     return ...
 
 
-transfer.check_find_feed(find_feed)
+answers.check_find_feed(find_feed)
 
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
@@ -918,7 +918,7 @@ def solution_8(u, v, seen):
     return feed
 
 
-transfer.check_find_feed(solution_8)
+answers.check_find_feed(solution_8)
 
 
 # %% [markdown]

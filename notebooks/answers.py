@@ -4,8 +4,11 @@ Each check prints that an answer is right, or the first problem with it. No
 check stops the notebook.
 """
 
+import contextlib
 import functools
 import inspect
+import io
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -14,15 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import gray_scott
 import stage0_numpy as reference
 from workshop.errors import describe
 from workshop.exercises import expect
-from workshop.tracing import primitives, takes_a_gradient
+from workshop.tracing import takes_a_gradient
 
 RULES = np.arange(256, dtype=np.uint8)
 TABLES = {f"rule {r}": (reference.make_rule_table(r),) for r in range(256)}
-NEIGHBORHOODS = np.array(list(np.ndindex(2, 2, 2)), dtype=np.uint32)
-ALL_BITS = np.uint32(2**32 - 1)
 
 
 def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
@@ -53,48 +55,78 @@ def explain(error: Exception, answer: Any) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.line for f in frames if code and f.filename == code.co_filename]
     where = f" in this line:\n    {lines[-1]}" if lines else ""
-    return f"it fails{where}\n{describe(error, lambda row: False)}"
+    return f"it fails{where}\n{describe(error)}"
 
 
-def check_function(
-    want: Callable,
-    calls: expect.Calls,
-    comment: str,
-    compare: Callable = expect.numbers,
-    also: Callable = lambda function: None,
+def check_value(
+    is_right: Callable[[Any], bool], question: str, comment: str
 ) -> Callable[[Any], None]:
-    """Make a check of a function that must return the same as `want`.
+    """Make a check of a value; a wrong one is answered with a question."""
 
-    `compare` raises NotYet if two results differ. `also` raises NotYet if
-    the results are right, but the function ignores a part of the exercise.
-    """
-
-    def examine(function: Any) -> str:
-        for call, args in calls.items():
-            got = function(*args)
-            require_one_array(got, call)
-            compare(got, want(*jax.device_get(args)), call)
-        also(function)
+    def examine(value: Any) -> str:
+        expect.that(is_right(value), f"got {value!r}. {question}", "value")
         return comment
 
     return answer_check(examine)
 
 
-def require_one_array(got: Any, call: str) -> None:
-    """Raise NotYet for None, and for a tuple of arrays."""
-    expect.result(got, call)
+def compare_arrays(got: Any, want: Any, call: str) -> None:
+    """Raise NotYet for a tuple of arrays, and for the first wrong number."""
     expect.that(
         not isinstance(got, tuple | list),
         f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
         " a pair: the last carry and the records.)",
         "array",
     )
+    expect.numbers(got, want, call, "index")
 
 
-def require_no_loop(function: Any, values: np.ndarray, kind: str) -> None:
-    """Raise NotYet if the program has more operations for more values."""
-    calls = {f"{n} {kind}": (jnp.asarray(values[:n]),) for n in (2, 8)}
-    expect.no_growth(function, calls)
+def check_function(
+    want: Callable,
+    calls: expect.Calls,
+    comment: str,
+    compare: Callable = compare_arrays,
+    similar: expect.Calls | None = None,
+    larger: expect.Calls | None = None,
+    also: Callable = lambda function: None,
+) -> Callable[[Any], None]:
+    """Make a check of a function that must return the same as `want`.
+
+    Args:
+        want: A function that returns the right results.
+        calls: The arguments of the calls, keyed by the names of the calls.
+        comment: What to print if the function passes.
+        compare: Raises NotYet if two results differ.
+        similar: Calls that must share one compiled program.
+        larger: Two calls; the second may need no more operations.
+        also: Raises NotYet if a part of the exercise is not solved.
+    """
+
+    def examine(function: Any) -> str:
+        for call, args in calls.items():
+            compare(function(*args), want(*jax.device_get(args)), call)
+        if larger:
+            expect.no_growth(function, larger)
+        if similar:
+            require_one_program(function, similar)
+        also(function)
+        return comment
+
+    return answer_check(examine)
+
+
+def compare_tuples(names: str) -> Callable:
+    """Return a function that compares tuples of values with these names."""
+    return lambda got, want, call: expect.same(got, want, names, call)
+
+
+def require_one_program(function: Callable, calls: expect.Calls) -> None:
+    """Raise NotYet unless all calls run the same compiled program."""
+    program = expect.program(function, *next(iter(calls.values())))
+    compiled = all(e.primitive.name in ("jit", "pjit") for e in program.eqns)
+    reason = "the result is right, but not compiled: use jax.jit."
+    expect.that(compiled, reason, "not_compiled")
+    expect.one_program(function, calls)
 
 
 def require_gradient(function: Callable, *args: Any) -> None:
@@ -113,12 +145,11 @@ def require_gradient(function: Callable, *args: Any) -> None:
 def check_move_right(rule: Any) -> str:
     """Examine the rule that moves every cell to the right."""
     allowed = f"a rule is a whole number from 0 to 255, got {rule!r}."
-    expect.that(rule in RULES.tolist(), allowed)
+    expect.that(rule in RULES.tolist(), allowed, "rule")
     # All eight neighborhoods occur in this state.
-    state = np.array([0, 0, 0, 1, 0, 1, 1, 1, 0, 0], dtype=np.uint8)
-    got = reference.step(state, reference.make_rule_table(int(rule)))
-    states = (np.stack([state, after]) for after in (got, np.roll(state, 1)))
-    expect.states(*states, f"rule {rule}")
+    state = np.array([0, 0, 0, 1, 0, 1, 1, 1], dtype=np.uint8)
+    got = reference.step(state, *TABLES[f"rule {rule}"])
+    expect.states(got, np.roll(state, 1), f"rule {rule}")
     return "every cell takes the value of its left neighbor."
 
 
@@ -140,39 +171,30 @@ check_mirror = check_function(
     lambda rule_table: rule_table.transpose(2, 1, 0),
     TABLES,
     "all 256 rules are mirrored.",
-    compare=functools.partial(expect.numbers, index="left, center, right"),
 )
 
 check_read = check_function(
     lambda array, i: array[i] if i < len(array) else 0,
-    {
-        f"element {i} of {size}": (jnp.arange(7, 7 + size), i)
-        for size in (5, 3)
-        for i in range(size + 4)
-    },
+    {f"element {i} of 3": (jnp.arange(7, 10), i) for i in range(5)},
     "you decide what is beyond the end.",
 )
 
 # Notebook 2
 
 
-@answer_check
-def check_num_programs(number: Any) -> str:
-    """Examine the number of programs that seven calls compile."""
-    expect.that(
-        number == 4,
-        f"got {number!r}. Which calls differ in a static value, in the type of"
-        " the rule, or in how the arguments are passed?",
-    )
-    return "rules of one type share a program."
-
+check_num_programs = check_value(
+    lambda number: number == 4,
+    "Which calls differ in a static value, in the type of the rule, or in how"
+    " the arguments are passed?",
+    "rules of one type share a program.",
+)
 
 check_stripes = check_function(
     lambda width: np.arange(width, dtype=np.uint8) % 2,
     {f"make_stripes({width})": (width,) for width in (4, 7)},
     "there is one program for each width.",
     compare=expect.states,
-    also=expect.jitted,
+    similar={"make_stripes(4)": (4,)},
 )
 
 
@@ -193,7 +215,6 @@ check_count_live = check_function(
     lambda *arguments: reference.simulate(*arguments).sum(axis=1),
     {f"count_live{size}": size for size in [(110, 30, 20), (254, 600, 400)]},
     "the program never holds all rows.",
-    compare=functools.partial(expect.numbers, index="row"),
     also=require_no_rows,
 )
 
@@ -203,61 +224,32 @@ STEPS = {
 }
 
 
-def require_one_program(advance_twice: Any) -> None:
-    """Raise NotYet unless all operations are compiled, and only once."""
-    program = expect.program(advance_twice, *STEPS["two steps from row 0"])
-    expect.that(
-        all(e.primitive.name in ("jit", "pjit") for e in program.eqns),
-        "the result is right, but not compiled: use jax.jit.",
-        "not_compiled",
-    )
-    expect.one_program(advance_twice, STEPS)
-
-
 check_advance_twice = check_function(
     lambda state, table: reference.step(reference.step(state, table), table),
     STEPS,
     "later calls compile nothing.",
     compare=expect.states,
-    also=require_one_program,
+    similar=STEPS,
 )
 
 # Notebook 3
 
 
-@answer_check
-def check_mappable(names: Any) -> str:
-    """Examine the names of the arguments that vmap can map over."""
-    expect.that(
-        set(names) == {"rule", "state"},
-        f"got {names!r}. For each of the four, ask: do two values give results"
-        " of the same shape, so that both fit into one array?",
-        "names",
-    )
-    return "data can be mapped; what decides a shape cannot."
-
+check_mappable = check_value(
+    lambda names: set(names) == {"rule", "state"},
+    "For each of the four, ask: do two values give results of the same shape,"
+    " so that both fit into one array?",
+    "data can be mapped; what decides a shape cannot.",
+)
 
 check_live_fractions = check_function(
     lambda rules: [
         reference.simulate(int(rule), 32, 32)[-1].mean() for rule in rules
     ],
-    {f"{len(r)} rules": (r,) for r in (RULES, RULES[[110, 30, 30, 7]])},
+    {"4 rules": (RULES[[110, 30, 30, 7]],)},
     "the program for 8 rules has no more operations than that for 2.",
-    compare=functools.partial(expect.numbers, index="number"),
-    also=functools.partial(require_no_loop, values=RULES, kind="rules"),
+    larger={f"{n} rules": (RULES[:n],) for n in (2, 8)},
 )
-
-
-def compare_counts(got: Any, want: np.ndarray, call: str) -> None:
-    """Raise NotYet if the dtype is uint8, or with the first wrong count."""
-    expect.that(
-        getattr(got, "dtype", None) != np.uint8,
-        "the dtype is uint8, which ends at 255, but more cells can differ. Let"
-        " `sum` choose the dtype.",
-        "dtype",
-    )
-    expect.numbers(got, want, call, "rows")
-
 
 ROWS = jnp.asarray(reference.simulate(30, 300, 9)).at[-1].set(1)
 
@@ -265,78 +257,61 @@ check_differences = check_function(
     lambda rows: (rows[:, None] != rows[None]).sum(axis=-1),
     {"9 rows of 300 cells": (ROWS,)},
     "the program for 8 rows has no more operations than that for 2.",
-    compare=compare_counts,
-    also=functools.partial(require_no_loop, values=ROWS, kind="rows"),
+    larger={f"{n} rows": (ROWS[:n],) for n in (2, 8)},
 )
 
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> list[int]:
-    """Return the influence of each cell on the next state.
-
-    The influence is how many more cells are live if the cell is 1, not 0.
-    """
-
-    def count_live(cell: int, value: int) -> int:
-        state = cells.astype(np.uint8)
-        state[cell] = value
-        return reference.step(state, table.astype(np.uint8)).sum(dtype=int)
-
-    return [count_live(i, 1) - count_live(i, 0) for i in range(len(cells))]
+    """Return how many more cells are live next if a cell is 1, not 0."""
+    table, influence = table.astype(np.uint8), []
+    for i in range(len(cells)):
+        dead, live = cells.astype(np.uint8), cells.astype(np.uint8)
+        dead[i], live[i] = 0, 1
+        counts = [reference.step(s, table).sum() for s in (dead, live)]
+        influence.append(int(counts[1]) - int(counts[0]))
+    return influence
 
 
+def find_entries(cells: Any) -> np.ndarray:
+    """Return which entry of the table each cell looks up."""
+    return 4 * np.roll(cells, 1) + 2 * np.asarray(cells) + np.roll(cells, -1)
+
+
+CELLS = jnp.array([0, 1, 1, 0, 1, 0, 0, 0, 1], float)
 FLOATS = {
-    f"rule {rule}": (
-        jnp.array([0, 1, 1, 0, 1, 0, 0, 0, 1], float),
-        jnp.asarray(reference.make_rule_table(rule), float),
-    )
-    for rule in (254, 90, 110, 30)
+    name: (CELLS, jnp.asarray(*TABLES[name], float))
+    for name in ("rule 254", "rule 110")
 }
 
 check_influence = check_function(
     find_influence,
     FLOATS,
     "one gradient shows the influence of all cells.",
-    compare=functools.partial(expect.numbers, index="cell"),
     also=lambda influence: require_gradient(influence, *FLOATS["rule 110"]),
 )
 
 
-@answer_check
-def check_lesson(initial_state: Any) -> str:
-    """Examine eight cells that should contain all eight neighborhoods."""
-    state = np.asarray(initial_state)
-    expect.that(
-        state.shape == (8,) and set(state.tolist()) <= {0, 1},
-        "the answer is a list of eight numbers, each 0 or 1.",
-    )
-    left, right = np.roll(state, 1), np.roll(state, -1)
-    num_seen = len(set(4 * left + 2 * state + right))
-    reason = f"only {num_seen} of the eight neighborhoods are on the ring."
-    expect.that(num_seen == 8, reason)
-    return "one step of eight cells shows the whole rule."
-
+check_lesson = check_value(
+    lambda cells: sorted(find_entries(cells)) == list(range(8)),
+    "Write down the neighborhood of each cell. Which of the eight is missing?",
+    "one step of eight cells shows the whole rule.",
+)
 
 # Notebook 4
 
+CALLS = [(0, 8), (7, 8), (8, 8), (255, 8), (50, 3)]  # cell, num_words
+check_find_cell = check_function(
+    divmod,
+    {f"find_cell{call}": call for call in CALLS},
+    "a lane is a stretch of the ring.",
+    compare=compare_tuples("lane, word"),
+)
 
-@answer_check
-def check_find_cell(find_cell: Any) -> str:
-    """Examine a function that returns the lane and the word of a cell."""
-    for cell, num_words in [(0, 8), (7, 8), (8, 8), (255, 8), (50, 3)]:
-        call, want = f"find_cell({cell}, {num_words})", divmod(cell, num_words)
-        got = find_cell(cell, num_words)
-        expect.tuple_of(got, "lane, word", call)
-        are_whole = all(isinstance(i, int | np.integer) for i in got)
-        expect.that(are_whole, f"{call}: got {got}, want whole numbers.")
-        expect.that(tuple(got) == want, f"{call}: got {got}, want {want}.")
-    return "a lane is a stretch of the ring."
-
-
+NEIGHBORHOODS = np.indices((2, 2, 2), dtype=np.uint32).reshape(3, 8)
 check_rule_110 = check_function(
     lambda left, center, right: (center | right) ^ (left & center & right),
-    {"words of equal bits": (*NEIGHBORHOODS.T * ALL_BITS,)},
+    {"words of equal bits": tuple(NEIGHBORHOODS * np.uint32(2**32 - 1))},
     "each operation works on 32 cells at once.",
-    compare=functools.partial(expect.numbers, index="neighborhood"),
 )
 
 check_exchanges = check_function(
@@ -345,17 +320,222 @@ check_exchanges = check_function(
     "a larger halo means fewer messages.",
 )
 
+check_move_right_sharded = check_function(
+    lambda ring: np.roll(ring, 1),
+    {"move_right(ring)": (jnp.arange(40),)},
+    "each device sends one message, and the last sends to the first.",
+)
+
+# Notebook 5
+
+SPOTS = 0.03, 0.061  # feed and kill
+STRIPES = 0.046, 0.062
+FILLS = 0.054, 0.05
+FEEDS = np.linspace(0.02, 0.06, 8, dtype=np.float32)
+KILLS = np.array([0.057, 0.06, 0.063], dtype=np.float32)
+
+
+SQUARES = np.zeros((16, 24))
+SQUARES[:6, :9], SQUARES[10:13, 20:] = 0.5, 0.4  # at three edges of the sheet
+START = 1 - SQUARES, SQUARES
+
+
+def simulate(u: Any, v: Any, *parameters: Any) -> tuple:
+    """Run the reference on copies; return u, v and the number of steps."""
+    return gray_scott.simulate(u.copy(), v.copy(), *parameters)
+
+
+def take_steps(u: Any, v: Any, feed: Any, kill: Any, n: int = 1) -> tuple:
+    """Return u and v of the reference after n steps."""
+    return simulate(u, v, feed, kill, 0, n)[:2]
+
 
 @answer_check
-def check_move_right_sharded(move_right: Any) -> str:
-    """Examine a function that moves the cells of a sharded ring right."""
-    ring = jnp.arange(40)
-    moved = move_right(ring)
-    expect.numbers(moved, np.roll(ring, 1), "move_right(ring)", "cell")
-    expect.shares(moved, 8)
+def check_is_same(is_same: Any) -> str:
+    """Check a function that compares two arrays up to rounding."""
+    want = take_steps(*START, *STRIPES, 100)[1]
+    narrow = [np.float32(x) for x in (*START, *STRIPES)]
+    more_feed = 1.001 * STRIPES[0], STRIPES[1]
+    one_cell = np.zeros_like(want)
+    one_cell[3, 5] = 1
+    wrong_feed = take_steps(*START, *more_feed, 100)[1]
+    cases = {
+        "an equal array": (want, True),
+        "a run in 32 bits": (take_steps(*narrow, 100)[1], True),
+        "a feed off by a thousandth": (wrong_feed, False),
+        "a cell off by 0.01": (want + 0.01 * one_cell, False),
+        "a cell of NaN": (np.where(one_cell, np.nan, want), False),
+        "a stack of two copies": (np.stack([want, want]), False),
+    }
+    for name, (got, right) in cases.items():
+        answer = is_same(got, want)
+        expect.result(answer, f"is_same for {name}")
+        reason = f"is_same should return {right} for {name}."
+        expect.that(bool(answer) == right, reason, name)
+    return "it accepts rounding and refuses every mistake."
+
+
+@answer_check
+def check_initial_state(make_initial_state: Any) -> str:
+    """Check a function that draws u and v from a key."""
+    keys = jax.random.split(jax.random.key(0), 20)
+    drawn = np.array([draw_fields(make_initial_state, key) for key in keys])
+    again = draw_fields(make_initial_state, keys[0])
     expect.that(
-        "ppermute" in primitives(expect.program(move_right, ring)),
-        "the result is right, but the compiler chose the messages: use"
-        " jax.lax.ppermute.",
+        np.array_equal(drawn[0], again),
+        "two calls with the same key differ: draw only from the key.",
+        "other state",
     )
-    return "each device sends one message, and the last sends to the first."
+    expect.that(
+        (drawn[0] != drawn[1]).any(axis=(1, 2)).all(),
+        "two keys give the same u or the same v: draw from the key.",
+        "ignores key",
+    )
+    require_distribution(*drawn.swapaxes(0, 1))
+    with jax.debug_key_reuse(True):
+        make_initial_state(jax.random.key(0), 64)
+    return "the same key gives the same numbers, and no key is used twice."
+
+
+def draw_fields(make_initial_state: Any, key: Any) -> tuple:
+    """Return u and v of 64 x 64 cells; raise NotYet if either is wrong."""
+    fields = make_initial_state(key, 64)
+    expect.tuple_of(fields, "u, v", "the call")
+    for name, a in zip("uv", fields, strict=True):
+        expect.jax_array(a, f"{name} is")
+        expect.shape(a, (64, 64), name)
+    return fields
+
+
+def require_distribution(u: np.ndarray, v: np.ndarray) -> None:
+    """Raise NotYet unless the squares and the noise of u and v are right."""
+    squares = np.round(2 * v)
+    alike = squares == np.kron(squares[:, ::8, ::8], np.ones((8, 8)))
+    share = squares.mean()
+    expect.that(
+        alike.all() and abs(share - 0.2) < 0.05,
+        f"{share:.0%} of v is 0.5, want 20 %, in squares of 8 x 8 cells.",
+        "squares",
+    )
+    noise = np.array([u - 1 + squares / 2, v - squares / 2])
+    low, high, means = noise.min(), noise.max(), noise.mean(axis=(1, 2, 3))
+    in_range = low > -1e-6 and high < 0.02 + 1e-6
+    expect.that(
+        in_range and np.allclose(means, 0.01, atol=1e-3),
+        f"the noise is from {low:.3f} to {high:.3f}, want 0 to 0.02. Its mean"
+        f" is {means[0]:.3f} in u and {means[1]:.3f} in v, want 0.01.",
+        "noise",
+    )
+
+
+AS_JAX = [jnp.asarray(a) for a in START]
+
+check_step = check_function(
+    take_steps,
+    {f"step(u, v, {f}, {k})": (*AS_JAX, f, k) for f, k in (STRIPES, SPOTS)},
+    "it returns new arrays, and does not change its arguments.",
+    compare=compare_tuples("u, v"),
+    also=lambda step: jax.jit(step)(*START, *STRIPES),
+)
+
+
+@answer_check
+def check_step_and_print(step_and_print: Any) -> str:
+    """Check a jitted step that prints the mean of v at every call."""
+    calls = {
+        "a first call": (*START, *STRIPES),
+        "a call with another feed and kill": (*START, *SPOTS),
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        require_one_program(step_and_print, calls)
+        jax.effects_barrier()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        got = step_and_print(*START, *STRIPES)
+        jax.effects_barrier()
+    want, call = take_steps(*START, *STRIPES), "a later call"
+    expect.same(got, want, "u, v", call)
+    text, mean = printed.getvalue().strip(), want[1].mean()
+    numbers = [float(x) for x in re.findall(r"\d*\.\d+(?:e-\d+)?", text)]
+    expect.that(
+        np.isclose(numbers, mean, rtol=1e-2).any(),
+        f"{call} prints {text!r}, but the mean of the new v is {mean:.4f}."
+        " (`print` runs only during tracing.)",
+        "print",
+    )
+    return "the compiled program prints the mean at every call."
+
+
+def record_steps(u: Any, v: Any, feed: float, kill: float, n: int) -> tuple:
+    """Return u, v, and how much v changes in each of n steps."""
+    changes = []
+    for _ in range(n):
+        before = v
+        u, v = take_steps(u, v, feed, kill)
+        changes.append(np.abs(v - before).max())
+    return u, v, changes
+
+
+check_advance = check_function(
+    record_steps,
+    {f"{n} steps": (*START, *STRIPES, n) for n in (1, 3)},
+    "the program for 12 steps has no more operations than that for 4.",
+    compare=compare_tuples("u, v, changes"),
+    larger={f"{n} steps": (*START, *SPOTS, n) for n in (4, 12)},
+    similar={
+        "a first call": (*START, *SPOTS, 5),
+        "a call with another feed and kill": (*START, *STRIPES, 5),
+    },
+)
+
+STILL = 1 + 0 * SQUARES, 0 * SQUARES
+
+check_run_until_still = check_function(
+    simulate,
+    {
+        "until v changes by less than 1e-4": (*START, *FILLS, 1e-4, 400),
+        "at most 9 steps": (*START, *STRIPES, 1e-5, 9),
+        "from u = 1 and v = 0": (*STILL, *STRIPES, 1e-5, 9),
+    },
+    "the loop stops on the device, and no argument is static.",
+    compare=compare_tuples("u, v, num_steps"),
+    similar={
+        "a first call": (*START, *FILLS, 5e-4, 7),
+        "a call with another tolerance": (*START, *FILLS, 6e-4, 7),
+        "a call with another feed and kill": (*START, *SPOTS, 6e-4, 7),
+        "a call with other max_steps": (*START, *SPOTS, 6e-4, 8),
+    },
+)
+
+
+def grow_one_by_one(
+    u: Any, v: Any, feeds: Any, kills: Any, n: int
+) -> np.ndarray:
+    """Return v after n steps, for each kill and each feed."""
+    return np.array(
+        [[take_steps(u, v, f, k, n)[1] for f in feeds] for k in kills]
+    )
+
+
+check_grow_all = check_function(
+    grow_one_by_one,
+    {"3 kills, 2 feeds": (*START, FEEDS[:2], KILLS, 30)},
+    "it is one program, and 8 feeds make it no larger than 2.",
+    larger={f"{n} feeds": (*START, FEEDS[:n], KILLS, 30) for n in (2, 8)},
+)
+
+
+@answer_check
+def check_find_feed(find_feed: Any) -> str:
+    """Check a function that finds the feed by a gradient."""
+    for feed in (0.03, 0.05, 0.042):
+        seen = jnp.asarray(take_steps(*START, feed, 0.062, 100)[1])
+        got = find_feed(*START, seen)
+        expect.shape(got, (), "the feed")
+        expect.that(
+            abs(float(got) - feed) < 0.01 * feed,
+            f"for feed {feed} it returns {float(got):.4f}. If the error grows,"
+            " use a smaller rate. If it falls, use more updates.",
+            "feed",
+        )
+    require_gradient(find_feed, *START, seen)
+    return "gradient descent finds the feed."

@@ -1,4 +1,4 @@
-"""Show tables, errors, plots, pictures, and the explorer in the notebooks.
+"""Show diffs, tables, errors, plots and pictures in the notebooks.
 
 All drawings are gray on a transparent background, so that they can be seen on
 a light page and on a dark one.
@@ -6,7 +6,7 @@ a light page and on a dark one.
 
 import base64
 import io
-import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,39 +21,63 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.colors import LinearSegmentedColormap
 
 from workshop.harness import time_call
+from workshop.stages import diff_lines
 
 plt.style.use(Path(__file__).with_name("gray.mplstyle"))
 INK = plt.rcParams["text.color"]
 SHADES = LinearSegmentedColormap.from_list("shades", [f"{INK}00", INK])
 BOX = 480  # pixels of each side of the explorer's box
 WIDEST = 720  # pixels; an output in JupyterLab is about this wide
+BLOCK = "display: grid; overflow-x: auto; white-space: pre; line-height: 1.4"
+# These colors are transparent, so they suit light and dark backgrounds.
+BACKGROUNDS = {
+    "ins": "background: #2da04c38",
+    "del": "background: #f0504638",
+    "span": "",
+}
+
+
+def show_diff(number: int, only: str | None = None) -> None:
+    """Show the code that a stage changes, in all functions or only in one.
+
+    Raise KeyError if there is no such stage, and ValueError if the stage does
+    not change this function.
+    """
+    changes = "\n".join(diff_lines(number, only=only))
+    _, *hunks = re.split(r"(?m)^@@.*\n", changes)  # without file names
+    if not hunks:
+        raise ValueError(f"stage {number} does not change {only}")
+    blank_edges = r"\A( \n)+|(\n )*\n?\Z"
+    text = "\n⋯\n".join(re.sub(blank_edges, "", hunk) for hunk in hunks)
+    marked = "".join(map(mark_line, text.splitlines()))
+    block = f'<pre class="diff" style="{BLOCK}">{marked}</pre>'
+    display({"text/plain": text, "text/html": block}, raw=True)
+
+
+def mark_line(line: str) -> str:
+    """Return a line of a diff as HTML."""
+    tag = {"+": "ins", "-": "del"}.get(line[0], "span")
+    style = f"display: block; text-decoration: none; {BACKGROUNDS[tag]}"
+    return f'<{tag} style="{style}">{escape(line)}</{tag}>'
 
 
 def show_table(titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Show a table with columns of numbers aligned on the right."""
     rows = [list(row) for row in rows]
-    columns = zip(*rows, strict=True)
-    sides = [":---", "---:"]
-    lines = [list(titles), [sides[all(map(is_number, c))] for c in columns]]
-    lines += [[format_value(value) for value in row] for row in rows]
+    sides = [":---" if isinstance(x, str) else "---:" for x in rows[0]]
+    lines = [titles, sides, *(map(format_value, row) for row in rows)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     display(Markdown(text))
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a value is a single number of Python, NumPy or JAX."""
-    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
-
-
 def format_value(value: Any) -> str:
     """Return a value as text; a fraction gets three significant digits."""
-    if not is_number(value):
-        return str(value)
+    if isinstance(value, str):
+        return value
     value = np.asarray(value).item()
-    if isinstance(value, int) or value == 0:
-        return f"{value:,}"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.2e}" if decimals > 6 else f"{value:,.{decimals}f}"
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
 @contextmanager
@@ -154,13 +178,12 @@ def make_explorer(simulate: Callable) -> widgets.VBox:
     limits = {"rule": (110, 0, 255)}
     limits |= dict.fromkeys(("width", "num_steps"), (160, 1, 400))
     numbers, rows, picture = {}, [], widgets.HTML()
-    for name in limits:
+    for name, values in limits.items():
         # Only the label of a number field is visible to screen readers.
-        number = widgets.BoundedIntText(*limits[name], description=name)
-        slider = widgets.IntSlider(*limits[name], readout=False)
-        widgets.jslink((slider, "value"), (number, "value"))
-        numbers[name] = number
-        rows.append(widgets.HBox([number, slider]))
+        numbers[name] = widgets.BoundedIntText(*values, description=name)
+        slider = widgets.IntSlider(*values, readout=False)
+        widgets.jslink((slider, "value"), (numbers[name], "value"))
+        rows.append(widgets.HBox([numbers[name], slider]))
 
     def redraw(**values: int) -> None:
         states, seconds = time_call(lambda: np.asarray(simulate(**values)))

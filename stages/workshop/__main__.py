@@ -55,7 +55,7 @@ COMMANDS = {
     "diff": Command("stages", takes_number=True),
     "inspect": Command("inspection"),
     "exercise": Command("exercises.commands", takes_number=True),
-    "check": Command("exercises.check", takes_number=True),
+    "check": Command("exercises.commands", takes_number=True),
     "hint": Command("exercises.commands", takes_number=True),
     "watch": Command("exercises.commands", takes_number=True),
     "run": Command("exercises.commands", takes_number=True, runs_stage=True),

@@ -9,7 +9,6 @@ import linecache
 import re
 import sysconfig
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,16 +32,11 @@ class ErrorRow(NamedTuple):
     """A row of the table: how to recognize an error, and how to explain it."""
 
     type: str
-    keyword: str
-    """A part of the message."""
-    line: str
-    """A part of the user's line, or of the path of a file that it calls."""
-    met: str
-    """What happened."""
-    remedy: str
-    """What to do instead."""
-    stage: str
-    """The stage or notebook that shows this error."""
+    keyword: str  # a part of the message
+    line: str  # a part of the user's line, or of the path of a called file
+    met: str  # what happened
+    remedy: str  # what to do instead
+    stage: str  # the stage or notebook that shows this error
 
 
 def read_rows() -> list[ErrorRow]:
@@ -86,32 +80,29 @@ def read_source(error: BaseException) -> str:
     return "\n".join(source)
 
 
-def explain_error(
-    error: BaseException,
-    path: Path,
-    is_known: Callable[[ErrorRow], bool] = lambda row: False,
-) -> str:
-    """Return the user's line that failed, the message, and a remedy.
-
-    If is_known returns true for a row, the row's remedy is left out.
-    """
-    message = describe(error, is_known)
+def explain_error(error: BaseException, path: Path) -> str:
+    """Return the user's line that failed, the message, and a remedy."""
+    message = describe(error)
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        number, where = error.lineno, ""
+        number, function = error.lineno, ""
     else:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename == str(path)]
         if not own:
             return message
-        number = own[-1].lineno
-        where = f", in {own[-1].name}".replace(", in <module>", "")
+        number, function = own[-1].lineno, own[-1].name
+    return f"{show_line(path, number, function)}\n{message}"
+
+
+def show_line(path: Path, number: int, function: str) -> str:
+    """Return a line of a file, and before it the number and the function."""
+    where = f", in {function}" if function not in ("", "<module>") else ""
+    linecache.checkcache(str(path))  # watch shows lines of a changed file
     line = linecache.getline(str(path), number).strip()
-    return f"{show_path(path)}, line {number}{where}:\n    {line}\n{message}"
+    return f"{show_path(path)}, line {number}{where}:\n    {line}"
 
 
-def describe(
-    error: BaseException, is_known: Callable[[ErrorRow], bool]
-) -> str:
+def describe(error: BaseException) -> str:
     """Return an error's type, its message's first paragraph, and a remedy."""
     if type(error) in SCRIPT_ERRORS:
         return f"{SCRIPT_ERRORS[type(error)]} {MAIN_GUARD}"
@@ -122,7 +113,7 @@ def describe(
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if row is None or is_known(row):
+    if row is None:
         return message
     see = f"\nSee {row.stage}." if row.stage else ""
     return (

@@ -1,16 +1,12 @@
 """Show what JAX records and XLA compiles for a call, as a table or in full."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import functools
-import inspect as reflection
 import linecache
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +17,17 @@ import numpy as np
 
 from workshop.devices import start_jax
 from workshop.errors import explain_error
-from workshop.harness import check_writable, time_call
+from workshop.harness import time_call
 from workshop.sandbox import check_code, check_path, import_file
 from workshop.stages import find_stages
-from workshop.terminal import fail, page, say, terminal_size, write_asked
+from workshop.terminal import (
+    fail,
+    page,
+    say,
+    show_path,
+    show_text,
+    terminal_size,
+)
 from workshop.tracing import (
     count_equations,
     equations,
@@ -40,9 +43,9 @@ MEANINGS = {
     "  gather": "looks up by index",
     "  scatter-add": "adds up by index",
     "  scan": "a loop, its body counted once",
-    "  iterations": "of the scans, the outer one first",
+    "  iterations": "of the scans, outermost first",
     "  ppermute": "sends to another device",
-    "constants": "bytes of arrays that it closes over",
+    "constants": "bytes of arrays it closes over",
     "  largest": "the largest of these arrays",
     "HLO instructions": "what XLA made of it: --hlo",
     "  fusion": "many operations in one pass",
@@ -51,21 +54,13 @@ MEANINGS = {
     "  dot": "multiplies matrices",
     "  custom-call": "a library function",
     "  collective-permute": "sends to another device",
-    "  in place": "buffer of a loop, never copied",
-    "  copied": "buffer of a loop, copied at each iteration",
+    "  in place": "loop buffer, never copied",
+    "  copied": "loop buffer, copied each time",
     "memory: argument": "bytes, on each device",
     "memory: output": "bytes of the result",
     "memory: temp": "bytes needed while it runs",
     "ms to compile": "tracing included",
 }
-
-
-class Call(NamedTuple):
-    """A call of a jitted function, and the code that makes its arguments."""
-
-    code: str
-    setup: str
-    sizes: dict[str, int]
 
 
 class Inspected(NamedTuple):
@@ -85,10 +80,8 @@ def inspect(
     jaxpr: bool = False,
     hlo: bool = False,
     profile: Path | None = None,
-    call: str = "",
+    call: str = "simulate(110, 80, 80)",
     setup: str = "",
-    width: int = 80,
-    num_steps: int = 80,
 ) -> None:
     """Show what JAX records and XLA compiles for a stage or your program.
 
@@ -97,49 +90,41 @@ def inspect(
         other: A second stage or file, to show both side by side.
         jaxpr: Print the whole program that JAX recorded.
         hlo: Print the whole program that XLA made, the optimized HLO.
-        profile: Write a trace of the call to this .json.gz file.
-        call: A call of a jitted function in the file; by default
-            "simulate(110, width, num_steps)".
+        profile: Write a trace of the call to this folder.
+        call: A call of a jitted function in the file.
         setup: Code to run before the call, to make its arguments.
-        width: Number of cells; the call can use it as width.
-        num_steps: Number of rows; the call can use it as num_steps.
     """
-    code = call or f"simulate(110, {width}, {num_steps})"
-    asked = Call(code, setup, {"width": width, "num_steps": num_steps})
-    check_call(asked, profile)
-    show(compile_calls([n, other], asked), asked, jaxpr, hlo, profile)
-
-
-def check_call(asked: Call, profile: Path | None) -> None:
-    """Exit with a message and status 2 if the call cannot work."""
-    check_code("call", asked.code, "eval")
-    check_code("setup", asked.setup, "exec")
-    if not isinstance(ast.parse(asked.code, mode="eval").body, ast.Call):
-        fail(f"--call must call a function, got {asked.code!r}")
-    for name, size in asked.sizes.items():
-        if size < 1:
-            fail(f"{name} must be at least 1, got {size}")
-    if profile is not None:
-        check_writable("--profile", profile)
-
-
-def show(
-    inspected: list[Inspected],
-    asked: Call,
-    jaxpr: bool,
-    hlo: bool,
-    profile: Path | None,
-) -> None:
-    """Show what the options ask for, or the table if they ask for nothing."""
+    check_call(call, setup, profile)
+    inspected = compile_calls([n, other], call, setup)
     if profile is not None:
         write_trace(inspected, profile)
-    elif not (jaxpr or hlo):
-        show_table(inspected, asked)
-    for one in inspected:
-        if jaxpr:
-            page(str(one.jaxpr))
-        if hlo:
-            page(one.compiled.as_text())
+    elif jaxpr or hlo:
+        show_programs(inspected, jaxpr, hlo)
+    else:
+        show_table(inspected, call)
+
+
+def check_call(call: str, setup: str, profile: Path | None) -> None:
+    """Exit with a message and status 2 if an option cannot work."""
+    check_code("call", call, "eval")
+    check_code("setup", setup, "exec")
+    if not isinstance(ast.parse(call, mode="eval").body, ast.Call):
+        fail(f"--call must call a function, got {call!r}")
+    if profile is not None:
+        try:
+            profile.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            fail(f"--profile must be a folder, got {profile}: {error}")
+
+
+def compile_calls(names: list[str], call: str, setup: str) -> list[Inspected]:
+    """Trace and compile a call in each file."""
+    paths = [find_file(str(name)) for name in names if name]
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        with contextlib.suppress(RuntimeError):  # JAX has already started
+            jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
+    start_jax()
+    return [compile_call(path, call, setup) for path in paths]
 
 
 def find_file(name: str) -> Path:
@@ -154,127 +139,109 @@ def find_file(name: str) -> Path:
     return Path(name).resolve()
 
 
-@contextlib.contextmanager
-def explained(path: Path, advice: str = "") -> Iterator[None]:
-    """If the block raises an error, explain it and exit with status 1."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        for line in f"{explain_error(error, path)}\n{advice}".splitlines():
-            say(line, sys.stderr)
-        sys.exit(1)
-
-
-def compile_calls(names: list[str], asked: Call) -> list[Inspected]:
-    """Trace and compile a call in each file."""
-    paths = [find_file(str(name)) for name in names if name]
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        with contextlib.suppress(RuntimeError):  # JAX has already started
-            jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
-    start_jax()
-    return [compile_call(path, asked) for path in paths]
-
-
-def compile_call(path: Path, asked: Call) -> Inspected:
+def compile_call(path: Path, call: str, setup: str) -> Inspected:
     """Trace and compile a call of a jitted function of the file."""
-    with explained(path):
-        module = vars(import_file(path))
-    advice = name_jitted(module)
-    with explained(path, advice):
-        names = {"np": np, **asked.sizes, **module}
-        function, args, kwargs = evaluate(asked, names)
-    if not hasattr(function, "trace"):
-        name = ast.unparse(ast.parse(asked.code, mode="eval").body.func)
-        fail(f"{name} is not a jitted function. {advice}")
-    with explained(path):
+    module: dict[str, Any] = {}
+    try:
+        module |= vars(import_file(path))
+        function, args, kwargs = evaluate(call, setup, {"np": np, **module})
+        if not hasattr(function, "trace"):
+            fail(f"{call} calls no jitted function. {name_jitted(module)}")
         traced, tracing = time_call(function.trace, *args, **kwargs)
         compiled, compiling = time_call(lambda: traced.lower().compile())
+    except Exception as error:
+        for line in explain_error(error, path).splitlines():
+            say(line, sys.stderr)
+        if module:
+            say(name_jitted(module), sys.stderr)
+        sys.exit(1)
     run = functools.partial(function, *args, **kwargs)
     return Inspected(path, run, traced.jaxpr, compiled, tracing + compiling)
 
 
 def name_jitted(module: dict[str, Any]) -> str:
-    """Return a line that names the jitted functions of a file."""
-    own = module["__name__"]
+    """Return a sentence that names the jitted functions of a file."""
     found = [
-        f"{name}({', '.join(reflection.signature(value).parameters)})"
+        name
         for name, value in module.items()
-        if getattr(value, "__module__", "") == own and hasattr(value, "trace")
+        if getattr(value, "__module__", "") == module["__name__"]
+        and hasattr(value, "trace")
     ]
     names = ", ".join(found) or "none"
     return f"The file's jitted functions, for --call: {names}"
 
 
-def evaluate(asked: Call, names: dict[str, Any]) -> tuple:
+def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
     """Run the setup; return the function to call, and its arguments."""
-    exec(compile(asked.setup, "--setup", "exec"), names)
-    node = ast.parse(asked.code, mode="eval").body
+    exec(compile(setup, "--setup", "exec"), names)
+    node = ast.parse(call, mode="eval").body
     function = eval(ast.unparse(node.func), names)
     inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
     args, kwargs = eval(f"(lambda *a, **k: (a, k))({inside})", names)
     return function, args, kwargs
 
 
-def write_trace(inspected: list[Inspected], file: Path) -> None:
+def write_trace(inspected: list[Inspected], folder: Path) -> None:
     """Call each program once, and write a trace for ui.perfetto.dev."""
     for one in inspected:
         jax.block_until_ready(one.run())  # compiles, before the trace begins
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder, create_perfetto_trace=True):
-            for one in inspected:
-                jax.block_until_ready(one.run())
-        (trace,) = Path(folder).rglob("perfetto_trace.json.gz")
-        write_asked(file, trace.read_bytes())
-    say(f"wrote {file}: open it at https://ui.perfetto.dev")
+    with jax.profiler.trace(folder, create_perfetto_trace=True):
+        for one in inspected:
+            jax.block_until_ready(one.run())
+    file = max(folder.rglob("perfetto_trace.json.gz"))  # the newest
+    say(f"wrote {show_path(file)}: open it at https://ui.perfetto.dev")
 
 
-def show_table(inspected: list[Inspected], asked: Call) -> None:
-    """Print a table that fits the screen, with a column for each program."""
+def show_programs(inspected: list[Inspected], jaxpr: bool, hlo: bool) -> None:
+    """Print whole programs: what JAX recorded, and what XLA made of it."""
+    for one in inspected:
+        if jaxpr:
+            page(str(one.jaxpr))
+        if hlo:
+            page(one.compiled.as_text())
+
+
+def show_table(inspected: list[Inspected], call: str) -> None:
+    """Print a table with a column for each program, then the busiest lines."""
     files = " and ".join(one.path.name for one in inspected)
     versions = f"jax {jax.__version__}, {jax.default_backend()}"
-    say(f"{files}: {asked.code}; {versions}")
-    print_rows(make_rows(inspected))
+    say(f"{files}: {call}; {versions}")
+    rows = make_rows(inspected)
+    for row in rows:
+        say(row)
+    free = terminal_size()[1] - 4 - len(rows)
+    for one in inspected:
+        show_lines(one, free // len(inspected) - 1)
 
 
-def make_rows(inspected: list[Inspected]) -> list[list[Any]]:
-    """Return rows for the counts, then for the lines with most equations."""
+def make_rows(inspected: list[Inspected]) -> list[str]:
+    """Return the rows of the table that have a value for any program."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
-        rows.append(["", *(one.path.stem[:12] for one in inspected), ""])
+        rows.append(make_row("", [one.path.stem[:12] for one in inspected]))
     for name, meaning in MEANINGS.items():
         values = [values.get(name, 0) for values in found]
         if any(values):
-            rows.append([name, *values, meaning])
-    room = (terminal_size()[1] - 3 - len(rows)) // len(inspected) - 1
-    for i, one in enumerate(inspected):
-        lines = count_lines(one.jaxpr, one.path).most_common(room)
-        rest = found[i]["jaxpr equations"] - sum(count for _, count in lines)
-        for line, count in [*lines, (0, rest)]:
-            values = [""] * len(inspected)
-            values[i] = count
-            name, code = "jaxpr elsewhere", "other lines, and JAX's own"
-            if line:
-                name = f"jaxpr of line {line}"
-                code = linecache.getline(str(one.path), line)
-            rows.append([name, *values, code])
+            rows.append(make_row(name, values, meaning))
     return rows
 
 
-def print_rows(rows: list[list[Any]]) -> None:
-    """Print a table; cut each line to the screen's width, at least to 80."""
-    columns, _ = terminal_size()
-    texts = [
-        [f"{cell:,}" if isinstance(cell, int) else cell for cell in row]
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for name, *values, meaning in texts:
-        line = name.ljust(widths[0])
-        for value, width in zip(values, widths[1:-1], strict=True):
-            line += f"  {value:>{width}}"
-        line = f"{line}  {meaning.strip()}".rstrip()
-        say(line[: max(columns, 80)])
+def make_row(name: str, values: list[int | str], meaning: str = "") -> str:
+    """Return a row of the table."""
+    row = f"{name:20}"
+    for value in values:
+        text = f"{value:,}" if isinstance(value, int) else value
+        row += f"  {text:>12}"
+    return f"{row}  {meaning}"
+
+
+def show_lines(one: Inspected, most: int) -> None:
+    """Print the lines of a file that gave JAX the most equations."""
+    print(f"Most equations in {one.path.name}:")
+    for line, count in count_lines(one.jaxpr, one.path).most_common(most):
+        code = linecache.getline(str(one.path), line).strip()
+        show_text(f"{count:9,}  line {line}: {code}")
 
 
 def describe(one: Inspected) -> dict[str, int | str]:

@@ -1,10 +1,10 @@
 """Run a user's file in a separate process, within limits.
 
 The parent process calls `run_within`, which starts a child process and reads
-the child's report. In the child, `start` runs the module that works on the
-file, and this module calls `report`. The child watches its own time and
-memory, and ends when the parent has ended. This way, the limits work on every
-operating system.
+the child's report. In the child, `start` calls the function `work` of the
+module that works on the file. The child watches its own time and memory, and
+ends when the parent has ended. This way, the limits work on every operating
+system.
 """
 
 import ast
@@ -15,16 +15,15 @@ import faulthandler
 import functools
 import importlib.util
 import json
-import linecache
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -32,16 +31,20 @@ from typing import IO, Any, NoReturn
 
 import psutil
 
+from workshop.errors import show_line
 from workshop.stages import STAGES_FOLDER
-from workshop.terminal import command, fail, show_path, terminal_size
+from workshop.terminal import command, fail, terminal_size
 
 CALL = "--call"  # used as the file name of the code in this option
 LARGEST = 86_400  # the largest value of each limit: a day, if in seconds
 REPORT = "report"  # the file to which the process reports
-STOPPED = "stopped"  # the file for the traceback of a stopped process
 START = "from workshop.sandbox import start; start()"
-INTERVAL = 0.05  # seconds between checks of time, memory and parent
 LINES_SHOWN, LINE_LENGTH = 5, 1000  # of the output that is kept
+INTERVAL = 0.05  # seconds between checks of memory and parent
+COMPILING = (
+    "JAX was compiling. A long compilation usually comes from a Python loop"
+    " that jit unrolls, or from `unroll=`. Use scan, without `unroll=`."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +62,7 @@ class Report:
     steps: list[str] = dataclasses.field(default_factory=list)
     why: str = ""  # why the last step failed, if it did
     broken: str = ""  # the limit that it broke, if any: seconds or gigabytes
-    note: str = ""  # what it was doing when it broke the limit, if known
-    printed: str = ""  # the last lines it printed, unless it broke a limit
+    printed: str = ""  # the last lines that it printed
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -84,44 +86,37 @@ def run_within(
     environment: dict[str, str],
     cwd: Path | None = None,
 ) -> Report:
-    """Run a module in a child process until it ends; return its report.
+    """Call the function `work` of a module in a child process.
 
-    The module has to call `report`. It gets the arguments, the path of the
-    file to work on, and the folder in which it writes its report. If this
-    process is killed, the child removes the folder.
+    Return the report. `work` gets a function `tell`, then the arguments and
+    the path of the file. `tell` writes its keyword arguments to the report:
+    step=name when a step begins, why=text if the step fails, and any other
+    name for another fact. The report is written in the folder. If this process
+    is killed, the child removes the folder.
     """
-    (folder / REPORT).unlink(missing_ok=True)
     words = [os.getpid(), module, *arguments, path, folder]
     words += dataclasses.astuple(limits)
-    status, printed = run_to_end(
-        [sys.executable, "-P", "-c", START, *map(str, words)],
-        env=add_variables(environment),
-        cwd=cwd,
-    )
-    found = read_report(folder / REPORT, printed)
-    found.printed = printed
-    if not found.facts.pop("ended", False):
-        traceback = (folder / STOPPED).read_text(encoding="utf-8")
-        explain_end(found, limits, status, traceback, path)
-    return found
+    words = [sys.executable, "-P", "-c", START, *map(str, words)]
+    status, printed = run_to_end(words, environment, cwd)
+    report = read_report(folder / REPORT, limits, status, path)
+    report.printed = printed
+    return report
 
 
-def add_variables(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment with the variables that a child process needs.
+def run_to_end(
+    words: list[str], environment: dict[str, str], cwd: Path | None
+) -> tuple[int, str]:
+    """Run a command without input; return its status and its last lines.
 
-    With these variables, the child can import the workshop, and prints UTF-8
-    in lines that fit our terminal.
+    The child can import the workshop, and print any character. Pictures that
+    it draws fit our terminal.
     """
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
-    return environment | {
+    environment = environment | {
         "COLUMNS": str(terminal_size()[0]),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-
-
-def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
-    """Run a command; return its exit status and the last lines it printed."""
     sys.stdout.flush()
     process = subprocess.Popen(
         words,
@@ -130,15 +125,16 @@ def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
+        env=environment,
+        cwd=cwd,
         start_new_session=True,
-        **options,
     )
     last: collections.deque[str] = collections.deque(maxlen=LINES_SHOWN)
     reader = in_background(read_lines, process.stdout, last)
     try:
         process.wait()
     finally:
-        end_session(process)
+        end_session(process.pid)
     reader.join(timeout=1)  # a process that survived may hold the pipe
     return process.returncode, "".join(last.copy())
 
@@ -149,141 +145,96 @@ def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
         last.extend(iter(lambda: stream.readline(LINE_LENGTH), ""))
 
 
-def end_session(process: subprocess.Popen) -> None:
-    """End a process and, on POSIX, every process that it started."""
+def end_session(leader: int) -> None:
+    """End a process and, on POSIX, every process that it has started."""
+    end, number = os.kill, signal.SIGTERM
     if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+        end, number = os.killpg, signal.SIGKILL
+    with contextlib.suppress(OSError):  # it has already ended
+        end(leader, number)
 
 
-def read_report(path: Path, printed: str) -> Report:
+def read_report(path: Path, limits: Limits, status: int, file: Path) -> Report:
     """Return the report of a process that has ended.
 
-    If the process ended before it could report anything, show its output and
-    exit with status 1.
+    The report holds a line of JSON for each call of `tell`. If the process
+    broke a limit, a traceback follows. If the process ended before its first
+    step, show why, and exit with status 1.
     """
-    if not path.exists():
-        print(printed, end="", file=sys.stderr)
-        how = command("doctor")
-        fail(f"Python could not run the file. To check this machine: {how}", 1)
-    found = Report()
-    for line in path.read_text(encoding="utf-8").splitlines():
+    found, stopped = Report(), ""
+    lines = path.read_text(encoding="utf-8") if path.exists() else ""
+    for line in lines.splitlines():
+        if not line.startswith("{"):
+            stopped += f"{line}\n"
+            continue
         for name, value in json.loads(line).items():
             if name == "step":
                 found.steps.append(value)
-            elif name in ("why", "broken", "note"):
+            elif name in ("why", "broken"):
                 setattr(found, name, value)
             else:
                 found.facts[name] = value
+    if not found.steps:
+        print(found.why, end="", file=sys.stderr)
+        how = command("doctor")
+        fail(f"Python could not run the file. To check this machine: {how}", 1)
+    if stopped:
+        explain_limit(found, limits, stopped, file)
+    elif not found.facts.pop("ended", False):
+        found.why = f"The file made Python exit with status {status}."
     return found
 
 
-def explain_end(
-    found: Report, limits: Limits, status: int, traceback: str, path: Path
+def explain_limit(
+    found: Report, limits: Limits, stopped: str, file: Path
 ) -> None:
-    """Add to `found` why the process ended before its work was done.
-
-    The traceback is empty unless the process broke a limit.
-    """
-    if not traceback:
-        found.why = f"The file made Python exit with status {status}."
-        return
-    found.printed = ""
+    """Add to `found` which limit was broken, and where, by the traceback."""
     found.broken = found.broken or "seconds"
     found.why = f"It is still running after {limits.seconds:g} s"
     if found.broken == "gigabytes":
         found.why = f"It uses more than {limits.gigabytes:g} GB of memory"
-    line = find_line(traceback, path)
+    line = find_line(stopped, file)
     found.why += f":\n{line}" if line else "."
-    if found.note:
-        found.why += f"\n{found.note}"
+    if "backend_compile" in stopped:  # a function of JAX
+        found.why += f"\n{COMPILING}"
 
 
-def find_line(traceback: str, path: Path) -> str:
+def find_line(stopped: str, path: Path) -> str:
     """Return the first line of the file in a traceback, "" if there is none.
 
     The traceback is in ASCII: escapes replace all other characters of a path.
     """
     escaped = str(path.resolve()).encode("ascii", "backslashreplace").decode()
-    for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', traceback):
+    for match in re.finditer(r'File "(.+)", line (\d+) in (.+)', stopped):
         if match[1] == escaped:
-            line = linecache.getline(str(path), int(match[2])).strip()
-            where = f"{show_path(path)}, line {match[2]}, in {match[3]}"
-            return f"{where}:\n    {line}"
+            return show_line(path, int(match[2]), match[3])
     return ""
 
 
 # --- in the process that is started
 
 
-def start() -> None:
-    """Start to watch the parent process, then run the module.
+def start() -> NoReturn:
+    """Call the function `work` of a module, then end this process.
 
     The module imports jax, which takes seconds. The parent may end during this
     time, so the watch starts before the import.
     """
-    parent, module = int(sys.argv.pop(1)), sys.argv.pop(1)
-    *_, folder, _, _ = sys.argv
-    in_background(end_with_parent, parent, Path(folder))
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def end_with_parent(parent: int, folder: Path) -> None:
-    """Wait until the parent has ended; then remove the folder and exit."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(parent)
-        while is_running(process):
-            time.sleep(INTERVAL)
-    shutil.rmtree(folder, ignore_errors=True)
-    end_with_children()
-
-
-def is_running(process: psutil.Process) -> bool:
-    """Return whether a process is running.
-
-    A zombie does not count as running. A process that has ended does not count
-    either, even if a new process has the same number.
-    """
-    try:
-        is_zombie = process.status() == psutil.STATUS_ZOMBIE
-        return process.is_running() and not is_zombie
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def report(
-    work: Callable[..., None], describe: Callable[[], str] = str
-) -> NoReturn:
-    """Call `work` in a process that `run_within` started; end the process.
-
-    `work` gets a function `tell`, then the arguments and the path. `tell`
-    writes its keyword arguments to the report at once: step=name when a step
-    begins, why=text if the step fails, and any other name for another fact.
-    `describe` returns what the process is doing. If the process breaks a
-    limit, this text becomes the note in the report.
-    """
-    *arguments, path, folder, seconds, gigabytes = sys.argv[1:]
-    limits = Limits(float(seconds), float(gigabytes))
-    stopped = (Path(folder) / STOPPED).open("w")
+    parent, module, *arguments, path, folder, seconds, gigabytes = sys.argv[1:]
     file = (Path(folder) / REPORT).open("w", encoding="utf-8")
     tell = functools.partial(write_facts, file)
-
-    def stop(limit: str) -> NoReturn:
-        tell(broken=limit, note=describe())
-        faulthandler.dump_traceback(stopped)
-        end_with_children()
-
-    # While Python cannot switch threads, the thread that watches cannot run.
-    # In this case, faulthandler ends the process.
-    late = limits.seconds + 1
-    faulthandler.dump_traceback_later(late, exit=True, file=stopped)
-    in_background(watch, limits, stop)
+    in_background(watch, int(parent), Path(folder), float(gigabytes), file)
+    try:
+        work = importlib.import_module(module).work
+    except Exception:
+        tell(why=traceback.format_exc())
+        os._exit(1)
+    # This timer works even while Python cannot switch to another thread.
+    faulthandler.dump_traceback_later(float(seconds), exit=True, file=file)
     work(tell, *arguments, Path(path).resolve())
     tell(ended=True)
-    end_with_children()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def write_facts(file: IO[str], **facts: Any) -> None:
@@ -292,27 +243,24 @@ def write_facts(file: IO[str], **facts: Any) -> None:
     file.flush()
 
 
-def watch(limits: Limits, stop: Callable[[str], None]) -> None:
-    """Call `stop` when this process breaks a limit."""
-    end = time.monotonic() + limits.seconds
+def watch(parent: int, folder: Path, gigabytes: float, file: IO[str]) -> None:
+    """Wait until the parent ends or the memory limit is broken; then exit."""
     process = psutil.Process()
-    while True:
+    while has_parent(parent):
+        if process.memory_info().rss > gigabytes * 1e9:
+            write_facts(file, broken="gigabytes")
+            faulthandler.dump_traceback(file)
+            end_session(os.getpid())
         time.sleep(INTERVAL)
-        if process.memory_info().rss > limits.gigabytes * 1e9:
-            stop("gigabytes")
-        if time.monotonic() > end:
-            stop("seconds")
+    shutil.rmtree(folder, ignore_errors=True)
+    end_session(os.getpid())
 
 
-def end_with_children() -> NoReturn:
-    """End this process, and every process that it has started."""
-    try:
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        sys.stdout.flush()
-    finally:
-        os._exit(0)
+def has_parent(parent: int) -> bool:
+    """Return whether the parent process has not ended yet."""
+    if sys.platform == "win32":  # a launcher may be in between
+        return psutil.pid_exists(parent)
+    return os.getppid() == parent
 
 
 # --- in either process

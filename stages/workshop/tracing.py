@@ -6,7 +6,6 @@ import math
 import os
 import re
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,13 +25,11 @@ from workshop.sandbox import CALL
 # The primitives that are loops, and the parameter that holds a loop's body.
 LOOPS = {"scan": "jaxpr", "while": "body_jaxpr"}
 COMPILED = "/jax/core/compile/backend_compile_duration"
-COMPILING = "XLA is compiling"
 WORKSHOP = Path(__file__).parent
 PATIENCE = 20  # seconds that a recorded call may take
 READS = ("__array__", "__bool__", "__complex__", "__float__", "__format__")
 READS += ("__index__", "__int__", "__repr__", "__str__", "item", "tolist")
 FEW = 8  # values in a small array, for example a point in space
-LONG = 1000  # equations; only unrolled loops give such long programs
 
 
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Any | None:
@@ -177,21 +174,6 @@ def find_program(frame: FrameType | None) -> ClosedJaxpr | None:
                 return value
         frame = frame.f_back
     return None
-
-
-def describe_compilation() -> str:
-    """Return a note if the main thread waits for a long compilation, or ""."""
-    frame = sys._current_frames()[threading.main_thread().ident]
-    while frame and "backend_compile" not in frame.f_code.co_name:
-        frame = frame.f_back
-    program = find_program(frame)
-    if program is None or count_equations(program) < LONG:
-        return ""
-    return (
-        f"{COMPILING} a program of {count_equations(program):,}"
-        " equations. A program of this length comes from a Python loop that"
-        " jit unrolls, or from `unroll=`. Use scan, without `unroll=`."
-    )
 
 
 def num_elements(shape: str) -> int:

@@ -1,34 +1,46 @@
-"""Define the commands for an exercise, except `check`."""
+"""Define the commands for an exercise.
+
+A check uses two processes. In the first process, `examine` starts the second
+process, with limits on time and memory (sandbox.py). In the second process,
+checks.py imports the attendee's file and examines what the file does.
+"""
 
 import contextlib
+import os
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
 
-from workshop.exercises.check import (
-    examine_and_remember,
-    show_report,
-    verdict,
-)
+from workshop.devices import stray_variables
 from workshop.exercises.tasks import (
     FOLDER,
     Task,
     find_task,
     find_tasks,
-    fingerprint,
     read_progress,
     remember,
     require_file,
 )
+from workshop.sandbox import Limits, Report, check_path, run_within
 from workshop.stages import (
     find_stages,
     run_script,
     stage_before,
     strip_docstring,
 )
-from workshop.terminal import command, fail, say, show_path, write_whole
+from workshop.terminal import (
+    command,
+    fail,
+    say,
+    show_item,
+    show_path,
+    show_text,
+    write_whole,
+)
 
+NUM_DEVICES = 4  # simulated, for exercises that use several devices
 NEXT = {
     "check": "does it work?",
     "watch": "check it at every save",
@@ -45,26 +57,33 @@ def exercise(n: int, /, force: bool = False) -> None:
         force: Start again; your present file is renamed and kept.
     """
     task = find_task(n)
+    shown = show_path(task.path)
     if task.path.exists() and not force:
         again = command("exercise", n, "--force")
-        fail(f"{show_path(task.path)} exists already. To start again: {again}")
-    new = task.path.with_suffix(".new")
+        fail(f"{shown} exists already. To start again: {again}")
     try:
         FOLDER.mkdir(exist_ok=True)
-        write_whole(new, make_exercise(task))
         if task.path.exists():
             say(f"renamed your file to {show_path(keep_backup(task.path))}")
-        new.replace(task.path)
+        write_whole(task.path, make_exercise(task))
     except OSError as error:
-        fail(f"exercises/ cannot be written: {error}")
-    remember(n, hints=0, passed=None)
-    say(f"wrote {show_path(task.path)}")
+        fail(f"{shown} cannot be written: {error}")
+    remember(n, hints=0, passed=False)
+    say(f"wrote {shown}")
     print()
     say(task.task)
     print()
     for name, what in NEXT.items():
         typed = command(name, n)
         say(f"{typed:{len(command('check', n))}}  {what}")
+
+
+def keep_backup(path: Path) -> Path:
+    """Rename a file to a name that is not in use; return the new path."""
+    number = 1
+    while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
+        number += 1
+    return path.rename(backup)
 
 
 def make_exercise(task: Task) -> str:
@@ -78,12 +97,107 @@ def make_exercise(task: Task) -> str:
     return f'"""{docstring}"""\n\n{strip_docstring(before)}'
 
 
-def keep_backup(path: Path) -> Path:
-    """Rename a file to a name that is not in use; return the new path."""
-    number = 1
-    while (backup := path.with_name(f"{path.name}.{number}.bak")).exists():
-        number += 1
-    return path.rename(backup)
+def check(n: int, path: Path | None = None, /) -> int:
+    """Check your solution of an exercise.
+
+    The exit status is 0 if the solution passes, 1 if it does not pass yet, and
+    2 if the exercise or the file does not exist.
+
+    Args:
+        n: The number of the exercise.
+        path: The file to check; by default, your file in exercises/.
+    """
+    task = find_task(n)
+    if path is not None:
+        check_path(path)
+    file = path or require_file(task)
+    say(f"{show_path(file)}, stage {n}")
+    report = examine(task, file)
+    show_report(task, report)
+    if path is None:
+        remember(n, passed=not report.why)
+    return 1 if report.why else 0
+
+
+def examine(task: Task, path: Path) -> Report:
+    """Check a file on CPU devices, without the user's settings for JAX."""
+    left_out = {*stray_variables(), "PYTHONPATH"}
+    environment = {k: v for k, v in os.environ.items() if k not in left_out}
+    environment["JAX_PLATFORMS"] = "cpu"
+    environment["JAX_NUM_CPU_DEVICES"] = str(NUM_DEVICES)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return run_within(
+            Limits(),
+            "workshop.exercises.checks",
+            str(task.number),
+            path=path.resolve(),
+            folder=Path(folder),
+            environment=environment,
+        )
+
+
+def show_report(task: Task, report: Report) -> None:
+    """Print the steps that passed; then what is wrong, or what is next."""
+    *right, last = report.steps
+    for step in right:
+        show_item("OK", step)
+    show_item("FAIL" if report.why else "OK", last)
+    if report.why:
+        print()
+        show_text(report.why)
+        if report.printed:
+            print()
+            say("The last lines that the file printed:")
+            show_text(textwrap.indent(report.printed, "    "))
+        return
+    if report.facts["fact"]:
+        show_item("", report.facts["fact"])
+    congratulate(task)
+
+
+def congratulate(task: Task) -> None:
+    """Print what to notice, an extra task, and what is next."""
+    print()
+    say(f"Well done. Notice: {task.notice}")
+    print(f"    {command('run', task.number, task.run)}\n")
+    say(f"Finished early? {task.extra}")
+    print()
+    later = [number for number in find_tasks() if number > task.number]
+    if not later:
+        say("That was the last exercise.")
+        return
+    for number in find_stages():
+        if task.number < number < later[0]:
+            say(f"Next, run a stage that fails: {command('stage', number)}")
+    say(f"The next exercise: {command('exercise', later[0])}")
+
+
+def watch(n: int, /) -> None:
+    """Check an exercise whenever you save it; Ctrl-C ends this command.
+
+    Args:
+        n: The number of the exercise.
+    """
+    import watchfiles
+
+    path = require_file(find_task(n))
+    wakes = watchfiles.watch(
+        path.parent,  # the folder, because editors may replace the file
+        rust_timeout=500,
+        yield_on_timeout=True,
+    )
+    checked = 0  # the first time-out starts the first check
+    for _ in wakes:
+        # While an editor replaces the file, it may be missing or locked.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            saved = path.stat().st_mtime_ns
+            if saved != checked:
+                checked = saved
+                print(f"---- {time.strftime('%H:%M:%S')}", flush=True)
+                check(n)
+                print()
+                say(f"waiting for {show_path(path)} to be saved; Ctrl-C ends")
+                sys.stdout.flush()
 
 
 def hint(n: int, /) -> None:
@@ -112,54 +226,6 @@ def run(n: int, /, *arguments: str) -> None:
     run_script(require_file(find_task(n)), arguments)
 
 
-def watch(n: int, /) -> None:
-    """Check an exercise whenever you save it; Ctrl-C ends this command.
-
-    Args:
-        n: The number of the exercise.
-    """
-    import watchfiles
-
-    task = find_task(n)
-    path = require_file(task)
-    saves = watchfiles.watch(
-        path.parent,  # the folder, because editors may replace the file
-        watch_filter=lambda _, changed: Path(changed).name == path.name,
-        rust_timeout=500,
-        yield_on_timeout=True,
-    )
-    seen, before = None, ""  # the first time-out starts the first check
-    for _ in saves:
-        # While an editor replaces the file, it may be missing or locked.
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            saved = path.stat().st_mtime_ns
-            if saved != seen:
-                seen = saved
-                before = check_save(task, before)
-
-
-def check_save(task: Task, before: str) -> str:
-    """Check a file that was just saved; return the verdict.
-
-    before: the verdict of the previous check; "" for the first check.
-    """
-    saved = "saved " if before else ""
-    now = time.strftime("%H:%M:%S")
-    print(f"---- {saved}{now}, checking ...", flush=True)
-    report = examine_and_remember(task)
-    found = verdict(report)
-    print()
-    if before == found:
-        say(f"Still: {found}")
-    elif before:
-        say(f"Now: {found} (before: {before})")
-    show_report(task, report)
-    print()
-    say(f"waiting for {show_path(task.path)} to be saved; Ctrl-C ends")
-    sys.stdout.flush()
-    return found
-
-
 def progress() -> None:
     """Print how many exercises pass, in one line to paste into the chat."""
     known, tasks = read_progress(), find_tasks()
@@ -167,10 +233,7 @@ def progress() -> None:
     for number, task in tasks.items():
         if task.path.is_file():
             passed = known.get(str(number), {}).get("passed")
-            if passed == fingerprint(task.path):
-                passing.append(str(number))
-            else:
-                begun.append(str(number))
+            (passing if passed else begun).append(str(number))
     line = f"progress: {len(passing)} of {len(tasks)} pass"
     if passing:
         line += f" ({', '.join(passing)})"

@@ -44,6 +44,17 @@ def result(got: Any, call: str) -> None:
     that(got is not None, reason, "none")
 
 
+def one_array(got: Any, call: str) -> None:
+    """Raise NotYet for None, three dots, and a tuple or list of arrays."""
+    result(got, call)
+    that(
+        not isinstance(got, tuple | list),
+        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
+        " a pair: the last carry and the records.)",
+        "array",
+    )
+
+
 def tuple_of(got: Any, names: str, call: str) -> None:
     """Raise NotYet unless a function returned one value for each name."""
     result(got, call)
@@ -66,7 +77,7 @@ def shape(got: Any, want: tuple[int, ...], name: str) -> None:
 
 def states(got: Any, want: np.ndarray, call: str) -> None:
     """Raise NotYet for the first wrong cell; a single state is row 0."""
-    result(got, call)
+    one_array(got, call)
     got, want = np.asarray(got), np.asarray(want)
     if want.ndim == 1 == got.ndim:
         got, want = got[None], want[None]
@@ -79,7 +90,7 @@ def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
 
     index: the word before the position in the message, such as "step".
     """
-    result(got, call)
+    one_array(got, call)
     got, want = np.asarray(got), np.asarray(want)
     shape(got, want.shape, call)
     wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
@@ -120,13 +131,20 @@ def one_program(function: Callable, calls: Calls) -> None:
         that(not compiled, f"{call} is compiled again.", "recompiled")
 
 
-def no_growth(function: Callable, calls: Calls) -> None:
-    """Raise NotYet if the second of two calls has a larger program."""
+def no_growth(function: Callable, calls: Calls, allow: float = 1) -> str:
+    """Raise NotYet if the second of two calls has a larger program.
+
+    Return a sentence about their sizes.
+
+    allow: how many times larger the second program may be.
+    """
     programs = [program(function, *args) for args in calls.values()]
     few, many = map(count_equations, programs)
     of_few, of_many = calls
     found = f"{of_few} take {few} operations, {of_many} take {many}"
-    that(many <= few, f"{found}: there is a loop in Python.", "grows")
+    loop = "Python runs a loop while JAX traces it, or `unroll` writes it out."
+    that(many <= allow * few, f"{found}: {loop}", "grows")
+    return found
 
 
 def shares(array: Any, num_devices: int) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 import tomllib
 from pathlib import Path
@@ -25,11 +24,9 @@ class Task:
     task: str
     hints: list[str]
     notice: str
-    run: str
-    """The arguments of a run that shows what `notice` describes."""
+    run: str  # the arguments of a run that shows what `notice` describes
     extra: str
-    checks: dict[str, str]
-    """The names of functions in checks.py, and the text to print for each."""
+    checks: list[str]  # names of functions in checks.py
 
     @property
     def path(self) -> Path:
@@ -43,19 +40,12 @@ def read_texts() -> dict[str, Any]:
     return tomllib.loads(TEXTS.read_text(encoding="utf-8"))
 
 
-def unfold(text: Any) -> Any:
-    """Join the lines of a text, or of each text in a list, into one line."""
-    if isinstance(text, list):
-        return [unfold(item) for item in text]
-    return " ".join(text.split()) if isinstance(text, str) else text
-
-
 def find_tasks() -> dict[int, Task]:
     """Return all exercises in order, keyed by the number of their stage."""
     tasks = {}
     for number, texts in read_texts()["stage"].items():
-        values = {name: unfold(text) for name, text in texts.items()}
-        tasks[int(number)] = Task(int(number), **values)
+        hints = texts["hints"].split("\n\n")
+        tasks[int(number)] = Task(int(number), **(texts | {"hints": hints}))
     return tasks
 
 
@@ -76,17 +66,11 @@ def require_file(task: Task) -> Path:
     return task.path
 
 
-def fingerprint(path: Path) -> str:
-    """Return a text that changes when the content of the file changes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def read_progress() -> dict[str, dict[str, Any]]:
     """Return the stored facts about each exercise, {} if unreadable."""
     try:
-        known = json.loads(PROGRESS.read_text(encoding="utf-8"))
-        return {number: dict(facts) for number, facts in known.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return json.loads(PROGRESS.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
 
 

@@ -28,12 +28,8 @@ from workshop.port.advice import words
 from workshop.port.causes import Trial, find_causes
 from workshop.port.evidence import cache_misses, observe
 from workshop.port.results import Arrays, NotComparable, compare_results
-from workshop.sandbox import CALL, report
-from workshop.tracing import (
-    count_compilations,
-    count_equations,
-    describe_compilation,
-)
+from workshop.sandbox import CALL
+from workshop.tracing import count_compilations, count_equations
 
 SETUP = "--setup"
 MOST, BUDGET = 50, 3.0  # calls, and seconds, for the median time of a call
@@ -228,7 +224,3 @@ def explain(error: BaseException, path: Path, names: dict[str, Any]) -> str:
     if isinstance(error, TypeError) and re.search(form, str(error)):
         text += words("errors", "not_given", values)
     return text.rstrip()
-
-
-if __name__ == "__main__":
-    report(work, describe_compilation)
