@@ -70,22 +70,11 @@ def check_value(
     return answer_check(examine)
 
 
-def compare_arrays(got: Any, want: Any, call: str) -> None:
-    """Raise NotYet for a tuple of arrays, and for the first wrong number."""
-    expect.that(
-        not isinstance(got, tuple | list),
-        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
-        " a pair: the last carry and the records.)",
-        "array",
-    )
-    expect.numbers(got, want, call, "index")
-
-
 def check_function(
     want: Callable,
     calls: expect.Calls,
     comment: str,
-    compare: Callable = compare_arrays,
+    compare: Callable = expect.numbers,
     similar: expect.Calls | None = None,
     larger: expect.Calls | None = None,
     also: Callable = lambda function: None,
