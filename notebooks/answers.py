@@ -82,9 +82,7 @@ def check_function(
     """Make a check of a function that must return the same as `want`.
 
     Args:
-        want: A function that returns the right results.
-        calls: The arguments of the calls, keyed by the names of the calls.
-        comment: What to print if the function passes.
+        calls: The arguments of each call, keyed by its name.
         compare: Raises NotYet if two results differ.
         similar: Calls that must share one compiled program.
         larger: Two calls; the second may need no more operations.
