@@ -70,22 +70,11 @@ def check_value(
     return answer_check(examine)
 
 
-def compare_arrays(got: Any, want: Any, call: str) -> None:
-    """Raise NotYet for a tuple of arrays, and for the first wrong number."""
-    expect.that(
-        not isinstance(got, tuple | list),
-        f"{call}: got a {type(got).__name__}, want one array. (A scan returns"
-        " a pair: the last carry and the records.)",
-        "array",
-    )
-    expect.numbers(got, want, call, "index")
-
-
 def check_function(
     want: Callable,
     calls: expect.Calls,
     comment: str,
-    compare: Callable = compare_arrays,
+    compare: Callable = expect.numbers,
     similar: expect.Calls | None = None,
     larger: expect.Calls | None = None,
     also: Callable = lambda function: None,
@@ -93,9 +82,7 @@ def check_function(
     """Make a check of a function that must return the same as `want`.
 
     Args:
-        want: A function that returns the right results.
-        calls: The arguments of the calls, keyed by the names of the calls.
-        comment: What to print if the function passes.
+        calls: The arguments of each call, keyed by its name.
         compare: Raises NotYet if two results differ.
         similar: Calls that must share one compiled program.
         larger: Two calls; the second may need no more operations.

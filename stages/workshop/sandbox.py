@@ -97,26 +97,29 @@ def run_within(
     words = [os.getpid(), module, *arguments, path, folder]
     words += dataclasses.astuple(limits)
     words = [sys.executable, "-P", "-c", START, *map(str, words)]
-    status, printed = run_to_end(words, environment, cwd)
+    options = {"env": add_variables(environment), "cwd": cwd}
+    status, printed = run_to_end(words, **options)
     report = read_report(folder / REPORT, limits, status, path)
     report.printed = printed
     return report
 
 
-def run_to_end(
-    words: list[str], environment: dict[str, str], cwd: Path | None
-) -> tuple[int, str]:
-    """Run a command without input; return its status and its last lines.
+def add_variables(environment: dict[str, str]) -> dict[str, str]:
+    """Return the environment with the variables that a child process needs.
 
-    The child can import the workshop, and print any character. Pictures that
-    it draws fit our terminal.
+    The child can then import the workshop, and print any character. Pictures
+    that it draws fit our terminal.
     """
     paths = str(STAGES_FOLDER), environment.get("PYTHONPATH")
-    environment = environment | {
+    return environment | {
         "COLUMNS": str(terminal_size()[0]),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
+
+
+def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
+    """Run a command without input; return its status and its last lines."""
     sys.stdout.flush()
     process = subprocess.Popen(
         words,
@@ -125,9 +128,8 @@ def run_to_end(
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        env=environment,
-        cwd=cwd,
         start_new_session=True,
+        **options,
     )
     last: collections.deque[str] = collections.deque(maxlen=LINES_SHOWN)
     reader = in_background(read_lines, process.stdout, last)

@@ -85,18 +85,15 @@ def states(got: Any, want: np.ndarray, call: str) -> None:
     that(difference is None, f"{call}: {difference}", "states")
 
 
-def numbers(got: Any, want: Any, call: str, index: str = "") -> None:
-    """Raise NotYet for the first wrong number.
-
-    index: the word before the position in the message, such as "step".
-    """
+def numbers(got: Any, want: Any, call: str) -> None:
+    """Raise NotYet for the first wrong number."""
     one_array(got, call)
     got, want = np.asarray(got), np.asarray(want)
     shape(got, want.shape, call)
     wrong = np.argwhere(~np.isclose(got, want, atol=1e-5))
     if len(wrong):
         first = tuple(map(int, wrong[0]))
-        where = f", {index} {', '.join(map(str, first))}" if first else ""
+        where = f", index {', '.join(map(str, first))}" if first else ""
         found = f"{call}{where}: got {got[first]}, want {want[first]}."
         raise NotYet(found, "numbers")
 
@@ -105,7 +102,7 @@ def same(got: Any, want: tuple, names: str, call: str) -> None:
     """Raise NotYet for the first wrong number in a tuple of named values."""
     tuple_of(got, names, call)
     for name, some, wanted in zip(names.split(", "), got, want, strict=True):
-        numbers(some, wanted, f"{call}, {name}", "index")
+        numbers(some, wanted, f"{call}, {name}")
 
 
 def jitted(function: Any) -> None:
