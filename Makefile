@@ -22,7 +22,7 @@ CODE := $(if $(CALL),--call "$$CALL") $(if $(SETUP),--setup "$$SETUP")
 
 # Linux then backs large arrays with huge pages (glibc 2.35 or later).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
-# Containers often set this. Then Python compiles JAX again at each import.
+# Many containers set this. Python then compiles JAX's source at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:  # two installations at once would write to the same folder

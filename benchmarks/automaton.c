@@ -26,8 +26,8 @@ static void step(uint32_t *restrict words, uint32_t *restrict next, size_t n,
     }
 }
 
-/* Write the cells before each step to `states`, a byte each. `words` and
-   `next` have room for n + 2 words, and `words` is zero. */
+/* Write the cells before each step to `states`, one byte for each cell.
+   `words` and `next` have room for n + 2 words. All of `words` must be 0. */
 void simulate(int rule, size_t n, size_t num_steps, uint32_t *words,
               uint32_t *next, uint8_t *states) {
     uint32_t table[8];

@@ -44,7 +44,7 @@ class Arguments:
     json: Path | None = None
     """Write all samples to this file."""
     plot: Path | None = None
-    """Draw the largest size into this PNG file."""
+    """Draw the results for the largest size in this PNG file."""
     readme: Path | None = None
     """Rewrite the tables of this README."""
 
@@ -54,8 +54,8 @@ def main() -> None:
     arguments = parse(Arguments, __doc__.partition("\n")[0])
     names = check_arguments(arguments)
     prepare_jax()
-    below = describe_machine()
-    say(below)
+    machine = describe_machine()
+    say(machine)
     say(
         "first: trace, compile, run. later: the median of later calls."
         " spread: the range of the middle half of the later calls, relative to"
@@ -69,13 +69,13 @@ def main() -> None:
     except Exception as error:
         fail(explain(error), status=1)
     print("\nEvery result equals stage 0's.")
-    write_files(arguments, tables, below)
+    write_files(arguments, tables, machine)
 
 
 def check_arguments(arguments: Arguments) -> list[str]:
     """Return the sections to measure, in order.
 
-    End with one line and status 2 if an argument is invalid.
+    Exit with a message and status 2 if an argument is invalid.
     """
     asked = [name.strip() for name in arguments.only.split(",")]
     if not set(asked) <= set(SECTIONS):
@@ -127,7 +127,7 @@ def describe_machine() -> str:
 
 
 def measure_all(names: list[str], quick: bool) -> dict[str, report.Table]:
-    """Measure and print one section after another."""
+    """Measure and print each section; return the tables, keyed by name."""
     stages, tables = load_stages(STAGES_FOLDER), {}
     for name in names:
         title, make_rows = SECTIONS[name]
@@ -148,19 +148,19 @@ def explain(error: Exception) -> str:
 
 
 def write_files(
-    arguments: Arguments, tables: dict[str, report.Table], below: str
+    arguments: Arguments, tables: dict[str, report.Table], machine: str
 ) -> None:
     """Write the files that were asked for."""
     if path := arguments.json:
         rows = {name: table.rows for name, table in tables.items()}
-        record = {"machine": below, "sections": rows}
+        record = {"machine": machine, "sections": rows}
         write_asked(path, json.dumps(record, indent=1, default=vars))
     if path := arguments.plot:
         largest = tables.get("large") or tables["small"]
-        write_asked(path, report.draw(largest, below))
+        write_asked(path, report.draw(largest, machine))
     if path := arguments.readme:
         text = path.read_text(encoding="utf-8")
-        write_asked(path, report.rewrite(text, tables, below))
+        write_asked(path, report.rewrite(text, tables, machine))
 
 
 if __name__ == "__main__":

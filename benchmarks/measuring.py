@@ -13,7 +13,7 @@ from workshop.terminal import fail
 
 RULE = 110
 MIN_CALLS, MAX_CALLS = 3, 100
-ENOUGH = 0.3  # seconds that the later calls of a row take together
+ENOUGH = 0.3  # seconds in all, after which no more later calls are made
 PROBES = (20, 80)  # numbers of rows from which a longer loop is extrapolated
 
 
@@ -46,7 +46,7 @@ class Row:
 
 
 def check(label: str, states: Any, expected: np.ndarray) -> None:
-    """End the program and name the first wrong cell, if there is one."""
+    """If the states are wrong, name the first wrong cell and exit."""
     if difference := explain_difference(states, expected):
         fail(f"{label} is wrong: {difference.splitlines()[0]}", status=1)
 

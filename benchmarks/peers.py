@@ -18,12 +18,12 @@ def installed() -> Iterator[Program]:
     for name, make_program in makers.items():
         try:
             yield make_program()
-        except Exception as error:  # another version may raise anything
+        except Exception as error:  # other versions raise other errors
             say(f"{name} cannot be measured: {error}")
 
 
 def make_c() -> Program:
-    """Return the program of automaton.c; the width is a multiple of 32."""
+    """Return the program of automaton.c. 32 must divide the width."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         library = str(Path(folder, "automaton.so"))
         source = str(Path(__file__).with_name("automaton.c"))
@@ -44,7 +44,10 @@ def make_c() -> Program:
 
 
 def make_cax() -> Program:
-    """Return CAX's program. It uses JAX and float cells, and omits row 0."""
+    """Return CAX's program, which uses JAX. Its cells are floats.
+
+    CAX does not return row 0, so `to_states` adds this row.
+    """
     from cax.cs.elementary import Elementary
 
     code = Elementary.wolfram_code_from_rule_number(RULE)

@@ -14,8 +14,8 @@ WIDTHS = {"vs NumPy": 13, "pays off": 12}
 IN_README = {"bench": ["small", "large"], "peers": ["peers"]}
 README_COLUMNS = ["later", "vs NumPy", "pays off"]
 NOTE = (
-    "pays off, call n: after n calls, all calls together took less time than"
-    " NumPy's. ~: extrapolated from few rows."
+    "pays off, call n: n calls together take less time than n calls of NumPy."
+    " ~: extrapolated from few rows."
 )
 
 
@@ -53,8 +53,8 @@ def print_row(label: str, cells: dict[str, str]) -> None:
         say(f"{label}: {', '.join(pairs)}")
 
 
-def make_cells(row: Row, first: Row) -> dict[str, str]:
-    """Return the cells of a row, by the name of their column."""
+def make_cells(row: Row, baseline: Row) -> dict[str, str]:
+    """Return the cells of a row, keyed by the names of the columns."""
     if row.num_cells:
         speeds = {k: row.num_cells / row.seconds(k) for k in row.samples}
         return {k: f"{speed / 1e6:,.0f}" for k, speed in speeds.items()}
@@ -63,9 +63,9 @@ def make_cells(row: Row, first: Row) -> dict[str, str]:
     if row.num_equations:
         cells["equations"] = f"{row.num_equations:,}"
     if "later" in row.samples:
-        ratio = first.seconds() / row.seconds()
+        ratio = baseline.seconds() / row.seconds()
         cells["vs NumPy"] = mark + show_ratio(ratio)
-        cells["pays off"] = "" if row is first else show_call(row, first)
+        cells["pays off"] = "" if row is baseline else show_call(row, baseline)
         cells["spread"] = "" if row.extrapolated else f"{row.spread():.0%}"
     return cells
 
@@ -84,16 +84,19 @@ def show_ratio(ratio: float) -> str:
     return f"{factor:,.{1 if factor < 10 else 0}f}x{slower}"
 
 
-def show_call(row: Row, first: Row) -> str:
-    """Return after which call the total time is less than NumPy's."""
+def show_call(row: Row, baseline: Row) -> str:
+    """Return the call after which the row pays off, such as "call 12".
+
+    Return "never" if its later calls are not faster than NumPy's.
+    """
     extra = row.seconds("first") - row.seconds()
-    saved = first.seconds() - row.seconds()
+    saved = baseline.seconds() - row.seconds()
     if saved <= 0:
         return "never"
     return f"call {max(1, math.ceil(extra / saved)):,}"
 
 
-def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
+def rewrite(text: str, tables: dict[str, Table], machine: str) -> str:
     """Return the text of a README, with its tables replaced by this run's.
 
     Raise ValueError if a marker is missing.
@@ -102,10 +105,10 @@ def rewrite(text: str, tables: dict[str, Table], below: str) -> str:
         start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
         around = re.split(f"(?s)(?<={start}).*?(?={end})", text)
         if len(around) != 2:
-            raise ValueError(f"it needs {start.strip()}, and {end} below it")
+            raise ValueError(f"{start.strip()} and {end} must occur once")
         if set(sections) <= set(tables):
             table = make_table([tables[section] for section in sections])
-            text = f"{around[0]}{table}\n\n{below}\n{around[1]}"
+            text = f"{around[0]}{table}\n\n{machine}\n{around[1]}"
     return text
 
 
@@ -125,24 +128,24 @@ def make_table(tables: list[Table]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def draw(table: Table, below: str) -> bytes:
+def draw(table: Table, machine: str) -> bytes:
     """Return a PNG picture with a bar for each row."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure((6.4, 3.6), dpi=250, layout="none")
     draw_bars(figure.add_axes((0.22, 0.2, 0.74, 0.7)), table)
-    figure.text(0.02, 0.1, f"{NOTE}\n{below}", size=6, va="top", wrap=True)
+    figure.text(0.02, 0.1, f"{NOTE}\n{machine}", size=6, va="top", wrap=True)
     image = io.BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()
 
 
 def draw_bars(panel: Any, table: Table) -> None:
-    """Draw how many times as fast as NumPy each row is, on a log axis."""
-    first = table.rows[0]
+    """Draw the speed of each row relative to NumPy, on a log axis."""
+    baseline = table.rows[0]
     for row in table.rows:
-        speed = first.seconds() / row.seconds()
-        cells = make_cells(row, first)
+        speed = baseline.seconds() / row.seconds()
+        cells = make_cells(row, baseline)
         color = "none" if row.extrapolated else "gray"
         panel.barh(row.label, speed - 1, left=1, color=color, edgecolor="k")
         text = f"  {cells['vs NumPy']}  {cells['pays off']}"

@@ -50,6 +50,7 @@ def size_rows(stages: Stages, size: int) -> Iterator[Row]:
         if str(jaxpr) in seen:
             continue
         seen.add(str(jaxpr))
+        # Stage 0 has no equations, because JAX does not run it.
         is_unrolled = jaxpr.eqns and "scan" not in primitives(jaxpr)
         if is_unrolled and size > max(measuring.PROBES):
             program = Program(label, stage.simulate)
@@ -75,7 +76,10 @@ def ways(label: str, stage: ModuleType, width: int) -> Iterator[Program]:
 
 
 def compile_rows(stages: Stages, width: int, *num_rows: int) -> Iterator[Row]:
-    """Yield the phases of a first call, for an unrolled loop and a scan."""
+    """Yield rows that time the phases of a first call.
+
+    The programs are an unrolled loop and a scan.
+    """
     expected = stages[NUMPY].simulate(RULE, width, max(num_rows))
     for label in (UNROLLED, SCAN):
         simulate = stages[label].simulate
@@ -179,7 +183,7 @@ def last_row_of_shares(
 
 
 def peers_rows(stages: Stages, size: int) -> Iterator[Row]:
-    """Yield programs that compute the same states: stages, C, libraries."""
+    """Yield rows for stages, C and libraries that compute the same states."""
     few = {label: stages[label] for label in (NUMPY, SCAN, PACKED)}
     yield from size_rows(few, size)
     inputs = RULE, size, size
@@ -187,10 +191,10 @@ def peers_rows(stages: Stages, size: int) -> Iterator[Row]:
     yield from measure_each(peers.installed(), inputs, expected)
 
 
-# The title of each section, with places for its sizes, and its rows.
+# The title of each section, with {} for its sizes, and what yields its rows.
 SECTIONS: dict[str, tuple[str, Callable[..., Iterator[Row]]]] = {
     "compile": ("the phases of a first call; {} cells wide", compile_rows),
-    "waiting": ("a call must be waited for; {} x {} cells", waiting_rows),
+    "waiting": ("timed with and without waiting; {} x {} cells", waiting_rows),
     "rules": ("256 rules, {1} rows of {0} cells each", rules_rows),
     "scale": ("Mcells/s by width; only the last row is kept", scale_rows),
     "small": ("{0} x {0} cells", size_rows),

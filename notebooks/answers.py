@@ -81,12 +81,11 @@ def check_function(
 ) -> Callable[[Any], None]:
     """Make a check of a function that must return the same as `want`.
 
-    Args:
-        calls: The arguments of each call, keyed by its name.
-        compare: Raises NotYet if two results differ.
-        similar: Calls that must share one compiled program.
-        larger: Two calls; the second may need no more operations.
-        also: Raises NotYet if a part of the exercise is not solved.
+    calls: the arguments of each call, keyed by its name.
+    compare: a function that raises NotYet if two results differ.
+    similar: calls that must share one compiled program.
+    larger: two calls; the second must not need more operations.
+    also: a function that raises NotYet if a part of the task is not solved.
     """
 
     def examine(function: Any) -> str:
@@ -249,7 +248,7 @@ check_differences = check_function(
 
 
 def find_influence(cells: np.ndarray, table: np.ndarray) -> list[int]:
-    """Return how many more cells are live next if a cell is 1, not 0."""
+    """Return, for each cell, how many more cells are live next if it is 1."""
     table, influence = table.astype(np.uint8), []
     for i in range(len(cells)):
         dead, live = cells.astype(np.uint8), cells.astype(np.uint8)
@@ -303,14 +302,17 @@ check_rule_110 = check_function(
 
 check_exchanges = check_function(
     lambda num_steps, halo: len(range(0, num_steps - 1, halo)),
-    {f"{s}": s for s in [(257, 256), (258, 256), (1000, 8), (1, 8), (2, 8)]},
+    {
+        f"count_exchanges{sizes}": sizes
+        for sizes in [(257, 256), (258, 256), (1000, 8), (1, 8), (2, 8)]
+    },
     "a larger halo means fewer messages.",
 )
 
 check_move_right_sharded = check_function(
     lambda ring: np.roll(ring, 1),
     {"move_right(ring)": (jnp.arange(40),)},
-    "each device sends one message, and the last sends to the first.",
+    "the last cell of each share has moved to the next device.",
 )
 
 # Notebook 5
@@ -385,7 +387,7 @@ def check_initial_state(make_initial_state: Any) -> str:
 
 
 def draw_fields(make_initial_state: Any, key: Any) -> tuple:
-    """Return u and v of 64 x 64 cells; raise NotYet if either is wrong."""
+    """Return u and v; raise NotYet if the type or shape of one is wrong."""
     fields = make_initial_state(key, 64)
     expect.tuple_of(fields, "u, v", "the call")
     for name, a in zip("uv", fields, strict=True):
@@ -489,7 +491,7 @@ check_run_until_still = check_function(
         "a first call": (*START, *FILLS, 5e-4, 7),
         "a call with another tolerance": (*START, *FILLS, 6e-4, 7),
         "a call with another feed and kill": (*START, *SPOTS, 6e-4, 7),
-        "a call with other max_steps": (*START, *SPOTS, 6e-4, 8),
+        "a call with another max_steps": (*START, *SPOTS, 6e-4, 8),
     },
 )
 

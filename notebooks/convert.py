@@ -172,7 +172,7 @@ def convert(action: Literal["write", "html"], /) -> None:
     """Make the notebooks, and pages from them.
 
     Args:
-        action: write the notebooks, or run them and make pages (html).
+        action: `write` makes the notebooks; `html` runs them and makes pages.
     """
     if action == "write":
         write_notebooks(FOLDER, find_address())

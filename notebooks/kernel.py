@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-OLDEST_JAX = (0, 10)  # no Python that is too old has it
+OLDEST_JAX = (0, 10)  # cannot be installed if Python is too old
 PACKAGES = ("jax", "numpy", "jaxtyping", "matplotlib", "ipywidgets", "PIL")
 HOSTED = {"COLAB_RELEASE_TAG", "BINDER_SERVICE_HOST", "KAGGLE_URL_BASE"}
 REQUIREMENTS = str(ROOT / ".binder" / "requirements.txt")

@@ -3,7 +3,7 @@
 python notebooks/lab.py
 
 The copies are in my-notebooks and belong to you: `git pull` does not change
-them. To start a notebook again, delete your copy and run this command again.
+them. To start a notebook over, delete your copy and run this command again.
 You can add options of JupyterLab, which `jupyter lab --help` lists. If you are
 root, for example in a container, add --allow-root.
 """

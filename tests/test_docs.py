@@ -49,7 +49,7 @@ COMMANDS = find_commands()
 # These commands run here. Other commands install, measure, open a window or do
 # not end. They have tests of their own, and here they are only parsed.
 RUN = r"make (stage|diff|exercise|hint|check|run|progress|inspect)\b"
-SLOW = r"make (check|run|inspect)|.*N=4.*320|.*N=10"
+SLOW = r"make (check|run|inspect)|.*N=4.*320|.*8000"
 
 
 def dry_run(command):

@@ -88,7 +88,7 @@ def set_up_devices(arguments: Any) -> Any:
 
 
 def check_processes(arguments: Any) -> None:
-    """Exit with a message and status 2 if processes cannot be connected."""
+    """Exit with a message and status 2 if a process option is invalid."""
     names = ("coordinator", "num_processes", "process_id")
     given = [n for n in names if getattr(arguments, n) is not None]
     if not given:

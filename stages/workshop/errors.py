@@ -95,9 +95,9 @@ def explain_error(error: BaseException, path: Path) -> str:
 
 
 def show_line(path: Path, number: int, function: str) -> str:
-    """Return a line of a file, and before it the number and the function."""
+    """Return a line of a file, after its path, number and function."""
     where = f", in {function}" if function not in ("", "<module>") else ""
-    linecache.checkcache(str(path))  # watch shows lines of a changed file
+    linecache.checkcache(str(path))  # the file may have been edited
     line = linecache.getline(str(path), number).strip()
     return f"{show_path(path)}, line {number}{where}:\n    {line}"
 

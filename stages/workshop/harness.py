@@ -42,7 +42,7 @@ from workshop.terminal import (
 COPIES = 4
 ALL_RULES = np.arange(256, dtype=np.uint8)
 OTHER_LINES = 6  # the most lines that are printed besides the picture
-LEARNING_LINES = 6  # the lines that a stage that learns adds
+LEARNING_LINES = 6  # how many more, if the stage learns a rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def run(simulate: Callable) -> None:
     title, _, _ = (inspect.getdoc(stage) or "").partition("\n")
     with reader_may_leave():
         arguments = parse(kind, title)
-        # Learning predicts each row from the one before.
+        # Learning needs two rows: it predicts a row from the one before.
         check_arguments(arguments, 2 if show is show_learned else 1)
         num_diagrams = len(ALL_RULES) if show is show_rules else 1
         check_memory(num_diagrams * arguments.num_steps * arguments.width)
@@ -148,8 +148,8 @@ def check_memory(num_bytes: int) -> None:
     """Exit with a message and status 2 if the states do not fit in memory."""
     limit = psutil.virtual_memory().available // COPIES
     if num_bytes > limit:
-        allowed = f"at most {limit:,}, 1/{COPIES} of the free memory"
-        fail(f"num_steps x width must be {allowed}, got {num_bytes:,} bytes")
+        allowed = f"{limit:,} bytes, 1/{COPIES} of the free memory"
+        fail(f"num_steps x width must fit in {allowed}, got {num_bytes:,}")
 
 
 def check_writable(argument: str, path: Path) -> None:
@@ -162,7 +162,7 @@ def check_writable(argument: str, path: Path) -> None:
 
 
 def print_rule_table(rule: int) -> None:
-    """Print the next value of a cell below each neighborhood."""
+    """Print all neighborhoods, and below each the next value of its cell."""
     print("table:", " ".join(f"{i:03b}" for i in range(8)))
     print("next: ", " ".join(f"{rule >> i & 1:3}" for i in range(8)))
 
@@ -209,9 +209,9 @@ def simulate_and_time(
 def show_states(
     stage: ModuleType, arguments: Arguments, lines_below: int = 0
 ) -> Any:
-    """Simulate one rule, print or save the states if asked; return them.
+    """Simulate one rule, print and save the states if asked, and return them.
 
-    On a terminal, leave so many lines free below the picture.
+    On a terminal, leave `lines_below` lines free below the picture.
     """
     states = simulate_and_time(stage.simulate, arguments.rule, arguments)
     if not getattr(states, "is_fully_addressable", True):
@@ -229,8 +229,8 @@ def show_states(
 def show_failure(stage: ModuleType, arguments: FailingArguments) -> None:
     """Run a stage that fails on purpose, and show its error.
 
-    If the stage raises a different error, let it pass. If the stage raises no
-    error, exit with status 1.
+    An error of another kind is not caught. If the stage raises no error, exit
+    with status 1.
     """
     error_type, keyword = failure(inspect.getdoc(stage))
     path = Path(stage.__file__)

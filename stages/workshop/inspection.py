@@ -105,7 +105,10 @@ def inspect(
 
 
 def check_call(call: str, setup: str, profile: Path | None) -> None:
-    """Exit with a message and status 2 if an option cannot work."""
+    """Make the folder for the trace, if there is one.
+
+    Exit with a message and status 2 if an option cannot work.
+    """
     check_code("call", call, "eval")
     check_code("setup", setup, "exec")
     if not isinstance(ast.parse(call, mode="eval").body, ast.Call):
@@ -215,7 +218,7 @@ def show_table(inspected: list[Inspected], call: str) -> None:
 
 
 def make_rows(inspected: list[Inspected]) -> list[str]:
-    """Return the rows of the table that have a value for any program."""
+    """Return the rows of the table; leave out a row without a value."""
     found = [describe(one) for one in inspected]
     rows = []
     if len(inspected) > 1:
@@ -228,7 +231,7 @@ def make_rows(inspected: list[Inspected]) -> list[str]:
 
 
 def make_row(name: str, values: list[int | str], meaning: str = "") -> str:
-    """Return a row of the table."""
+    """Return a row: a name, a column for each value, and a meaning."""
     row = f"{name:20}"
     for value in values:
         text = f"{value:,}" if isinstance(value, int) else value

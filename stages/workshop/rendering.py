@@ -40,8 +40,8 @@ ASCII_CELLS = np.array([".", "#"])
 def print_states(states: np.ndarray, other_lines: int = 0) -> None:
     """Print the space-time diagram, scaled down to the terminal's width.
 
-    On a terminal, print only so many rows that `other_lines` other lines still
-    fit.
+    On a terminal, print only as many rows as leave room for `other_lines`
+    other lines.
     """
     columns, lines = terminal_size()
     num_rows, width = states.shape
@@ -111,7 +111,8 @@ def print_sheet(
     gap = max(1, len("255 ") - panels.shape[2])  # room for the rule
     panels = np.pad(panels, ((0, 0), (0, 0), (0, gap)))
     panel_width = panels.shape[2]
-    panel_lines = 1 + -(-height // (2 if shows_blocks(sys.stdout) else 1))
+    rows_a_line = 2 if shows_blocks(sys.stdout) else 1
+    panel_lines = 1 + math.ceil(height / rows_a_line)
     num_columns = max(1, columns // panel_width)
     num_rows = max(1, (lines - other_lines - 1) // panel_lines)
     rules = (first + np.arange(num_columns * num_rows)) % num_rules

@@ -119,7 +119,7 @@ def add_variables(environment: dict[str, str]) -> dict[str, str]:
 
 
 def run_to_end(words: list[str], **options: Any) -> tuple[int, str]:
-    """Run a command without input; return its status and its last lines."""
+    """Run a command without input; return its status and last output."""
     sys.stdout.flush()
     process = subprocess.Popen(
         words,
@@ -148,12 +148,12 @@ def read_lines(stream: IO[str], last: collections.deque[str]) -> None:
 
 
 def end_session(leader: int) -> None:
-    """End a process and, on POSIX, every process that it has started."""
-    end, number = os.kill, signal.SIGTERM
-    if hasattr(os, "killpg"):
-        end, number = os.killpg, signal.SIGKILL
+    """End a process and, on POSIX, all processes of its group."""
     with contextlib.suppress(OSError):  # it has already ended
-        end(leader, number)
+        if sys.platform == "win32":
+            os.kill(leader, signal.SIGTERM)
+        else:
+            os.killpg(leader, signal.SIGKILL)
 
 
 def read_report(path: Path, limits: Limits, status: int, file: Path) -> Report:
@@ -190,7 +190,7 @@ def read_report(path: Path, limits: Limits, status: int, file: Path) -> Report:
 def explain_limit(
     found: Report, limits: Limits, stopped: str, file: Path
 ) -> None:
-    """Add to `found` which limit was broken, and where, by the traceback."""
+    """Note in `found` which limit was broken, and at which line."""
     found.broken = found.broken or "seconds"
     found.why = f"It is still running after {limits.seconds:g} s"
     if found.broken == "gigabytes":
@@ -259,7 +259,7 @@ def watch(parent: int, folder: Path, gigabytes: float, file: IO[str]) -> None:
 
 
 def has_parent(parent: int) -> bool:
-    """Return whether the parent process has not ended yet."""
+    """Return whether the parent process is still running."""
     if sys.platform == "win32":  # a launcher may be in between
         return psutil.pid_exists(parent)
     return os.getppid() == parent

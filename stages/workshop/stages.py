@@ -40,7 +40,7 @@ def find_stages(folder: Path = STAGES_FOLDER) -> dict[int, Path]:
     Files with other names are left out.
     """
     stages = {stage_number(path): path for path in folder.glob("stage*.py")}
-    stages.pop(None, None)
+    stages.pop(None, None)  # a file with another name
     return dict(sorted(stages.items()))
 
 
@@ -130,9 +130,10 @@ def describe(path: Path) -> str:
 
 
 def run_below(description: str, number: int) -> int:
-    """Run a stage on the lines of the screen that the description leaves.
+    """Run a stage, and return its exit status.
 
-    Where JAX runs on the CPU, it simulates four devices. Return the status.
+    The picture fits the part of the screen below the description. If JAX runs
+    on the CPU, it simulates four devices.
     """
     _, lines = terminal_size()
     lines -= len(description.splitlines())

@@ -132,8 +132,9 @@ def reader_may_leave() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        on_windows = sys.platform == "win32" and error.errno == errno.EINVAL
-        is_closed = isinstance(error, BrokenPipeError) or on_windows
+        is_closed = isinstance(error, BrokenPipeError)
+        if sys.platform == "win32":  # it has another error for a closed pipe
+            is_closed = is_closed or error.errno == errno.EINVAL
         if error.filename is not None or not is_closed:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -90,7 +90,7 @@ def get_function(module: ModuleType, name: str) -> Callable:
 
 @contextlib.contextmanager
 def in_call(module: ModuleType, name: str, *arguments: Any) -> Iterator[None]:
-    """If the block raises an error, raise NotYet with the call in front."""
+    """Raise an error of the block as NotYet, with the call before its text."""
     call = f"{name}({', '.join(map(str, arguments))})"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Define the commands for an exercise.
+"""Define the commands for the exercises.
 
 A check uses two processes. In the first process, `examine` starts the second
 process, with limits on time and memory (sandbox.py). In the second process,
@@ -186,7 +186,7 @@ def watch(n: int, /) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    checked = 0  # the first time-out starts the first check
+    checked = 0  # so the file is checked once before it is saved
     for _ in wakes:
         # While an editor replaces the file, it may be missing or locked.
         with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -227,13 +227,15 @@ def run(n: int, /, *arguments: str) -> None:
 
 
 def progress() -> None:
-    """Print how many exercises pass, in one line to paste into the chat."""
+    """Print how many exercises passed their last check, in one line."""
     known, tasks = read_progress(), find_tasks()
     passing, begun = [], []
     for number, task in tasks.items():
         if task.path.is_file():
-            passed = known.get(str(number), {}).get("passed")
-            (passing if passed else begun).append(str(number))
+            if known.get(str(number), {}).get("passed"):
+                passing.append(str(number))
+            else:
+                begun.append(str(number))
     line = f"progress: {len(passing)} of {len(tasks)} pass"
     if passing:
         line += f" ({', '.join(passing)})"

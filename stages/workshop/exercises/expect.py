@@ -129,17 +129,17 @@ def one_program(function: Callable, calls: Calls) -> None:
 
 
 def no_growth(function: Callable, calls: Calls, allow: float = 1) -> str:
-    """Raise NotYet if the second of two calls has a larger program.
+    """Raise NotYet if the second of two calls has too large a program.
 
-    Return a sentence about their sizes.
-
-    allow: how many times larger the second program may be.
+    It may be at most `allow` times as large as the program of the first call.
+    Return a sentence that gives both sizes.
     """
-    programs = [program(function, *args) for args in calls.values()]
-    few, many = map(count_equations, programs)
-    of_few, of_many = calls
-    found = f"{of_few} take {few} operations, {of_many} take {many}"
-    loop = "Python runs a loop while JAX traces it, or `unroll` writes it out."
+    few, many = (
+        count_equations(program(function, *args)) for args in calls.values()
+    )
+    small, large = calls
+    found = f"{small} take {few} operations, {large} take {many}"
+    loop = "Python runs a loop during tracing, or `unroll` repeats its body."
     that(many <= allow * few, f"{found}: {loop}", "grows")
     return found
 
