@@ -36,15 +36,13 @@ def terminal_size() -> tuple[int, int]:
     return size.columns, size.lines
 
 
-def moves_cursor(stream: TextIO) -> bool:
-    """Return whether stream is a terminal that obeys escape sequences."""
-    obeys = sys.platform != "win32" or "WT_SESSION" in os.environ
-    return stream.isatty() and obeys and os.environ.get("TERM") != "dumb"
-
-
 def shows_color(stream: TextIO) -> bool:
     """Return whether to use color; NO_COLOR forbids color (no-color.org)."""
-    return moves_cursor(stream) and not os.environ.get("NO_COLOR")
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    # An old console of Windows prints escape sequences as they are.
+    obeys = sys.platform != "win32" or "WT_SESSION" in os.environ
+    return stream.isatty() and obeys
 
 
 def shows_true_color(stream: TextIO) -> bool:
