@@ -111,7 +111,10 @@ def tour() -> int:
     for number, path in stages.items():
         description = describe(path)
         print(description, flush=True)
-        status = run_below(description, number)
+        num_lines = len(description.splitlines())
+        if number == max(stages):
+            num_lines += 2  # for the three lines below, without a question
+        status = run_with_room(number, num_lines)
         if status != 0:
             return status
         if waits and number < max(stages) and not goes_on(number + 1):
@@ -129,15 +132,14 @@ def describe(path: Path) -> str:
     return "\n".join([bold(wrap(title)), *map(wrap, text.splitlines())])
 
 
-def run_below(description: str, number: int) -> int:
+def run_with_room(number: int, other_lines: int) -> int:
     """Run a stage, and return its exit status.
 
-    The picture fits the part of the screen below the description. If JAX runs
-    on the CPU, it simulates four devices.
+    The picture leaves room on the screen for the other lines. If JAX runs on
+    the CPU, it simulates four devices.
     """
     _, lines = terminal_size()
-    lines -= len(description.splitlines())
-    chosen = {"LINES": str(lines), "JAX_NUM_CPU_DEVICES": "4"}
+    chosen = {"LINES": str(lines - other_lines), "JAX_NUM_CPU_DEVICES": "4"}
     script = [sys.executable, str(STAGES_FOLDER / "workshop"), "stage"]
     script += [str(number), "--num-steps=32"]
     with interrupts_raise():

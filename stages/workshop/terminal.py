@@ -75,7 +75,8 @@ def bold(text: str) -> str:
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print a sentence, wrapped to the terminal."""
-    print(wrap(text), file=stream)
+    # One write, because several processes may print at the same time.
+    print(f"{wrap(text)}\n", end="", file=stream)
 
 
 def page(text: str) -> None:
