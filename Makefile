@@ -59,9 +59,9 @@ pictures: $(CORE)  ## install matthewplotlib, which draws in color (optional)
 ### instructor
 cluster:  ## run one ring in two processes, and compare with stage 0
 bench: .venv/has-bench  ## measure what each stage gains (ARGS=--quick)
-	@.venv/bin/python benchmarks/bench.py $(ARGS)
+	@$(WORKSHOP) bench $(ARGS)
 bench-peers: .venv-peers/ready  ## measure other libraries too
-	@.venv-peers/bin/python benchmarks/bench.py --only peers $(ARGS)
+	@.venv-peers/bin/python stages/workshop bench --only peers $(ARGS)
 setup: $(ALL) pictures  ## install all (PYTHON=python3.12 LATEST=1 GPU=cuda13)
 wheelhouse: $(CORE)  ## download all, to set up without a network
 	@$(PIP) download --only-binary :all: -d wheelhouse -c $(LOCK) \

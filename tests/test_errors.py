@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 import re
 
 import jax
@@ -97,6 +98,7 @@ PROVOKE = [
     lambda: import_stage(1).simulate(30, 5, 5),
     lambda: ONES.at,
     lambda: jnp.ones(3).at(0),
+    lambda: operator.setitem(jnp.ones(3).at, 0, 1),
     lambda: jnp.ones(3).at.set(0),
     lambda: jnp.ones(3).fill(0),
     lambda: np.add.at(jnp.ones(3), 0, 1),
@@ -116,6 +118,7 @@ PROVOKE = [
     lambda: jax.jit(keep)(1, "periodic"),
     lambda: jax.jit(keep)(1, GENERATOR(0)),
     lambda: jax.jit(keep)(1, Heat()),
+    lambda: jnp.pad(None, 1),
     lambda: jnp.mean([1, 2]),
     lambda: {jnp.int32(1): 2},
     lambda: jax.jit(lambda i: {1: 2}[i])(1),
@@ -159,9 +162,11 @@ PROVOKE = [
         lambda x: jax.lax.while_loop(lambda x: x < 9, lambda x: 2 * x, x)
     )(1.0),
     lambda: jax.vmap(jnp.add, (0, None))(jnp.ones(3), y=4),
+    lambda: jax.vmap(jnp.add)(jnp.ones(3), jnp.ones(4)),
     lambda: jax.vmap(jnp.add)(jnp.ones(3), 4),
     lambda: jax.pmap(jnp.sin, devices=jax.devices()[:1])(ONES),
     lambda: jax.grad(jnp.sum)(jnp.arange(3)),
+    lambda: jax.grad(lambda x: None)(1.0),
     lambda: jax.grad(jnp.sin)(jnp.ones(3)),
     find_nan,
     slice_a_sharded_axis,

@@ -49,6 +49,7 @@ def start_jax(device: str | None = None) -> None:
         if device is not None:
             fail(f"device must be cpu, or one that JAX finds, got {device}")
         reason, _, _ = str(error).partition("\n")
+        reason = reason or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
         fail(f"JAX finds no device to run on: {reason}", status=1)
 
 
@@ -99,6 +100,8 @@ def check_processes(arguments: Any) -> None:
     if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         fail(f"coordinator must be HOST:PORT, got {arguments.coordinator}")
     number, num_processes = arguments.process_id, arguments.num_processes
+    if num_processes < 1:
+        fail(f"num_processes must be at least 1, got {num_processes}")
     if not 0 <= number < num_processes:
         allowed = f"at least 0 and less than num_processes ({num_processes})"
         fail(f"process_id must be {allowed}, got {number}")

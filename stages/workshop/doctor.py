@@ -18,6 +18,7 @@ from typing import NamedTuple
 from workshop.devices import stray_variables
 from workshop.terminal import (
     command,
+    interrupts_raise,
     shows_blocks,
     shows_color,
     terminal_size,
@@ -128,7 +129,8 @@ def check_devices() -> Finding:
     code = "import jax; print(*jax.devices(), sep=', ')"
     options = {"capture_output": True, "text": True, "timeout": SECONDS}
     try:
-        done = subprocess.run([sys.executable, "-c", code], **options)
+        with interrupts_raise():  # which ends the process, too
+            done = subprocess.run([sys.executable, "-c", code], **options)
     except subprocess.TimeoutExpired:
         details = f"JAX named no device within {SECONDS} seconds"
         return Finding("FAIL", "devices", details, how_to_install())
