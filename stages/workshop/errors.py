@@ -17,15 +17,6 @@ from workshop.terminal import show_path
 
 TABLE = STAGES_FOLDER.parent / "ERRORS.md"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
-# Errors from code that is meant for the command line, and their explanations.
-SCRIPT_ERRORS = {
-    SystemExit: "The program exits here (SystemExit).",
-    EOFError: "The file asks for input here (EOFError), but there is none.",
-}
-MAIN_GUARD = (
-    'Put this line under `if __name__ == "__main__":`. Move the rest of the'
-    " code into a function."
-)
 
 
 class ErrorRow(NamedTuple):
@@ -104,8 +95,6 @@ def show_line(path: Path, number: int, function: str) -> str:
 
 def describe(error: BaseException) -> str:
     """Return an error's type, its message's first paragraph, and a remedy."""
-    if type(error) in SCRIPT_ERRORS:
-        return f"{SCRIPT_ERRORS[type(error)]} {MAIN_GUARD}"
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     paragraphs = re.split(r"\n\s*\n|\n-----+", str(error).strip())
