@@ -144,44 +144,40 @@ def find_file(name: str) -> Path:
 
 def compile_call(path: Path, call: str, setup: str) -> Inspected:
     """Trace and compile a call of a jitted function of the file."""
-    module: dict[str, Any] = {}
-    try:
-        module |= vars(import_file(path))
-        function, args, kwargs = evaluate(call, setup, {"np": np, **module})
-        if not hasattr(function, "trace"):
-            fail(f"{call} calls no jitted function. {name_jitted(module)}")
-        traced, tracing = time_call(function.trace, *args, **kwargs)
+    names: dict[str, Any] = {"np": np}
+    node: Any = ast.parse(call, mode="eval").body
+    with errors_explained(path, names):
+        names |= vars(import_file(path))
+        exec(compile(setup, "--setup", "exec"), names)
+        function = eval(ast.unparse(node.func), names)
+    if not isinstance(function, jax.stages.Wrapped):
+        fail(f"{call} calls no jitted function. {name_jitted(names)}")
+    node.func = ast.Attribute(node.func, "trace")  # f(x) becomes f.trace(x)
+    with errors_explained(path, names):
+        traced, tracing = time_call(eval, ast.unparse(node), names)
         compiled, compiling = time_call(lambda: traced.lower().compile())
-    except Exception as error:
-        for line in explain_error(error, path).splitlines():
-            say(line, sys.stderr)
-        if module:
-            say(name_jitted(module), sys.stderr)
-        sys.exit(1)
-    run = functools.partial(function, *args, **kwargs)
+    run = functools.partial(eval, call, names)
     return Inspected(path, run, traced.jaxpr, compiled, tracing + compiling)
 
 
-def name_jitted(module: dict[str, Any]) -> str:
-    """Return a sentence that names the jitted functions of a file."""
-    found = [
-        name
-        for name, value in module.items()
-        if getattr(value, "__module__", "") == module["__name__"]
-        and hasattr(value, "trace")
-    ]
-    names = ", ".join(found) or "none"
-    return f"The file's jitted functions, for --call: {names}"
+@contextlib.contextmanager
+def errors_explained(path: Path, names: dict[str, Any]) -> Iterator[None]:
+    """Explain an error that the block raises, and exit with status 1."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        for line in explain_error(error, path).splitlines():
+            say(line, sys.stderr)
+        if "__file__" in names:  # the file has been imported
+            say(name_jitted(names), sys.stderr)
+        sys.exit(1)
 
 
-def evaluate(call: str, setup: str, names: dict[str, Any]) -> tuple:
-    """Run the setup; return the function to call, and its arguments."""
-    exec(compile(setup, "--setup", "exec"), names)
-    node = ast.parse(call, mode="eval").body
-    function = eval(ast.unparse(node.func), names)
-    inside = ", ".join(map(ast.unparse, [*node.args, *node.keywords]))
-    args, kwargs = eval(f"(lambda *a, **k: (a, k))({inside})", names)
-    return function, args, kwargs
+def name_jitted(names: dict[str, Any]) -> str:
+    """Return a sentence that names the jitted functions."""
+    found = [n for n in names if isinstance(names[n], jax.stages.Wrapped)]
+    listed = ", ".join(found) or "none"
+    return f"The file's jitted functions, for --call: {listed}"
 
 
 def write_trace(inspected: list[Inspected], folder: Path) -> None:
