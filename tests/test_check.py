@@ -113,7 +113,7 @@ def test_the_exercise_as_handed_out_fails_at_what_it_is_about(
     source = make_exercise(TASKS[number])
     step, key, why = examine_source(number, source, tmp_path)
     if fails_with := failure(read_stage(stage_before(number))):
-        assert (step, key) == ("runs", fails_with[0].__name__)
+        assert (step, key) == ("states_equal", fails_with[0].__name__)
         assert fails_with[1] in why
     else:
         assert step in TASKS[number].checks[1:]
@@ -163,7 +163,7 @@ def test_an_error_is_shown_with_the_line_of_the_file(tmp_path):
         "def divide(x):\n    return x / 0\n",
         tmp_path,
     )
-    assert (step, key) == ("runs", "ZeroDivisionError")
+    assert (step, key) == ("states_equal", "ZeroDivisionError")
     call, where, line, error, *_ = why.splitlines()
     assert call == "simulate(30, 32, 40)"
     assert where.endswith("attempt.py, line 4, in divide:")
