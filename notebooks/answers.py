@@ -5,12 +5,12 @@ check stops the notebook.
 """
 
 import contextlib
-import functools
 import inspect
 import io
 import re
 import traceback
 from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ def answer_check(examine: Callable[[Any], str]) -> Callable[[Any], None]:
     NotYet.
     """
 
-    @functools.wraps(examine)
+    @wraps(examine)
     def check(answer: Any) -> None:
         try:
             expect.that(answer is not ..., expect.DOTS)
@@ -99,11 +99,6 @@ def check_function(
         return comment
 
     return answer_check(examine)
-
-
-def compare_tuples(names: str) -> Callable:
-    """Return a function that compares tuples of values with these names."""
-    return lambda got, want, call: expect.same(got, want, names, call)
 
 
 def require_one_program(function: Callable, calls: expect.Calls) -> None:
@@ -256,11 +251,6 @@ def find_influence(cells: np.ndarray, table: np.ndarray) -> list[int]:
     return influence
 
 
-def find_entries(cells: Any) -> np.ndarray:
-    """Return which entry of the table each cell looks up."""
-    return 4 * np.roll(cells, 1) + 2 * np.asarray(cells) + np.roll(cells, -1)
-
-
 CELLS = jnp.array([0, 1, 1, 0, 1, 0, 0, 0, 1], float)
 FLOATS = {
     name: (CELLS, jnp.asarray(*TABLES[name], float))
@@ -276,7 +266,12 @@ check_influence = check_function(
 
 
 check_lesson = check_value(
-    lambda cells: sorted(find_entries(cells)) == list(range(8)),
+    lambda cells: (
+        sorted(
+            4 * np.roll(cells, 1) + 2 * np.roll(cells, 0) + np.roll(cells, -1)
+        )
+        == list(range(8))
+    ),
     "Write down the neighborhood of each cell. Which of the eight is missing?",
     "one step of eight cells shows the whole rule.",
 )
@@ -288,7 +283,7 @@ check_find_cell = check_function(
     divmod,
     {f"find_cell{call}": call for call in CALLS},
     "a lane is a stretch of the ring.",
-    compare=compare_tuples("lane, word"),
+    compare=partial(expect.same, "lane, word"),
 )
 
 NEIGHBORHOODS = np.indices((2, 2, 2), dtype=np.uint32).reshape(3, 8)
@@ -421,7 +416,7 @@ check_step = check_function(
     take_steps,
     {f"step(u, v, {f}, {k})": (*AS_JAX, f, k) for f, k in (STRIPES, SPOTS)},
     "it returns new arrays, and does not change its arguments.",
-    compare=compare_tuples("u, v"),
+    compare=partial(expect.same, "u, v"),
     also=lambda step: jax.jit(step)(*START, *STRIPES),
 )
 
@@ -430,22 +425,20 @@ check_step = check_function(
 def check_step_and_print(step_and_print: Any) -> str:
     """Check a jitted step that prints the mean of v at every call."""
     calls = {
-        "a first call": (*START, *STRIPES),
-        "a call with another feed and kill": (*START, *SPOTS),
+        "a first call": (*START, *SPOTS),
+        "a call with another feed and kill": (*START, *STRIPES),
     }
-    with contextlib.redirect_stdout(io.StringIO()):
-        require_one_program(step_and_print, calls)
-        jax.effects_barrier()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
+        require_one_program(step_and_print, calls)
         got = step_and_print(*START, *STRIPES)
         jax.effects_barrier()
-    want, call = take_steps(*START, *STRIPES), "a later call"
-    expect.same(got, want, "u, v", call)
-    text, mean = printed.getvalue().strip(), want[1].mean()
+    want = take_steps(*START, *STRIPES)
+    expect.same("u, v", got, want, "a later call")
+    text, mean = printed.getvalue(), want[1].mean()
     numbers = [float(x) for x in re.findall(r"\d*\.\d+(?:e-\d+)?", text)]
     expect.that(
         np.isclose(numbers, mean, rtol=1e-2).any(),
-        f"{call} prints {text!r}, but the mean of the new v is {mean:.4f}."
+        f"it prints {text[:40]!r}, but the mean of the new v is {mean:.4f}."
         " (`print` runs only during tracing.)",
         "print",
     )
@@ -466,7 +459,7 @@ check_advance = check_function(
     record_steps,
     {f"{n} steps": (*START, *STRIPES, n) for n in (1, 3)},
     "the program for 12 steps has no more operations than that for 4.",
-    compare=compare_tuples("u, v, changes"),
+    compare=partial(expect.same, "u, v, changes"),
     larger={f"{n} steps": (*START, *SPOTS, n) for n in (4, 12)},
     similar={
         "a first call": (*START, *SPOTS, 5),
@@ -484,7 +477,7 @@ check_run_until_still = check_function(
         "from u = 1 and v = 0": (*STILL, *STRIPES, 1e-5, 9),
     },
     "the loop stops on the device, and no argument is static.",
-    compare=compare_tuples("u, v, num_steps"),
+    compare=partial(expect.same, "u, v, num_steps"),
     similar={
         "a first call": (*START, *FILLS, 5e-4, 7),
         "a call with another tolerance": (*START, *FILLS, 6e-4, 7),

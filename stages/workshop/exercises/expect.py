@@ -98,7 +98,7 @@ def numbers(got: Any, want: Any, call: str) -> None:
         raise NotYet(found, "numbers")
 
 
-def same(got: Any, want: tuple, names: str, call: str) -> None:
+def same(names: str, got: Any, want: tuple, call: str) -> None:
     """Raise NotYet for the first wrong number in a tuple of named values."""
     tuple_of(got, names, call)
     for name, some, wanted in zip(names.split(", "), got, want, strict=True):
