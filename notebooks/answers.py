@@ -94,20 +94,11 @@ def check_function(
         if larger:
             expect.no_growth(function, larger)
         if similar:
-            require_one_program(function, similar)
+            expect.one_program(function, similar)
         also(function)
         return comment
 
     return answer_check(examine)
-
-
-def require_one_program(function: Callable, calls: expect.Calls) -> None:
-    """Raise NotYet unless all calls run the same compiled program."""
-    program = expect.program(function, *next(iter(calls.values())))
-    compiled = all(e.primitive.name in ("jit", "pjit") for e in program.eqns)
-    reason = "the result is right, but not compiled: use jax.jit."
-    expect.that(compiled, reason, "not_compiled")
-    expect.one_program(function, calls)
 
 
 def require_gradient(function: Callable, *args: Any) -> None:
@@ -429,7 +420,7 @@ def check_step_and_print(step_and_print: Any) -> str:
         "a call with another feed and kill": (*START, *STRIPES),
     }
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        require_one_program(step_and_print, calls)
+        expect.one_program(step_and_print, calls)
         got = step_and_print(*START, *STRIPES)
         jax.effects_barrier()
     want = take_steps(*START, *STRIPES)

@@ -120,8 +120,12 @@ def compiles(function: Callable, *args: Any) -> bool:
 
 
 def one_program(function: Callable, calls: Calls) -> None:
-    """Raise NotYet if a call after the first one compiles something."""
+    """Raise NotYet unless all calls run the same compiled program."""
     first, *others = calls
+    traced = program(function, *calls[first])
+    whole = all(each.primitive.name in ("jit", "pjit") for each in traced.eqns)
+    reason = "the result is right, but not compiled: use jax.jit."
+    that(whole, reason, "not_compiled")
     function(*calls[first])
     for call in others:
         again = compiles(function, *calls[call])
