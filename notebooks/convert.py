@@ -103,16 +103,6 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         return runner.run(client.async_execute())
 
 
-def make_pages() -> None:
-    """Run every notebook, and write the pages."""
-    notebooks = {}
-    for name in NAMES:
-        print(f"running notebooks/{name}.ipynb", flush=True)
-        notebooks[name] = execute(make_notebook(name))
-    write_pages(PAGES, notebooks, find_address())
-    print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")
-
-
 def write_pages(
     folder: Path, notebooks: dict[str, nbformat.NotebookNode], address: str
 ) -> None:
@@ -177,8 +167,13 @@ def convert(action: Literal["write", "html"], /) -> None:
     if action == "write":
         write_notebooks(FOLDER, find_address())
         print(f"wrote {len(NAMES)} notebooks")
-    else:
-        make_pages()
+        return
+    notebooks = {}
+    for name in NAMES:
+        print(f"running notebooks/{name}.ipynb", flush=True)
+        notebooks[name] = execute(make_notebook(name))
+    write_pages(PAGES, notebooks, find_address())
+    print(f"wrote {(PAGES / 'index.html').relative_to(ROOT)} and its pages")
 
 
 if __name__ == "__main__":
