@@ -90,7 +90,7 @@ for more, num_steps in [(100, 100), (400, 500), (2500, 3000)]:
     pictures[f"{num_steps} steps"] = v.copy()
 
 alts = "a few squares", "spots with rings", "spots divide", "a maze"
-show_states(pictures, *alts, darkest=0.4)
+show_states(pictures, *alts)
 
 # %% [markdown]
 # The squares of v grow into a maze, which continues across the edges. Yet no

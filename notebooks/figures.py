@@ -38,11 +38,7 @@ BACKGROUNDS = {
 
 
 def show_diff(number: int, only: str | None = None) -> None:
-    """Show the code that a stage changes, in all functions or only in one.
-
-    Raise KeyError if there is no such stage, and ValueError if the stage does
-    not change this function.
-    """
+    """Show the code that a stage changes, in all functions or only in one."""
     changes = "\n".join(diff_lines(number, only=only))
     _, *hunks = re.split(r"(?m)^@@.*\n", changes)  # without file names
     if not hunks:
@@ -127,11 +123,12 @@ def show_curves(
     plt.close(figure)
 
 
-def make_image(
-    cells: np.ndarray, alt: str, scale: int = 1, darkest: float = 1
-) -> str:
-    """Return a framed HTML image, with `scale` x `scale` pixels per cell."""
-    file = io.BytesIO()
+def make_image(cells: np.ndarray, alt: str, scale: int) -> str:
+    """Return a framed HTML image, with `scale` x `scale` pixels per cell.
+
+    The largest value is drawn darkest.
+    """
+    file, darkest = io.BytesIO(), np.max(cells) or 1
     plt.imsave(file, cells, cmap=SHADES, vmin=0, vmax=darkest, format="png")
     data = base64.b64encode(file.getvalue()).decode()
     height, width = (scale * side for side in np.shape(cells))
@@ -143,22 +140,17 @@ def make_image(
     )
 
 
-def show_states(
-    diagrams: Mapping[str, np.ndarray], *alts: str, darkest: float = 1
-) -> None:
+def show_states(diagrams: Mapping[str, np.ndarray], *alts: str) -> None:
     """Show space-time diagrams, or other arrays, side by side with titles.
 
-    Args:
-        diagrams: The arrays, by their titles.
-        alts: A description of each picture, for readers who cannot see it.
-        darkest: The value that is drawn darkest.
+    Each needs a description, for readers who cannot see the picture.
     """
     room = WIDEST - 8 * len(diagrams)
     width = sum(a.shape[1] for a in diagrams.values())
     scale = min(6, max(1, room // width))
     figures = []
     for (title, a), alt in zip(diagrams.items(), alts, strict=True):
-        image = make_image(a, f"{title}: {alt}", scale, darkest)
+        image = make_image(a, f"{title}: {alt}", scale)
         figures.append(f"<div>{escape(title)}<br>{image}</div>")
     row = "display: flex; flex-wrap: wrap; gap: 8px; padding: 1px"
     display(HTML(f'<div style="{row}">{"".join(figures)}</div>'))
