@@ -175,20 +175,15 @@ def one_program_for_two_rules(module: ModuleType) -> None:
     require(not expect.compiles(module.simulate, 110, *shape), "static_rule")
 
 
-def require_compiled(
-    module: ModuleType, name: str, *args: int, cells: int = 1
-) -> None:
+def require_compiled(module: ModuleType, name: str, *args: int) -> None:
     """Raise NotYet unless one program returns all rows, and is compiled once.
 
     The shape must be one with which the function has not been called before.
-
-    cells: the number of cells that each returned number holds.
     """
-    _, width, num_steps = args
     function = getattr(module, name)
     program = tracing.largest_compiled(function, *args)
     returned = tracing.largest_result(program.jaxpr) if program else 0
-    whole = returned * cells >= width * num_steps
+    whole = returned >= function(*args).size
     require(whole, "not_compiled", name=name)
     require(not expect.compiles(function, *args), "compiled_again", name=name)
 
@@ -299,7 +294,7 @@ def a_bit_for_each_cell(module: ModuleType) -> str:
     """Require that loops carry words, and that no step unpacks them."""
     width = 4160  # 32 divides it
     case = (30, width, NUM_STEPS)
-    require_compiled(module, "simulate_packed", *case, cells=32)
+    require_compiled(module, "simulate_packed", *case)
     program = tracing.trace_call(module.simulate, *case)
     carried = max(map(count_carried, tracing.loops(program)), default=0)
     packed = carried * 8 <= width
