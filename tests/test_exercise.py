@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 
 import pytest
 
@@ -120,9 +119,8 @@ def test_a_check_counts_as_progress(here, capsys, monkeypatch):
     assert progress().endswith(" pass, working on 5, 6\n")
     monkeypatch.setattr(commands, "examine", lambda *_: right)
     assert commands.check(5) == 0
-    one = f"progress: 1 of {len(TASKS)} pass (5), working on 6\n"
-    assert progress() == one
     commands.hint(5)
+    one = f"progress: 1 of {len(TASKS)} pass (5), working on 6\n"
     assert progress() == one
     monkeypatch.setattr(commands, "examine", lambda *_: wrong)
     other = here / "other.py"
@@ -132,37 +130,31 @@ def test_a_check_counts_as_progress(here, capsys, monkeypatch):
     assert commands.check(5) == 1
     assert progress().endswith(" pass, working on 5, 6\n")
     tasks.remember(5, passed=True)
-    (here / "stage5_scan.py").unlink()
-    commands.exercise(5)
+    commands.exercise(5, force=True)
     assert progress().endswith(" pass, working on 5, 6\n")
 
 
 def test_watch_checks_every_save(here, monkeypatch, capsys):
-    """Save as editors do: replace the file, or delete it and write it."""
+    """Save as some editors do: delete the file, and write it later."""
     commands.exercise(5)
     own, seen = here / "stage5_scan.py", []
 
-    def save_again():
-        own.unlink()
-        time.sleep(0.7)
-        own.write_text("written", encoding="utf-8")
+    def save():
+        own.write_text("saved", encoding="utf-8")
 
     def check(number):
         seen.append(own.read_text(encoding="utf-8"))
-        if len(seen) == 1:
-            other = own.with_suffix(".other")
-            other.write_text("replaced", encoding="utf-8")
-            other.replace(own)
-        elif len(seen) == 2:
-            threading.Timer(0.7, save_again).start()
-        else:
+        if seen[-1] == "saved":
             raise KeyboardInterrupt
+        own.unlink()
+        threading.Timer(3 * commands.INTERVAL, save).start()
 
     monkeypatch.setattr(commands, "check", check)
+    monkeypatch.setattr(commands, "INTERVAL", 0.1)
     with pytest.raises(KeyboardInterrupt):
         commands.watch(5)
-    assert seen[1:] == ["replaced", "written"]
-    assert capsys.readouterr().out.count("exercises/stage5_scan.py") == 3
+    assert seen == [make_exercise(TASKS[5]), "saved"]
+    assert "exercises/stage5_scan.py" in capsys.readouterr().out
 
 
 def test_progress_that_cannot_be_read_or_written_stops_nothing(here, capsys):
