@@ -28,7 +28,7 @@ from workshop.compare import CASES, explain_difference, load_reference
 from workshop.errors import explain_error
 from workshop.exercises import expect
 from workshop.exercises.expect import NotYet
-from workshop.exercises.tasks import Task, find_tasks, read_texts
+from workshop.exercises.tasks import find_tasks, read_texts
 from workshop.sandbox import import_file
 
 NUM_STEPS = 9  # of the calls whose loops are examined
@@ -39,31 +39,24 @@ STEPS, REASONS = read_texts()["steps"], read_texts()["reasons"]
 MISTAKES = read_texts()["mistakes"]
 
 
-# The functions that run the checks.
 def work(tell: Callable[..., None], number: str, path: Path) -> None:
-    """Run the checks of an exercise, and report each step and the outcome."""
-    task = find_tasks()[int(number)]
-    try:
-        tell(fact=run_checks(task, path, lambda step: tell(step=step)))
-    except NotYet as reason:
-        tell(why=str(reason))
-    except BaseException as error:
-        tell(why=explain_error(error, path))
+    """Run the checks of an exercise; report each step, and the outcome.
 
-
-def run_checks(task: Task, path: Path, begin: Callable[[str], None]) -> str:
-    """Run all steps; return the sentence of the last check, or "".
-
-    `begin` is called with the name of each step. The first step that fails
-    raises NotYet or the attendee's error.
+    If all checks pass, report the sentence that the last one returns. If one
+    fails, report why, and a key that names the kind of reason.
     """
-    begin("imports")
-    module = import_file(path)
-    for name in task.checks:
-        begin(STEPS[name])
-        check = globals()[name]  # a function below, named in tasks.toml
-        found = check(module)
-    return found or ""
+    try:
+        tell(step="imports")
+        module = import_file(path)
+        for name in find_tasks()[int(number)].checks:
+            tell(step=STEPS[name])
+            check = globals()[name]  # a function below, named in tasks.toml
+            found = check(module)
+        tell(fact=found or "")
+    except NotYet as reason:
+        tell(why=str(reason), key=reason.key)
+    except BaseException as error:
+        tell(why=explain_error(error, path), key=type(error).__name__)
 
 
 def require(condition: Any, key: str, **values: Any) -> None:
