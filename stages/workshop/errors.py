@@ -95,8 +95,6 @@ def show_line(path: Path, number: int, function: str) -> str:
 
 def describe(error: BaseException) -> str:
     """Return an error's type, its message's first paragraph, and a remedy."""
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg}"
     paragraphs = re.split(r"\n\s*\n|\n-----+", str(error).strip())
     end = 2 if paragraphs[0].endswith(":") else 1
     message = "\n".join(paragraphs[:end])
