@@ -239,9 +239,8 @@ def test_a_report_fits_a_narrow_terminal(monkeypatch, capsys):
     assert words.endswith(" python stages/workshop exercise 4")
 
 
-@pytest.mark.parametrize("name", ["no.py", "Makefile"])
-def test_a_file_that_cannot_be_checked_is_refused(name, run_here):
-    assert_refused(run_here("check", 5, name), f"got {name}")
+def test_a_file_that_cannot_be_checked_is_refused(run_here):
+    assert_refused(run_here("check", 5, "Makefile"), "got Makefile")
 
 
 def test_a_jax_that_hides_its_programs_is_not_the_attendees_mistake(

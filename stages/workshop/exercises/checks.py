@@ -12,7 +12,6 @@ does, so an attendee may write the program in any way.
 
 import contextlib
 import math
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 
 from workshop import tracing
 from workshop.compare import CASES, explain_difference, load_reference
-from workshop.errors import explain_error
+from workshop.errors import explain_error, read_source
 from workshop.exercises import expect
 from workshop.exercises.expect import NotYet
 from workshop.exercises.tasks import find_tasks, read_texts
@@ -151,9 +150,8 @@ def computed_by_jax(module: ModuleType) -> None:
     try:
         program = jax.make_jaxpr(partial(module.simulate, 30, *shape))().jaxpr
     except jax.errors.TracerArrayConversionError as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f.line for f in frames if f.filename == module.__file__]
-        require(False, "numpy", line=f" This line uses NumPy:\n    {own[-1]}")
+        line, *_ = read_source(error).splitlines()
+        require(False, "numpy", line=f" This line uses NumPy:\n    {line}")
     except Exception:  # simulate reads values, for example to print them
         return
     steps = tracing.count_equations(program) >= num_steps
