@@ -40,7 +40,6 @@ from workshop.terminal import (
     write_whole,
 )
 
-INTERVAL = 0.5  # seconds between looks at a file that is watched
 NUM_DEVICES = 4  # simulated, for exercises that use several devices
 NEXT = {
     "check": "does it work?",
@@ -179,9 +178,16 @@ def watch(n: int, /) -> None:
     Args:
         n: The number of the exercise.
     """
+    import watchfiles
+
     path = require_file(find_task(n))
+    wakes = watchfiles.watch(
+        path.parent,  # the folder, because editors may replace the file
+        rust_timeout=500,
+        yield_on_timeout=True,
+    )
     checked = 0  # so the file is checked once before it is saved
-    while True:
+    for _ in wakes:
         # While an editor replaces the file, it may be missing or locked.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             saved = path.stat().st_mtime_ns
@@ -192,7 +198,6 @@ def watch(n: int, /) -> None:
                 print()
                 say(f"waiting for {show_path(path)} to be saved; Ctrl-C ends")
                 sys.stdout.flush()
-        time.sleep(INTERVAL)
 
 
 def hint(n: int, /) -> None:
