@@ -109,6 +109,7 @@ def test_the_exercise_as_handed_out_fails_at_what_it_is_about(
     if fails_with := failure(read_stage(stage_before(number))):
         assert (step, key) == ("states_equal", fails_with[0].__name__)
         assert fails_with[1] in why
+        assert "What to do" not in why  # the hints say that
     else:
         assert step in TASKS[number].checks[1:]
 

@@ -69,6 +69,19 @@ def test_work_is_never_overwritten(here, capsys):
         assert own.read_text(encoding="utf-8") == make_exercise(TASKS[5])
 
 
+def test_on_a_full_disk_the_old_file_stays(here, monkeypatch):
+    def write_nothing(*_):
+        raise OSError(28, "No space left on device")
+
+    commands.exercise(5)
+    own = here / "stage5_scan.py"
+    own.write_text("my work", encoding="utf-8")
+    monkeypatch.setattr(commands, "write_whole", write_nothing)
+    with pytest.raises(SystemExit, match="2"):
+        commands.exercise(5, force=True)
+    assert own.read_text(encoding="utf-8") == "my work"
+
+
 @pytest.mark.parametrize(
     ("command", "number", "said"),
     [
@@ -147,10 +160,9 @@ def test_watch_checks_every_save(here, monkeypatch, capsys):
         if seen[-1] == "saved":
             raise KeyboardInterrupt
         own.unlink()
-        threading.Timer(3 * commands.INTERVAL, save).start()
+        threading.Timer(1, save).start()
 
     monkeypatch.setattr(commands, "check", check)
-    monkeypatch.setattr(commands, "INTERVAL", 0.1)
     with pytest.raises(KeyboardInterrupt):
         commands.watch(5)
     assert seen == [make_exercise(TASKS[5]), "saved"]
@@ -159,9 +171,10 @@ def test_watch_checks_every_save(here, monkeypatch, capsys):
 
 def test_progress_that_cannot_be_read_or_written_stops_nothing(here, capsys):
     commands.exercise(5)
-    tasks.PROGRESS.write_text('{"5": {"hin', encoding="utf-8")
-    commands.progress()
-    assert " 0 of " in capsys.readouterr().out
+    for text in ('{"5": {"hin', "[]", '{"5": 3}'):
+        tasks.PROGRESS.write_text(text, encoding="utf-8")
+        commands.progress()
+        assert " 0 of " in capsys.readouterr().out
     tasks.PROGRESS.unlink()
     tasks.PROGRESS.mkdir()
     commands.hint(5)

@@ -130,6 +130,7 @@ def test_an_error_is_explained(own, run_here):
     ("arguments", "word"),
     [
         (["99"], "99"),
+        ([""], "''"),  # make inspect, without N
         (["2"], "none"),
         (["5", "--call", "3"], "'3'"),
         (["5", "--setup", "x = ="], "--setup"),

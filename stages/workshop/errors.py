@@ -71,9 +71,13 @@ def read_source(error: BaseException) -> str:
     return "\n".join(source)
 
 
-def explain_error(error: BaseException, path: Path) -> str:
-    """Return the user's line that failed, the message, and a remedy."""
-    message = describe(error)
+def explain_error(error: BaseException, path: Path, lesson: str = "") -> str:
+    """Return the user's line that failed, the message, and a remedy.
+
+    lesson: a word of the message that a learner has to understand alone.
+    There is no remedy for this message.
+    """
+    message = describe(error, lesson)
     if isinstance(error, SyntaxError) and error.filename == str(path):
         number, function = error.lineno, ""
     else:
@@ -93,14 +97,14 @@ def show_line(path: Path, number: int, function: str) -> str:
     return f"{show_path(path)}, line {number}{where}:\n    {line}"
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException, lesson: str = "") -> str:
     """Return an error's type, its message's first paragraph, and a remedy."""
     paragraphs = re.split(r"\n\s*\n|\n-----+", str(error).strip())
     end = 2 if paragraphs[0].endswith(":") else 1
     message = "\n".join(paragraphs[:end])
     message = f"{type(error).__name__}: {message}".removesuffix(": ")
     row = find_row(error)
-    if row is None:
+    if row is None or (lesson and lesson in row.keyword):
         return message
     see = f"\nSee {row.stage}." if row.stage else ""
     return (

@@ -27,6 +27,7 @@ from workshop.terminal import (
     show_path,
     show_text,
     terminal_size,
+    uses_make,
 )
 from workshop.tracing import (
     count_equations,
@@ -95,7 +96,8 @@ def inspect(
         setup: Code to run before the call, to make its arguments.
     """
     check_call(call, setup, profile)
-    inspected = compile_calls([n, other], call, setup)
+    names = [n, other] if other else [n]
+    inspected = compile_calls(names, call, setup)
     if profile is not None:
         write_trace(inspected, profile)
     elif jaxpr or hlo:
@@ -122,7 +124,7 @@ def check_call(call: str, setup: str, profile: Path | None) -> None:
 
 def compile_calls(names: list[str], call: str, setup: str) -> list[Inspected]:
     """Trace and compile a call in each file."""
-    paths = [find_file(str(name)) for name in names if name]
+    paths = [find_file(name) for name in names]
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         with contextlib.suppress(RuntimeError):  # JAX has already started
             jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
@@ -177,7 +179,8 @@ def name_jitted(names: dict[str, Any]) -> str:
     """Return a sentence that names the jitted functions."""
     found = [n for n in names if isinstance(names[n], jax.stages.Wrapped)]
     listed = ", ".join(found) or "none"
-    return f"The file's jitted functions, for --call: {listed}"
+    option = "CALL=" if uses_make() else "--call"
+    return f"The file's jitted functions, for {option}: {listed}"
 
 
 def write_trace(inspected: list[Inspected], folder: Path) -> None:

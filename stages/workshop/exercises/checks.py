@@ -29,6 +29,7 @@ from workshop.exercises import expect
 from workshop.exercises.expect import NotYet
 from workshop.exercises.tasks import find_tasks, read_texts
 from workshop.sandbox import import_file
+from workshop.stages import failure, find_stages, stage_before
 
 NUM_STEPS = 9  # of the calls whose loops are examined
 SHAPE = (16, 20)  # width, num_steps
@@ -36,6 +37,10 @@ LEARNED = (30, 64, 63)  # rule, width, num_steps; all neighborhoods occur
 Case = tuple[Any, int, int]  # rule or rules, width, num_steps
 STEPS, REASONS = read_texts()["steps"], read_texts()["reasons"]
 MISTAKES = read_texts()["mistakes"]
+
+
+class Failed(Exception):
+    """A call failed; `__cause__` is the error that it raised."""
 
 
 def work(tell: Callable[..., None], number: str, path: Path) -> None:
@@ -55,7 +60,18 @@ def work(tell: Callable[..., None], number: str, path: Path) -> None:
     except NotYet as reason:
         tell(why=str(reason), key=reason.key)
     except BaseException as error:
-        tell(why=explain_error(error, path), key=type(error).__name__)
+        cause, call = error, ""
+        if isinstance(error, Failed):
+            cause, call = error.__cause__, f"{error}\n"
+        why = explain_error(cause, path, find_lesson(int(number)))
+        tell(why=call + why, key=type(cause).__name__)
+
+
+def find_lesson(number: int) -> str:
+    """Return a word of the error that an exercise has to fix, or ""."""
+    before = find_stages()[stage_before(number)]
+    fails_with = failure(before.read_text(encoding="utf-8"))
+    return fails_with[1] if fails_with else ""
 
 
 def require(condition: Any, key: str, **values: Any) -> None:
@@ -77,16 +93,15 @@ def get_function(module: ModuleType, name: str) -> Callable:
 
 
 @contextlib.contextmanager
-def in_call(module: ModuleType, name: str, *arguments: Any) -> Iterator[None]:
-    """Raise an error of the block as NotYet, with the call before its text."""
+def in_call(name: str, *arguments: Any) -> Iterator[None]:
+    """Name the call if the block raises an error: in NotYet, or as Failed."""
     call = f"{name}({', '.join(map(str, arguments))})"
     try:
         yield
     except NotYet as reason:
         raise NotYet(f"{call}\n{reason}", reason.key) from None
     except Exception as error:
-        why = explain_error(error, Path(module.__file__))
-        raise NotYet(f"{call}\n{why}", type(error).__name__) from None
+        raise Failed(call) from error
 
 
 # Below are the checks, and the functions that they use. No code here calls a
@@ -105,7 +120,7 @@ def compare_calls(
     """Call a function as the harness does, and compare what it returns."""
     function = get_function(module, name)
     for case in cases:
-        with in_call(module, name, *case):
+        with in_call(name, *case):
             result = function(*case)
             expect.one_array(result, "The result")
             compare(result, case)
@@ -146,11 +161,14 @@ def name_mistake(states: np.ndarray, case: Case) -> str | None:
 def computed_by_jax(module: ModuleType) -> None:
     """Require that JAX computes every row, without NumPy in between."""
     _, num_steps = shape = SHAPE
+    if make_initial_state := getattr(module, "make_initial_state", None):
+        state = make_initial_state(shape[0])
+        expect.jax_array(state, "make_initial_state returns")
     expect.jax_array(module.simulate(30, *shape), "simulate returns")
     try:
         program = jax.make_jaxpr(partial(module.simulate, 30, *shape))().jaxpr
     except jax.errors.TracerArrayConversionError as error:
-        line, *_ = read_source(error).splitlines()
+        line, *_ = [*read_source(error).splitlines(), "in another file"]
         require(False, "numpy", line=f" This line uses NumPy:\n    {line}")
     except Exception:  # simulate reads values, for example to print them
         return
@@ -227,6 +245,10 @@ def learned_by_a_gradient(module: ModuleType) -> None:
         got = learned[entry]
         right, found = abs(got - want) < 0.25, {"got": got, "want": want}
         require(right, "wrong_entry", entry=list(entry), **found)
+    undecided, _ = learn(module, jnp.zeros((4, 16), jnp.uint8))
+    others = undecided.flat[1:]
+    found = {"entries": others.round(2)}
+    require(np.all(others == 0.5), "not_undecided", **found)
     program = tracing.trace(module.learn_rule, states)
     # A function that reads its losses cannot be traced. It passes this check.
     differentiated = program is None or tracing.takes_a_gradient(program)
@@ -296,7 +318,7 @@ def share_on_each_device(module: ModuleType) -> None:
     for width, asked in ((192, available), (96, available // 2), (6, None)):
         case = (30, width, 90)
         call = partial(module.simulate, *case, num_devices=asked)
-        with in_call(module, "simulate", *case, f"num_devices={asked}"):
+        with in_call("simulate", *case, f"num_devices={asked}"):
             states = call()
             sent = tracing.primitives(expect.program(call))
             gathers = any(name.startswith("all_gather") for name in sent)

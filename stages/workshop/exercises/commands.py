@@ -37,6 +37,7 @@ from workshop.terminal import (
     show_item,
     show_path,
     show_text,
+    uses_make,
     write_whole,
 )
 
@@ -59,13 +60,16 @@ def exercise(n: int, /, force: bool = False) -> None:
     task = find_task(n)
     shown = show_path(task.path)
     if task.path.exists() and not force:
-        again = command("exercise", n, "--force")
+        option = "FORCE=1" if uses_make() else "--force"
+        again = f"{command('exercise', n)} {option}"
         fail(f"{shown} exists already. To start again: {again}")
     try:
         FOLDER.mkdir(exist_ok=True)
+        new = task.path.with_suffix(".new")
+        write_whole(new, make_exercise(task))  # before the rename
         if task.path.exists():
             say(f"renamed your file to {show_path(keep_backup(task.path))}")
-        write_whole(task.path, make_exercise(task))
+        new.replace(task.path)
     except OSError as error:
         fail(f"{shown} cannot be written: {error}")
     remember(n, hints=0, passed=False)

@@ -69,8 +69,9 @@ def require_file(task: Task) -> Path:
 def read_progress() -> dict[str, dict[str, Any]]:
     """Return the stored facts about each exercise, {} if unreadable."""
     try:
-        return json.loads(PROGRESS.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads(PROGRESS.read_text(encoding="utf-8"))
+        return {number: dict(facts) for number, facts in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 

@@ -130,7 +130,9 @@ def show_steps(report: Report) -> None:
 def show_limit(report: Report) -> None:
     """If a limit stopped the program, print how to allow more."""
     size = report.facts.get("bytes", 0) / 1e9
-    if report.broken == "gigabytes":
+    if report.broken == "gigabytes" and not size:
+        say("Allow more memory with --gigabytes, or make a smaller call.")
+    elif report.broken == "gigabytes":
         least = math.ceil(6 * size + 4)
         text = f"The result takes {size:.3g} GB. To allow more memory:"
         say(f"{text} --gigabytes {least}")
