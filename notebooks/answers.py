@@ -396,11 +396,12 @@ def require_distribution(u: np.ndarray, v: np.ndarray) -> None:
     )
 
 
-AS_JAX = [jnp.asarray(a) for a in START]
-
 check_step = check_function(
     take_steps,
-    {f"step(u, v, {f}, {k})": (*AS_JAX, f, k) for f, k in (STRIPES, SPOTS)},
+    {
+        f"step(u, v, {f}, {k})": (*map(jnp.asarray, START), f, k)
+        for f, k in (STRIPES, SPOTS)
+    },
     "it returns new arrays, and does not change its arguments.",
     compare=partial(expect.same, "u, v"),
     also=lambda step: jax.jit(step)(*START, *STRIPES),

@@ -31,6 +31,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]_*.py"))
 PAGES = ROOT / "build" / "html"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NO_ADDRESS = 'ADDRESS = ""'  # in the set-up cell of each source
+Notebooks = dict[str, nbformat.NotebookNode]  # keyed by name
 ADDRESS_LINE = '<span class="address">'  # on the handout
 
 
@@ -103,9 +104,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         return runner.run(client.async_execute())
 
 
-def write_pages(
-    folder: Path, notebooks: dict[str, nbformat.NotebookNode], address: str
-) -> None:
+def write_pages(folder: Path, notebooks: Notebooks, address: str) -> None:
     """Write a page for each notebook, and each notebook for download.
 
     `notebooks` maps names to notebooks that have been run. No page needs the
@@ -129,9 +128,7 @@ def write_pages(
     (folder / "handout.html").write_text(handout, encoding="utf-8")
 
 
-def make_index(
-    notebooks: dict[str, nbformat.NotebookNode],
-) -> nbformat.NotebookNode:
+def make_index(notebooks: Notebooks) -> nbformat.NotebookNode:
     """Return the first page: the title and beginning of each notebook."""
     parts = ["# A JAX workshop: the notebooks"]
     for name, notebook in notebooks.items():

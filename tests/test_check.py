@@ -164,6 +164,8 @@ def test_an_error_is_shown_with_the_line_of_the_file(tmp_path):
     assert where.endswith("attempt.py, line 4, in divide:")
     assert line == "    return x / 0"
     assert error.startswith("ZeroDivisionError: ")
+    _, key, why = examine_source(5, "import sys\nsys.exit(3)\n", tmp_path)
+    assert (key, "line 2" in why, "__main__" in why) == ("SystemExit", 1, 1)
     *_, why = examine_source(5, "\nx = (\n", tmp_path)
     assert "attempt.py, line 2:\n    x = (\nSyntaxError" in why
 
@@ -222,6 +224,19 @@ def test_success_says_what_to_notice_and_what_is_next():
     assert " ".join(TASKS[5].extra.split()) in words
     assert words.endswith(" make exercise N=6")
     assert len(done.stdout.splitlines()) < 25
+
+
+def test_a_check_runs_on_four_simulated_devices(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        commands,
+        "run_within",
+        lambda *_, environment, **__: given.append(environment),
+    )
+    monkeypatch.setenv("XLA_FLAGS", "--no_such_flag")
+    commands.examine(TASKS[9], STAGES[9])
+    chosen = {k: v for k, v in given[0].items() if k[:3] in ("JAX", "XLA")}
+    assert chosen == {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"}
 
 
 def test_a_report_fits_a_narrow_terminal(monkeypatch, capsys):
