@@ -1,5 +1,6 @@
 """Test the checker: right answers pass, and mistakes are named."""
 
+import operator
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -140,6 +141,15 @@ def test_every_check_and_every_reason_has_an_attempt():
     assert names <= {attempt.step for attempt in ATTEMPTS}
     right = [a.number for a in ATTEMPTS if a.step == "passes"]
     assert all(right.count(number) >= 3 for number in TASKS)
+
+
+def test_the_cases_are_as_different_as_their_comment_says():
+    rules, widths, lengths = zip(*CASES, strict=True)
+    assert {1, 2, 3, 31, 32, 33, 1025} <= {*widths}
+    assert (min(lengths), max(lengths)) == (1, 200)
+    assert all(map(operator.ne, widths, lengths))
+    tables = map(load_reference().make_rule_table, {*rules})
+    assert sum((t != t.transpose(2, 1, 0)).any() for t in tables) > 3
 
 
 def test_a_mistake_is_named_only_where_chance_is_excluded():
